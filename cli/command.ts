@@ -1,0 +1,253 @@
+/**
+ * A command is a table of options over a role of the library. One table gives
+ * the parser, the help, the configuration file's keys, shell completions and
+ * manual pages.
+ */
+import {
+  type Address,
+  parseAddress,
+  type ParseAddressOptions,
+} from "../net/address.ts";
+import { UsageError } from "../net/errors.ts";
+import { parseScaled } from "../net/observe/units.ts";
+import type { Log } from "../net/observe/log.ts";
+import type { Metric } from "../net/observe/metrics.ts";
+
+/** One option: how it is written, what it means and how its text becomes a value. */
+export interface Option<Value> {
+  /** One sentence for the help, without a period. */
+  readonly help: string;
+  /** What stands for the value in the help; none for a switch. */
+  readonly placeholder?: string;
+  /** The letter behind a single dash. */
+  readonly short?: string;
+  /** Other names, such as an older tool's, in kebab case. */
+  readonly aliases?: readonly string[];
+  /** Whether it may be given more than once. */
+  readonly repeated?: boolean;
+  /** Whether it is a switch with a `--no-` form. */
+  readonly negatable?: boolean;
+  /** Whether it must be given. */
+  readonly required?: boolean;
+  /** Default as the help shows it. */
+  readonly defaultText?: string;
+  /** What it may be, where that is a fixed list. */
+  readonly choices?: readonly string[];
+  /** Heading under which the help shows it. */
+  readonly group?: string;
+  /** Left out of the help: an older spelling that still works. */
+  readonly hidden?: boolean;
+  /** Its value, from all texts given for it; throws a UsageError that says what is wanted. */
+  readonly read: (texts: readonly string[]) => Value;
+}
+
+/** What all option makers take. */
+export interface OptionOptions {
+  /** The letter behind a single dash. */
+  short?: string;
+  /** Other names, in kebab case. */
+  aliases?: readonly string[];
+  /** Whether it must be given. */
+  required?: boolean;
+  /** Heading under which the help shows it. */
+  group?: string;
+  /** What stands for the value in the help. */
+  placeholder?: string;
+  /** Left out of the help. */
+  hidden?: boolean;
+}
+
+/** The values of a table of options. */
+export type Values<Table> = {
+  [Key in keyof Table]: Table[Key] extends Option<infer Value> ? Value : never;
+};
+
+/** Named options, by their name in camel case. */
+// deno-lint-ignore no-explicit-any
+export type OptionTable = Readonly<Record<string, Option<any>>>;
+
+/** A switch: given or not. */
+export function flag(
+  help: string,
+  options: OptionOptions = {},
+): Option<boolean> {
+  return { help, ...options, read: (texts) => texts.at(-1) === "true" };
+}
+
+/** A switch with three states: `--name`, `--no-name`, or the system's default. */
+export function toggle(
+  help: string,
+  options: OptionOptions = {},
+): Option<boolean | undefined> {
+  const read = (texts: readonly string[]) =>
+    texts.length === 0 ? undefined : texts.at(-1) === "true";
+  return { help, ...options, negatable: true, read };
+}
+
+/** A text that `read` turns into a value; `fallback` where it is not given. */
+export function value<Value, Fallback = undefined>(
+  help: string,
+  placeholder: string,
+  read: (text: string) => Value,
+  options: OptionOptions & { fallback?: Fallback; defaultText?: string } = {},
+): Option<Value | Fallback> {
+  const { fallback, defaultText, ...rest } = options;
+  return {
+    help,
+    placeholder,
+    ...rest,
+    ...(defaultText !== undefined
+      ? { defaultText }
+      : fallback !== undefined
+      ? { defaultText: String(fallback) }
+      : {}),
+    read: (texts) =>
+      texts.length === 0 ? fallback as Fallback : read(texts[0]!),
+  };
+}
+
+/** A text that may be repeated. */
+export function list<Value>(
+  help: string,
+  placeholder: string,
+  read: (text: string) => Value,
+  options: OptionOptions = {},
+): Option<Value[]> {
+  return {
+    help,
+    placeholder,
+    ...options,
+    repeated: true,
+    read: (texts) => texts.map(read),
+  };
+}
+
+/** One of a fixed list of words. */
+export function choice<Word extends string, Fallback extends Word | undefined>(
+  help: string,
+  words: readonly Word[],
+  fallback: Fallback,
+  options: OptionOptions = {},
+): Option<Word | Fallback> {
+  const read = (text: string): Word => {
+    if ((words as readonly string[]).includes(text)) return text as Word;
+    throw new UsageError(`"${text}" is none of ${words.join(", ")}`);
+  };
+  return {
+    ...value(help, words.join("|"), read, { ...options, fallback }),
+    choices: words,
+  };
+}
+
+/** Reads a text as it is, but not an empty one. */
+export function text(text: string): string {
+  if (text === "") throw new UsageError("an empty text is no value");
+  return text;
+}
+
+/** Makes a reader of `host:port`. */
+export function address(
+  options: ParseAddressOptions = {},
+): (text: string) => Address {
+  return (text) => parseAddress(text, options);
+}
+
+/** Makes a reader of whole numbers in a range. */
+export function integer(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const number = /^-?\d+$/.test(text) ? Number(text) : NaN;
+    if (number >= least && number <= most) return number;
+    throw new UsageError(
+      `"${text}" is not a whole number from ${least} to ${most}`,
+    );
+  };
+}
+
+/** Makes a reader of bytes or bits per second with a unit, in a range. */
+export function scaled(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const number = parseScaled(text);
+    if (number >= least && number <= most) return number;
+    throw new UsageError(`"${text}" is not between ${least} and ${most}`);
+  };
+}
+
+/** Reads seconds, with decimals, not negative. */
+export function seconds(text: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new UsageError(`"${text}" is not a number of seconds`);
+}
+
+/** What a running role tells its command. */
+export interface Role extends AsyncDisposable {
+  /** Resolves when it has ended by itself or after `drain`; rejects where it failed. */
+  readonly finished: Promise<void>;
+  /** Takes nothing new, ends what is in flight, then ends. */
+  drain(): Promise<void>;
+}
+
+/** What the runner does with a role while it runs. */
+export interface RunningRole {
+  /** The role. */
+  role: Role;
+  /** Its metrics now, for the metrics door. */
+  metrics: () => readonly Metric[];
+  /** One line about now, for `--stats` and the terminal. */
+  progress?: () => string;
+  /** Lines for the end. */
+  summary: () => readonly string[];
+  /** Exit code where the role ended without failing. Default: 0. */
+  exitCode?: () => number;
+  /** Whether new work is taken, or why not, for `/readyz`. */
+  ready?: () => boolean | string | Promise<boolean | string>;
+  /** Answers `/metrics?format=json`. */
+  json?: () => unknown;
+  /** Called on SIGHUP; without it the signal keeps its meaning. */
+  reload?: () => void | Promise<void>;
+}
+
+/** What a command gets beside its values. */
+export interface CommandContext {
+  /** Log lines on stderr. */
+  log: Log;
+  /** Positional arguments, where the command takes them. */
+  positionals: readonly string[];
+  /** Whether stderr is a terminal. */
+  terminal: boolean;
+}
+
+/** A role on the command line. */
+export interface Command<Table extends OptionTable = OptionTable> {
+  /** The role's name: `client`. */
+  readonly name: string;
+  /** What it does, in one sentence without a period. */
+  readonly summary: string;
+  /** More for the help, as paragraphs. */
+  readonly description?: string;
+  /** Its own options; the common ones are added by the runner. */
+  readonly options: Table;
+  /** What positional arguments are, for the usage line; none are taken without it. */
+  readonly positionals?: string;
+  /** Command lines for the help, without the program's name. */
+  readonly examples: readonly string[];
+  /** Default of `--metrics-addr`. */
+  readonly metricsAddress?: string;
+  /** Default of `--grace`, in seconds. */
+  readonly graceSeconds?: number;
+  /**
+   * Checks what one option alone cannot show and starts the role. Throws a
+   * UsageError before anything is opened. `undefined` where all was said
+   * already and nothing runs.
+   */
+  readonly start: (
+    values: Values<Table>,
+    context: CommandContext,
+  ) => Promise<RunningRole | undefined>;
+}
+
+/** Gives a table its types. */
+export function defineCommand<Table extends OptionTable>(
+  command: Command<Table>,
+): Command {
+  return command as unknown as Command;
+}

@@ -1,0 +1,96 @@
+/** The help text of a command, from its table of options. */
+import type { Command, Option, OptionTable } from "./command.ts";
+import { flagName } from "./parse.ts";
+
+/** How an option is written: `-t, --tee`, `--path FILE`. */
+export function optionUsage(key: string, option: Option<unknown>): string {
+  const { short, negatable, placeholder } = option;
+  const name = negatable ? `--[no-]${flagName(key)}` : `--${flagName(key)}`;
+  return `${short ? `-${short}, ` : "    "}${name}${
+    placeholder ? ` ${placeholder}` : ""
+  }`;
+}
+
+/** What an option means, with its default and whether it repeats. */
+export function optionHelp(option: Option<unknown>): string {
+  const notes = [
+    ...option.required ? ["required"] : [],
+    ...option.repeated ? ["may be repeated"] : [],
+    ...option.defaultText === undefined
+      ? []
+      : [`default ${option.defaultText}`],
+  ];
+  return option.help + (notes.length > 0 ? ` (${notes.join("; ")})` : "");
+}
+
+/** The usage line of a command. */
+export function usageLine(program: string, command: Command): string {
+  return `${program} [OPTIONS]${
+    command.positionals ? ` ${command.positionals}` : ""
+  }`;
+}
+
+/** Options of a table by their heading, in the table's order. */
+export function optionGroups(
+  table: OptionTable,
+): Map<string, [string, Option<unknown>][]> {
+  const groups = new Map<string, [string, Option<unknown>][]>();
+  for (const [key, option] of Object.entries(table)) {
+    if (option.hidden) continue;
+    const heading = option.group ?? "Options";
+    const group = groups.get(heading) ?? [];
+    group.push([key, option]);
+    groups.set(heading, group);
+  }
+  return groups;
+}
+
+/** The whole help text. */
+export function helpText(
+  program: string,
+  command: Command,
+  table: OptionTable,
+): string {
+  const lines = [`${program}: ${command.summary}`, ""];
+  if (command.description) lines.push(...wrap(command.description, "", 80), "");
+  lines.push("Usage:", `  ${usageLine(program, command)}`);
+  for (const [heading, options] of optionGroups(table)) {
+    lines.push("", `${heading}:`);
+    for (const [key, option] of options) {
+      const usage = `  ${optionUsage(key, option)}`;
+      const [first = "", ...rest] = wrap(
+        optionHelp(option),
+        " ".repeat(34),
+        80,
+      );
+      if (usage.length > 32) lines.push(usage, first);
+      else lines.push(usage.padEnd(34) + first.trimStart());
+      lines.push(...rest);
+    }
+  }
+  if (command.examples.length > 0) {
+    lines.push("", "Examples:");
+    for (const example of command.examples) {
+      lines.push(`  ${program} ${example}`);
+    }
+  }
+  return lines.join("\n") + "\n";
+}
+
+function wrap(text: string, indent: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const paragraph of text.split("\n")) {
+    let line = indent;
+    for (const word of paragraph.split(" ")) {
+      if (
+        line.length > indent.length && line.length + 1 + word.length > width
+      ) {
+        lines.push(line);
+        line = indent;
+      }
+      line += line.length > indent.length ? ` ${word}` : word;
+    }
+    lines.push(line.trimEnd());
+  }
+  return lines;
+}

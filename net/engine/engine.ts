@@ -1,0 +1,136 @@
+/**
+ * The seam between the roles and the systems they run on: types only.
+ *
+ * Roles ask "how many" and never "which system": a lesser engine answers 1.
+ * What an engine cannot do at all it refuses by name with a UsageError when a
+ * socket is opened; it ignores nothing. Abilities are probed at open and may
+ * only fall afterwards.
+ */
+import type { Address } from "../address.ts";
+import type { DatagramBatch } from "./batch.ts";
+
+/** Which system calls move the bytes. */
+export type EngineName = "portable" | "linux";
+
+/** What a user may ask for: `auto` takes the best that works here. */
+export type EngineChoice = EngineName | "auto";
+
+/** Options of both kinds of datagram socket. */
+export interface DatagramSocketOptions {
+  /** Name or address of the interface to join on or to send from. */
+  networkInterface?: string | undefined;
+  /** Whether this machine hears what it sends to groups. The system's default is yes. */
+  loop?: boolean | undefined;
+  /** Called once for what the user should know: a clamped buffer, a lowered ability. */
+  onWarning?: ((message: string) => void) | undefined;
+}
+
+/** How a socket that receives is opened. */
+export interface DatagramListenOptions extends DatagramSocketOptions {
+  /** Where to listen; a group is joined. */
+  address: Address;
+  /** More groups on the same port, joined on the same socket. */
+  groups?: readonly Address[] | undefined;
+  /** Bytes of the kernel's receive queue. */
+  receiveBufferBytes?: number | undefined;
+  /** Whether several sockets share the port, the kernel spreading unicast senders over them. */
+  reusePort?: boolean | undefined;
+}
+
+/** How a socket that sends to one destination is opened. */
+export interface DatagramConnectOptions extends DatagramSocketOptions {
+  /** Where to send: a host, a group or a broadcast address. */
+  address: Address;
+  /** Hops that a datagram may take, 0 to 255. */
+  ttl?: number | undefined;
+  /**
+   * How long a full send queue may hold up a batch before the rest is dropped
+   * and counted, in milliseconds. `Infinity` never drops.
+   */
+  maxWaitMs: number;
+  /** Where sends are counted: the slots of {@linkcode SEND_COUNTERS}. */
+  counters: Float64Array;
+}
+
+/** A bound socket that receives. */
+export interface DatagramListener extends Disposable {
+  /** The engine behind it. */
+  readonly engine: EngineName;
+  /** The bound address, with the real port. */
+  readonly address: Address;
+  /** Slots that one receive can fill. */
+  readonly batchSize: number;
+  /**
+   * Fills a batch with what is there and returns the slots filled. 0 means that
+   * nothing is there now; it never waits. Throws where the socket is broken.
+   */
+  tryReceive(batch: DatagramBatch): number;
+  /**
+   * Waits until something may be there, `wake` is called or `timeoutMs` has
+   * passed. May return too early; never allocates a timer without a timeout.
+   */
+  readable(timeoutMs?: number): Promise<void> | void;
+  /** Ends a wait of `readable` now, or the next one at once; from any thread's event loop. */
+  wake(): void;
+  /** Datagrams that the kernel dropped so far, or undefined where nobody can tell. */
+  dropped(): number | undefined;
+}
+
+/** A socket that sends to one destination. */
+export interface DatagramSender extends Disposable {
+  /** The engine behind it. */
+  readonly engine: EngineName;
+  /** Where it sends, after resolving. */
+  readonly address: Address;
+  /** Datagrams that one slot may join; falls to 1 where the system refuses joined sends. */
+  readonly maxSegments: number;
+  /**
+   * Sends every datagram of a batch, in order. Errors of single datagrams do
+   * not throw: they are counted by reason, because one destination's failure
+   * must not end the others. The batch must be left alone until the promise, if
+   * there is one, resolves.
+   */
+  send(batch: DatagramBatch): Promise<void> | void;
+}
+
+/** What a sender counts, in the order of its slots. */
+export const SEND_COUNTERS = [
+  "sentDatagrams",
+  "sentBytes",
+  "droppedRefused",
+  "droppedUnreachable",
+  "droppedPermission",
+  "droppedTooBig",
+  "droppedQueueFull",
+  "droppedOther",
+] as const;
+
+/** Index of each of {@linkcode SEND_COUNTERS} in its slots. */
+export const SentSlot = {
+  datagrams: 0,
+  bytes: 1,
+  refused: 2,
+  unreachable: 3,
+  permission: 4,
+  tooBig: 5,
+  queueFull: 6,
+  other: 7,
+} as const;
+
+/** Opens datagram sockets in one way. */
+export interface DatagramEngine {
+  /** Which one it is. */
+  readonly name: EngineName;
+  /** What it is made of, for the log: `Deno.listenDatagram`, `libc.so.6`. */
+  readonly description: string;
+  /** Slots that a batch should have so that one call can be worth it. */
+  readonly batchSize: number;
+  /** Binds, and joins where the address is a group. */
+  listen(
+    options: DatagramListenOptions,
+  ): Promise<DatagramListener> | DatagramListener;
+  /** Resolves and connects or remembers the destination. */
+  connect(
+    options: DatagramConnectOptions,
+  ): Promise<DatagramSender> | DatagramSender;
+}

@@ -1,0 +1,78 @@
+/**
+ * The two kinds of failure that a caller tells apart. Every message says what
+ * failed, the value, what was wanted and what to do about it, in one line.
+ */
+
+/** What was asked for cannot be right: nothing was opened. Commands exit with 2. */
+export class UsageError extends RangeError {
+  override name = "UsageError";
+}
+
+/** What a failed operation knows beside its message. */
+export interface OperationErrorOptions extends ErrorOptions {
+  /** The system's name of the error, such as `EADDRINUSE`. */
+  code?: string | undefined;
+}
+
+/** The system refused or broke off what was asked for. Commands exit with 1. */
+export class OperationError extends Error {
+  override name = "OperationError";
+  /** The system's name of the error, such as `EADDRINUSE`. */
+  readonly code: string | undefined;
+
+  constructor(message: string, options: OperationErrorOptions = {}) {
+    super(message, options);
+    this.code = options.code;
+  }
+}
+
+/** What to do about an errno, where that is known. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  EADDRINUSE: "stop the program that holds it or choose another port",
+  EACCES: "choose a port above 1023 or grant CAP_NET_BIND_SERVICE",
+  EADDRNOTAVAIL: "use an address of this machine",
+  EMFILE: "raise the limit of open files (ulimit -n)",
+  ENFILE: "raise fs.file-max",
+  ENODEV: "use an interface that can do multicast",
+  ENETUNREACH: "add a route or name an interface with --interface",
+};
+
+/** One line for a failed call on an address, with the remedy where one is known. */
+export function failedCall(
+  action: string,
+  subject: string,
+  cause: unknown,
+): OperationError {
+  const code = errorCode(cause);
+  const remedy = code === undefined ? undefined : REMEDIES[code];
+  const detail = cause instanceof Error
+    ? cause.message.replace(/ \(os error \d+\)$/, "")
+    : String(cause);
+  return new OperationError(
+    `Cannot ${action} ${subject}: ${detail}${remedy ? `; ${remedy}` : ""}`,
+    { cause, code },
+  );
+}
+
+/** The errno's name of an error of Deno, of node's modules or of the linux engine. */
+export function errorCode(error: unknown): string | undefined {
+  if (typeof error !== "object" || error === null) return undefined;
+  const { code } = error as { code?: unknown };
+  if (typeof code === "string") return code;
+  const { name } = error as { name?: unknown };
+  return typeof name === "string" ? DENO_ERROR_CODES[name] : undefined;
+}
+
+/** Deno's error classes carry the errno's name in `code` only where no class fits. */
+const DENO_ERROR_CODES: Readonly<Record<string, string>> = {
+  AddrInUse: "EADDRINUSE",
+  AddrNotAvailable: "EADDRNOTAVAIL",
+  PermissionDenied: "EACCES",
+  ConnectionRefused: "ECONNREFUSED",
+  ConnectionReset: "ECONNRESET",
+  ConnectionAborted: "ECONNABORTED",
+  NetworkUnreachable: "ENETUNREACH",
+  NotFound: "ENOENT",
+  TimedOut: "ETIMEDOUT",
+  BrokenPipe: "EPIPE",
+};

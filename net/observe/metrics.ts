@@ -1,0 +1,56 @@
+/**
+ * Metrics as plain data, and their Prometheus text. The roles describe what
+ * they have counted; the text format (escaping, order, HELP and TYPE) is
+ * prom-client's, loaded when the first scrape comes.
+ */
+
+/** Labels of one value. */
+export type MetricLabels = Readonly<Record<string, string>>;
+
+/** One value of a metric. */
+export interface MetricSample {
+  /** Labels of the value. */
+  labels?: MetricLabels;
+  /** The value. */
+  value: number;
+  /** Behind the metric's name: `_bucket`, `_sum`, `_count` of a histogram. */
+  suffix?: string;
+}
+
+/** A metric with all its values, as they are now. */
+export interface Metric {
+  /** Snake case, with the unit; counters end in `_total`. */
+  name: string;
+  /** One sentence. */
+  help: string;
+  /** Prometheus type. */
+  type: "counter" | "gauge" | "histogram";
+  /** The values; none is a metric that has not happened. */
+  samples: readonly MetricSample[];
+}
+
+/** Prometheus text (format 0.0.4) of metrics. */
+export async function prometheusText(
+  metrics: readonly Metric[],
+): Promise<string> {
+  const { Registry } = await import("prom-client");
+  const registry = new Registry();
+  for (const { name, help, type, samples } of metrics) {
+    const values = samples.map(({ labels = {}, value, suffix }) => ({
+      labels,
+      value,
+      ...(suffix === undefined ? {} : { metricName: name + suffix }),
+    }));
+    const snapshot = { name, help, type, values, aggregator: "sum" };
+    // A registry takes whatever has a name and can be asked; its classes hold
+    // values of their own, which ours already have in shared slots.
+    registry.registerMetric(
+      { name, get: () => Promise.resolve(snapshot) } as never,
+    );
+  }
+  return await registry.metrics();
+}
+
+/** Content type of {@linkcode prometheusText}. */
+export const PROMETHEUS_CONTENT_TYPE =
+  "text/plain; version=0.0.4; charset=utf-8";

@@ -1,0 +1,46 @@
+/**
+ * The last line of a terminal, written over again: progress that does not
+ * fill the screen. Log lines go above it.
+ */
+import { writeStderr } from "./log.ts";
+
+/** Where the columns cannot be asked for. */
+const DEFAULT_COLUMNS = 80;
+
+/** One line that stays at the bottom. */
+export class ProgressLine {
+  #shown = "";
+
+  /** Shows a line in place of the last one, cut to the terminal's width. */
+  show(line: string): void {
+    const cut = line.slice(0, columns() - 1);
+    this.#shown = cut;
+    writeStderr(`\r\x1b[K${cut}`);
+  }
+
+  /** Writes a whole line above. */
+  above(line: string): void {
+    if (this.#shown === "") writeStderr(`${line}\n`);
+    else writeStderr(`\r\x1b[K${line}\n${this.#shown}`);
+  }
+
+  /** Takes the line away. */
+  clear(): void {
+    if (this.#shown !== "") writeStderr("\r\x1b[K");
+    this.#shown = "";
+  }
+}
+
+function columns(): number {
+  try {
+    return Deno.consoleSize().columns;
+  } catch {
+    return DEFAULT_COLUMNS;
+  }
+}
+
+/** `[=====     ]` for a share from 0 to 1. */
+export function bar(share: number, width = 20): string {
+  const filled = Math.round(Math.min(1, Math.max(0, share)) * width);
+  return `[${"=".repeat(filled)}${" ".repeat(width - filled)}]`;
+}

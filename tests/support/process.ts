@@ -1,0 +1,185 @@
+/** Roles and peers as real processes: started, watched line by line, always ended. */
+import { fromFileUrl } from "@std/path";
+
+const ROOT = fromFileUrl(new URL("../../", import.meta.url));
+
+/** How a process ended, with all that it wrote. */
+export interface ProcessEnd {
+  code: number;
+  signal: Deno.Signal | null;
+  stdout: Uint8Array<ArrayBuffer>;
+  stderr: string;
+}
+
+/** How a process is started. */
+export interface ProcessOptions {
+  /** Folder to run in. Default: the repository. */
+  cwd?: string;
+  env?: Record<string, string>;
+  /** Whether its stdin can be written to; else it reads nothing. */
+  stdin?: boolean;
+}
+
+/** A running process. */
+export class TestProcess implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #lines: string[] = [];
+  readonly #waiting = new Set<() => void>();
+  readonly #stdout: Uint8Array[] = [];
+  #stdoutBytes = 0;
+  #ended = false;
+  /** Resolves when it has ended. */
+  readonly end: Promise<ProcessEnd>;
+
+  constructor(
+    program: string,
+    args: readonly string[],
+    options: ProcessOptions = {},
+  ) {
+    this.#child = new Deno.Command(program, {
+      args: [...args],
+      cwd: options.cwd ?? ROOT,
+      env: { NO_COLOR: "1", ...options.env },
+      stdin: options.stdin ? "piped" : "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.end = this.#watch();
+  }
+
+  /** The process's id. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Its stdin, where it was asked for. */
+  get stdin(): WritableStream<Uint8Array<ArrayBuffer>> {
+    return this.#child.stdin;
+  }
+
+  /** All that it has written to stderr. */
+  get stderr(): string {
+    return this.#lines.join("\n");
+  }
+
+  /** All that it has written to stdout. */
+  get stdout(): Uint8Array<ArrayBuffer> {
+    const all = new Uint8Array(this.#stdoutBytes);
+    let at = 0;
+    for (const part of this.#stdout) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return all;
+  }
+
+  /** The first match of a pattern in a line of stderr, now or later. */
+  async line(pattern: RegExp): Promise<RegExpExecArray> {
+    const found = await this.#until(() => {
+      for (const line of this.#lines) {
+        const match = pattern.exec(line);
+        if (match) return match;
+      }
+    });
+    if (found) return found;
+    throw new Error(
+      `Process ended without a line like ${pattern}:\n${this.stderr}`,
+    );
+  }
+
+  /** Resolves when stdout has at least so many bytes. */
+  async stdoutBytes(least: number): Promise<Uint8Array<ArrayBuffer>> {
+    const enough = await this.#until(() =>
+      this.#stdoutBytes >= least ? true : undefined
+    );
+    if (enough) return this.stdout;
+    throw new Error(
+      `Process ended with ${this.#stdoutBytes} of ${least} bytes on stdout:\n${this.stderr}`,
+    );
+  }
+
+  /** Sends a signal. */
+  signal(signal: Deno.Signal): void {
+    if (!this.#ended) this.#child.kill(signal);
+  }
+
+  /** Sends SIGTERM and waits for the end. */
+  stop(): Promise<ProcessEnd> {
+    this.signal("SIGTERM");
+    return this.end;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.signal("SIGKILL");
+    await this.end;
+  }
+
+  async #until<T>(probe: () => T | undefined): Promise<T | undefined> {
+    for (;;) {
+      const found = probe();
+      if (found !== undefined || this.#ended) return found;
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    }
+  }
+
+  #notify(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+
+  async #watch(): Promise<ProcessEnd> {
+    const [status] = await Promise.all([
+      this.#child.status,
+      this.#readStdout(),
+      this.#readStderr(),
+    ]);
+    this.#ended = true;
+    this.#notify();
+    const { code, signal } = status;
+    return { code, signal, stdout: this.stdout, stderr: this.stderr };
+  }
+
+  async #readStdout(): Promise<void> {
+    for await (const part of this.#child.stdout) {
+      this.#stdout.push(part);
+      this.#stdoutBytes += part.length;
+      this.#notify();
+    }
+  }
+
+  async #readStderr(): Promise<void> {
+    let rest = "";
+    for await (
+      const part of this.#child.stderr.pipeThrough(new TextDecoderStream())
+    ) {
+      const lines = (rest + part).split("\n");
+      rest = lines.pop()!;
+      this.#lines.push(...lines);
+      this.#notify();
+    }
+    if (rest !== "") this.#lines.push(rest);
+  }
+}
+
+/** Starts a role's command as a user does. */
+export function startRole(
+  role: string,
+  args: readonly string[],
+  options: ProcessOptions = {},
+): TestProcess {
+  const main = `${ROOT}cli/${role}/main.ts`;
+  return new TestProcess(
+    Deno.execPath(),
+    ["run", "-A", main, ...args],
+    options,
+  );
+}
+
+/** Starts a peer program. */
+export function startPeer(
+  program: string,
+  args: readonly string[],
+  options: ProcessOptions = {},
+): TestProcess {
+  return new TestProcess(program, args, options);
+}

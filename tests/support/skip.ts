@@ -1,0 +1,49 @@
+/** Tests that need something a machine may lack: skipped there, with the reason in the name. */
+
+/** Why a test cannot run here, or undefined where it can. */
+export type SkipReason = string | undefined;
+
+/** Registers a test that runs where there is no reason against it. */
+export function testUnless(
+  reason: SkipReason,
+  name: string,
+  fn: (context: Deno.TestContext) => void | Promise<void>,
+): void {
+  if (reason === undefined) Deno.test(name, fn);
+  else Deno.test({ name: `${name} (skipped: ${reason})`, ignore: true, fn });
+}
+
+/** A reason where a program is not installed. */
+export function needsProgram(...programs: string[]): SkipReason {
+  for (const program of programs) {
+    const found = (Deno.env.get("PATH") ?? "").split(":").some((folder) => {
+      try {
+        return Deno.statSync(`${folder}/${program}`).isFile;
+      } catch {
+        return false;
+      }
+    });
+    if (!found) return `${program} is not installed`;
+  }
+  return undefined;
+}
+
+/** A reason where this is not Linux. */
+export function needsLinux(): SkipReason {
+  return Deno.build.os === "linux" ? undefined : "this is not Linux";
+}
+
+/** A reason where this process may not make network namespaces. */
+export function needsNetworkNamespaces(): SkipReason {
+  const reason = needsLinux() ?? needsProgram("ip");
+  if (reason) return reason;
+  if (Deno.uid() !== 0) return "network namespaces need root";
+  const name = `mproxy-probe-${Deno.pid}`;
+  const run = (...args: string[]) =>
+    new Deno.Command("ip", { args, stderr: "null" }).outputSync();
+  if (!run("netns", "add", name).success) {
+    return "network namespaces are not permitted";
+  }
+  run("netns", "delete", name);
+  return undefined;
+}
