@@ -8,6 +8,8 @@ import {
 
 /** Options of {@linkcode chooseDatagramEngine}. */
 export interface ChooseEngineOptions {
+  /** Whether waits may block the thread: only in a Worker of its own. @default {false} */
+  blocking?: boolean;
   /** Called once where a lesser engine serves than could. */
   onWarning?: ((message: string) => void) | undefined;
 }
