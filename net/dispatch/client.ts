@@ -79,7 +79,7 @@ export async function startClient(
   if (path !== "-") await checkReadable(path);
 
   const log = logOf(options);
-  const engine = await chooseEngine(options, log);
+  const engine = chooseEngine(options, log);
   const startedMs = performance.now();
   const pacer = bitsPerSecond === undefined
     ? undefined

@@ -81,11 +81,11 @@ export function checkGroup(address: Address): void {
 }
 
 /** The engine for a role's options, said in the log. */
-export async function chooseEngine(
+export function chooseEngine(
   options: DispatchOptions,
   log: Log,
-): Promise<DatagramEngine> {
-  const engine = await chooseDatagramEngine(options.engine ?? "auto", {
+): DatagramEngine {
+  const engine = chooseDatagramEngine(options.engine ?? "auto", {
     onWarning: (message) => log.warn(message),
   });
   log.debug("engine", { name: engine.name, over: engine.description });

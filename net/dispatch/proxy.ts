@@ -80,7 +80,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
   checkDispatchOptions(options, [...listen, ...to]);
 
   const log = logOf(options);
-  const engine = await chooseEngine(options, log);
+  const engine = chooseEngine(options, log);
   const startedMs = performance.now();
   const destinations = new Destinations(engine, to, options, log);
   await using opening = new AsyncDisposableStack();

@@ -108,7 +108,7 @@ export async function startReverseProxy(
   checkDispatchOptions(options, [...udpListen, group, ...udpOutput]);
 
   const log = logOf(options);
-  const engine = await chooseEngine(options, log);
+  const engine = chooseEngine(options, log);
   const startedMs = performance.now();
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;

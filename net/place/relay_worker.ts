@@ -22,7 +22,7 @@ async function runRelay(
   { plan, received, sent, stop }: RelayOrder,
 ): Promise<void> {
   const onWarning = (message: string) => report({ kind: "warning", message });
-  const engine = await chooseDatagramEngine(plan.engine, {
+  const engine = chooseDatagramEngine(plan.engine, {
     blocking: true,
     onWarning,
   });
