@@ -135,11 +135,6 @@ export class AppendFile {
     return this.#failure;
   }
 
-  /** Whether bytes wait for `writeOut`. */
-  get hasGathered(): boolean {
-    return this.#runs.count > 0;
-  }
-
   /** Opens the file, or throws an OperationError. Without it, the first write opens it. */
   open(): void {
     this.#state.lock();

@@ -3,13 +3,13 @@
  *
  * 1. `write` takes a batch slot by slot: the file is chosen, the slot is
  *    formatted where it must be, and the file takes it (append_file.ts).
- * 2. `flush` writes what was gathered, at most once in `FLUSH_MS`: a network
- *    that brings one datagram per turn must not cost a system call for each.
+ * 2. What was gathered is written when `flush` says that nothing more is there
+ *    for now, but at most once in `FLUSH_MS`: a network that brings one datagram
+ *    per turn must not cost a system call for each. It waits no longer than that.
  * 3. Once a second the interval's rotation and `--fsync interval` are due.
  * 4. Files that were rotated are compressed and thinned out (rotated_files.ts).
  */
-import { dirname, join } from "@std/path";
-import { basename } from "@std/path";
+import { basename, dirname, join } from "@std/path";
 import type { Address } from "../address.ts";
 import type { DatagramBatch } from "../engine/batch.ts";
 import { type OperationError, UsageError } from "../errors.ts";
@@ -69,7 +69,7 @@ export interface LogFileOptions {
   now?: (() => number) | undefined;
 }
 
-/** How long gathered bytes may wait while more keep coming, in milliseconds. */
+/** How long gathered bytes wait for more, in milliseconds. */
 const FLUSH_MS = 2;
 
 /** How long a file that failed is left alone, in milliseconds. */
@@ -92,6 +92,12 @@ export class LogFile implements DatagramSink {
   /** The only file, where it is not split. */
   readonly #one: AppendFile | undefined;
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  #flushed = false;
+  readonly #onFlushTimer = () => {
+    this.#flushTimer = undefined;
+    this.#flushed = false;
+    this.#writeOut();
+  };
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #tickTimer: ReturnType<typeof setInterval> | undefined;
   #ended = false;
@@ -147,23 +153,18 @@ export class LogFile implements DatagramSink {
       const file = one ?? this.#fileOf(batch.source(slot));
       this.#formatter.writeSlot(batch, slot, timeMs, file);
     }
+    this.#flushTimer ??= setTimeout(this.#onFlushTimer, FLUSH_MS);
     if (this.#options.fsync === "always") {
-      for (const file of this.#files.values()) {
-        file.writeOut();
-        file.sync();
-      }
+      this.#writeOut();
+      for (const file of this.#files.values()) file.sync();
     }
   }
 
   /** Writes what was gathered, now or in a moment. */
   flush(): void {
-    if (this.#flushTimer !== undefined) return;
-    if (this.#writeOut()) {
-      this.#flushTimer = setTimeout(() => {
-        this.#flushTimer = undefined;
-        this.#writeOut();
-      }, FLUSH_MS);
-    }
+    if (this.#flushed || this.#flushTimer === undefined) return;
+    this.#flushed = true;
+    this.#writeOut();
   }
 
   /** What is due once a second: the rotation of intervals, and `interval` syncs. */
@@ -194,15 +195,8 @@ export class LogFile implements DatagramSink {
     await this.#rotated?.close();
   }
 
-  /** Writes out all files; whether any had something. */
-  #writeOut(): boolean {
-    let any = false;
-    for (const file of this.#files.values()) {
-      if (!file.hasGathered) continue;
-      any = true;
-      file.writeOut();
-    }
-    return any;
+  #writeOut(): void {
+    for (const file of this.#files.values()) file.writeOut();
   }
 
   #fileOf(source: Address): AppendFile {

@@ -79,8 +79,8 @@ export class RotatedFiles {
     try {
       while (this.#again && !this.#closed) {
         this.#again = false;
-        const next = this.#cleanUp();
-        if (next === undefined) continue;
+        const next = await this.#cleanUp();
+        if (next === undefined || this.#closed) continue;
         await this.#compress(next);
         // Others may have come or gone meanwhile.
         this.#again = true;
@@ -93,11 +93,11 @@ export class RotatedFiles {
   }
 
   /** Removes what is too old or broken off, and finds the oldest file to compress. */
-  #cleanUp(): string | undefined {
+  async #cleanUp(): Promise<string | undefined> {
     const { keep = Infinity, gzip } = this.#options;
     let oldest: RotatedFile | undefined;
     try {
-      for (const files of this.#list().values()) {
+      for (const files of (await this.#list()).values()) {
         files.sort((a, b) => a.order < b.order ? -1 : 1);
         for (const [i, file] of files.entries()) {
           if (i < files.length - keep) {
@@ -118,9 +118,9 @@ export class RotatedFiles {
   }
 
   /** Rotated files by the file that they were; half compressed ones are removed on the way. */
-  #list(): Map<string, RotatedFile[]> {
+  async #list(): Promise<Map<string, RotatedFile[]>> {
     const found = new Map<string, Map<string, RotatedFile>>();
-    for (const entry of Deno.readDirSync(this.#folder)) {
+    for await (const entry of Deno.readDir(this.#folder)) {
       const parsed = entry.isFile ? parseRotatedName(entry.name) : undefined;
       if (parsed === undefined || !this.#isOurs(parsed.base)) continue;
       if (parsed.partial) {
