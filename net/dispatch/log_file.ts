@@ -16,7 +16,7 @@ import { type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import { AppendFile, LOG_COUNTERS, type LogCounter } from "./append_file.ts";
-import { type LogFormat, LogFormatter } from "./log_format.ts";
+import { type DatagramFormat, LogFormatter } from "./log_format.ts";
 import { splitName } from "./log_name.ts";
 import { RotatedFiles } from "./rotated_files.ts";
 import type { DatagramSink } from "./sink.ts";
@@ -38,7 +38,7 @@ export interface LogFileOptions {
   /** Where the file is; with `splitBySource`, its name stands for those of all sources. */
   path: string;
   /** @default {"raw"} */
-  format?: LogFormat | undefined;
+  format?: DatagramFormat | undefined;
   /** Whether each source gets a file of its own, named after it. @default {false} */
   splitBySource?: boolean | undefined;
   /**
@@ -185,6 +185,11 @@ export class LogFile implements DatagramSink {
     await this.#rotated?.settled();
   }
 
+  /** Ends the compression of rotated files, so that `drain` need not wait for it; the next run goes on with it. */
+  async abort(): Promise<void> {
+    await this.#rotated?.close();
+  }
+
   /** Writes what was gathered, drops what cannot be written, and closes all files. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#flushTimer);
@@ -192,7 +197,7 @@ export class LogFile implements DatagramSink {
     clearInterval(this.#tickTimer);
     for (const file of this.#files.values()) this.#close(file);
     this.#files.clear();
-    await this.#rotated?.close();
+    await this.abort();
   }
 
   #writeOut(): void {

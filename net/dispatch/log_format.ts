@@ -8,10 +8,10 @@ import type { StdoutSink } from "./stdout_sink.ts";
  * The formats: `raw` is byte for byte, `lines` ends each datagram with exactly
  * one newline, `jsonl` makes each datagram an object on a line of its own.
  */
-export const LOG_FORMATS = ["raw", "lines", "jsonl"] as const;
+export const DATAGRAM_FORMATS = ["raw", "lines", "jsonl"] as const;
 
-/** One of {@linkcode LOG_FORMATS}. */
-export type LogFormat = typeof LOG_FORMATS[number];
+/** One of {@linkcode DATAGRAM_FORMATS}. */
+export type DatagramFormat = typeof DATAGRAM_FORMATS[number];
 
 /** Takes runs of whole datagrams. */
 export interface DatagramWriter {
@@ -27,7 +27,7 @@ const NEWLINE = 10;
 /** Formats the datagrams of batches. */
 export class LogFormatter {
   /** Which format. */
-  readonly format: LogFormat;
+  readonly format: DatagramFormat;
   readonly #scratch: Uint8Array<ArrayBuffer>;
   readonly #encoder = new TextEncoder();
   /** A byte order mark is payload like all else. */
@@ -36,7 +36,7 @@ export class LogFormatter {
     ignoreBOM: true,
   });
 
-  constructor(format: LogFormat) {
+  constructor(format: DatagramFormat) {
     this.format = format;
     this.#scratch = new Uint8Array(format === "raw" ? 0 : MOST_FORMATTED_BYTES);
   }
@@ -114,7 +114,7 @@ export class FormattedStdout implements DatagramSink {
 
   /** Writes to a sink that it disposes of. */
   constructor(
-    format: LogFormat,
+    format: DatagramFormat,
     stdout: StdoutSink,
     now: () => number = Date.now,
   ) {

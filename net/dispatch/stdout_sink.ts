@@ -65,6 +65,8 @@ export interface StdoutSinkOptions {
    * @default {1000}
    */
   lingerMs?: number;
+  /** What takes the bytes, for messages. @default {"stdout"} */
+  subject?: string;
   /** Takes bytes in place of stdout; resolves with how many it took. */
   writeBytes?: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
 }
@@ -83,6 +85,7 @@ export class StdoutSink implements DatagramSink {
   );
   readonly #whenFull: WhenFull;
   readonly #lingerMs: number;
+  readonly #subject: string;
   readonly #onClosed: ((reason: OperationError) => void) | undefined;
   readonly #writeBytes: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
   readonly #ring: Uint8Array<ArrayBuffer>;
@@ -106,6 +109,7 @@ export class StdoutSink implements DatagramSink {
     }
     this.#whenFull = whenFull;
     this.#lingerMs = lingerMs;
+    this.#subject = options.subject ?? "stdout";
     this.#onClosed = options.onClosed;
     this.#writeBytes = options.writeBytes ?? writeStdout;
     this.#ring = new Uint8Array(queueBytes);
@@ -245,7 +249,9 @@ export class StdoutSink implements DatagramSink {
     } catch (cause) {
       const wasClosed = this.#closed;
       this.#close();
-      if (!wasClosed) this.#onClosed?.(failedCall("write to", "stdout", cause));
+      if (!wasClosed) {
+        this.#onClosed?.(failedCall("write to", this.#subject, cause));
+      }
     } finally {
       this.#pump = undefined;
       this.#notify();
