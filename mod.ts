@@ -29,8 +29,12 @@ export {
   type ClientStats,
 } from "./net/dispatch/client.ts";
 export { startClient } from "./net/dispatch/client.ts";
+export type { SendCounterName } from "./net/dispatch/destination.ts";
 export type { DestinationStats } from "./net/dispatch/destinations.ts";
-export type { ListenerStats } from "./net/dispatch/listeners.ts";
+export type {
+  ListenerStats,
+  ReceiveCounterName,
+} from "./net/dispatch/listeners.ts";
 export type { DispatchOptions } from "./net/dispatch/options.ts";
 export type { ProducersStats } from "./net/dispatch/producers.ts";
 export {
@@ -77,14 +81,19 @@ export type {
   SubscriberStats,
 } from "./net/dispatch/subscribers.ts";
 export type { TcpSourceStats, TcpUpstream } from "./net/dispatch/tcp_source.ts";
+export type { StdoutCounter } from "./net/dispatch/stdout_sink.ts";
+export { STDOUT_COUNTERS } from "./net/dispatch/stdout_sink.ts";
+export { RECEIVE_COUNTERS } from "./net/dispatch/relay.ts";
+export { SEND_COUNTERS } from "./net/engine/engine.ts";
 export type { TeeStats } from "./net/dispatch/tee.ts";
 export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
 export { OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
-export {
-  Log,
-  type LogFormat,
-  type LogLevel,
-  type LogOptions,
+export { Log, LOG_LEVELS } from "./net/observe/log.ts";
+export type {
+  LogFields,
+  LogFormat,
+  LogLevel,
+  LogOptions,
 } from "./net/observe/log.ts";
 export type { TlsClientOptions } from "./net/tls_client.ts";
