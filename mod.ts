@@ -53,6 +53,25 @@ export type {
   ReverseProxyStats,
 } from "./net/dispatch/reverse_proxy.ts";
 export type { RoleHandle } from "./net/dispatch/role.ts";
+export { FSYNC_CHOICES, WRITE_ERROR_CHOICES } from "./net/dispatch/log_file.ts";
+export type { Fsync, OnWriteError } from "./net/dispatch/log_file.ts";
+export {
+  DATAGRAM_FORMATS,
+  type DatagramFormat,
+} from "./net/dispatch/log_format.ts";
+export { startServer } from "./net/dispatch/server.ts";
+export type {
+  ServerHandle,
+  ServerOptions,
+  ServerStats,
+} from "./net/dispatch/server.ts";
+export {
+  type LogStats,
+  type OutputOptions,
+  type Split,
+  SPLIT_CHOICES,
+  type StreamStats,
+} from "./net/dispatch/server_output.ts";
 export {
   SLOW_POLICIES,
   type SlowPolicy,
