@@ -24,7 +24,7 @@ import {
   value,
   type Values,
 } from "./command.ts";
-import { helpText } from "./help.ts";
+import { commandsHelpText, helpText } from "./help.ts";
 import { configTexts, readValues, splitArguments } from "./parse.ts";
 import { VERSION } from "./version.ts";
 
@@ -101,6 +101,34 @@ export async function runCommand(
   program = `mproxy-${command.name}`,
 ): Promise<never> {
   Deno.exit(await commandExitCode(command, args, program));
+}
+
+/** Runs the command that the first argument names; the rest is its own. */
+export async function runCommands(
+  commands: readonly Command[],
+  args: readonly string[] = Deno.args,
+  program = "mproxy",
+): Promise<never> {
+  const [name, ...rest] = args;
+  const command = commands.find((one) => one.name === name);
+  if (command) {
+    return await runCommand(command, rest, `${program} ${command.name}`);
+  }
+  if (name === "-V" || name === "--version") {
+    await writeStdout(`${program} ${VERSION}\n`);
+    Deno.exit(0);
+  }
+  if (name === "-h" || name === "--help") {
+    await writeStdout(commandsHelpText(program, commands));
+    Deno.exit(0);
+  }
+  const names = commands.map((one) => one.name).join(", ");
+  writeStderr(
+    name === undefined
+      ? `${program}: a role is wanted: ${names}; --help says what they do\n`
+      : `${program}: Unknown role "${name}": there are ${names}\n`,
+  );
+  Deno.exit(2);
 }
 
 async function commandExitCode(
