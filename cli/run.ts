@@ -164,7 +164,8 @@ async function runRole(
   const print = (line: string) => {
     if (quiet) return;
     if (logFormat === "text") progressLine.above(line);
-    else if (line !== "") log.info(line);
+    // Rules and empty lines are for eyes only.
+    else if (/\w/.test(line)) log.info(line.trim());
   };
   const running = await command.start(values, {
     log,

@@ -136,7 +136,7 @@ class PortableForwarder implements Forwarder {
   readonly #buffers: BufferPool;
   readonly #keepAlive: boolean;
   readonly #tlsClients: boolean;
-  readonly #report: ReportLevel;
+  #report: ReportLevel;
   readonly #onEvents: StreamEventSink | undefined;
   #deadlines: Deadlines;
   #maxConnections: number;
@@ -667,6 +667,7 @@ class PortableForwarder implements Forwarder {
       this.#deadlines = { ...this.#deadlines, ...change.deadlines };
     }
     this.#maxConnections = change.maxConnections ?? this.#maxConnections;
+    this.#report = change.report ?? this.#report;
     if (change.policy) {
       this.#policy.configure(change.policy, performance.now());
     }
