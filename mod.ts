@@ -13,3 +13,5 @@ export { type RelayEvent, TcpRelay } from "./net/tcp/relay.ts";
 export type { RelaySnapshot, TcpRelayOptions } from "./net/tcp/relay.ts";
 export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
 export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";
+export { EchoServer } from "./net/tcp/echo_server.ts";
+export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";

@@ -10,6 +10,7 @@
  */
 import {
   address,
+  choice,
   type Command,
   defineCommand,
   flag,
@@ -105,6 +106,11 @@ export const command: Command = defineCommand({
         defaultText: "256Ki",
       },
     ),
+    engine: choice(
+      "What moves the bytes",
+      ["auto", "portable", "linux"],
+      "auto",
+    ),
     channelBufferSize: value(
       "Events that may wait to be printed",
       "N",
@@ -139,6 +145,7 @@ export const command: Command = defineCommand({
       halfCloseTimeoutMs: values.halfCloseTimeout * 1000,
       bufferBytes: values.bufferSize,
       eventQueue: values.channelBufferSize,
+      engine: values.engine,
       log,
     });
     log.info("listening", {

@@ -7,6 +7,7 @@
  */
 import { type Address, formatAddress, parseAddress } from "../address.ts";
 import type { Log } from "../observe/log.ts";
+import type { EngineChoice } from "../engine/engine.ts";
 import type {
   ConnectionInfo,
   Deadlines,
@@ -18,9 +19,8 @@ import type {
   StreamEvent,
   StreamEventSink,
 } from "../engine/stream.ts";
+import { chooseStreamEngine } from "./choose.ts";
 import { EventQueue } from "./event_queue.ts";
-import { portableStreamEngine } from "./forward.ts";
-import { createPolicy } from "./policy.ts";
 import type { SingleRemoteSpec } from "./single_remote.ts";
 
 /** Options of {@linkcode TcpRelay.bind}. Deadlines are in milliseconds; 0 turns one off. */
@@ -49,8 +49,12 @@ export interface TcpRelayOptions extends Partial<Deadlines> {
   signal?: AbortSignal;
   /** Takes warnings about clients that could not be served. */
   log?: Log;
-  /** Moves the bytes. Default: the portable engine. */
-  engine?: StreamEngine;
+  /**
+   * What moves the bytes: the name of an engine, or one that several roles
+   * share and somebody else ends.
+   * @default {"auto"}
+   */
+  engine?: EngineChoice | StreamEngine;
 }
 
 /** The four figures of a relay. */
@@ -130,7 +134,7 @@ export class TcpRelay implements AsyncDisposable {
     options: TcpRelayOptions = {},
   ): Promise<TcpRelay> {
     const {
-      engine = portableStreamEngine(createPolicy),
+      engine: engineOrChoice = "auto",
       eventQueue = 1000,
       maxConnections,
       bufferBytes,
@@ -149,6 +153,10 @@ export class TcpRelay implements AsyncDisposable {
     const targetAddress = typeof target === "string"
       ? parseAddress(target, { defaultHostname: "127.0.0.1" })
       : target;
+    const own = typeof engineOrChoice === "string"
+      ? chooseStreamEngine(engineOrChoice)
+      : undefined;
+    const engine = own ?? engineOrChoice as StreamEngine;
     const early: StreamEvent[] = [];
     let take: StreamEventSink = (events) => early.push(...events);
     const forwarder = await engine.forward(
@@ -163,6 +171,8 @@ export class TcpRelay implements AsyncDisposable {
       },
       (events) => take(events),
     );
+    const endEngine = () => own?.[Symbol.asyncDispose]();
+    forwarder.finished.then(endEngine, endEngine);
     const relay = new TcpRelay(forwarder, targetAddress, eventQueue, log);
     take = (events) => relay.#take(events);
     relay.#take(early);
