@@ -210,6 +210,11 @@ export interface RunningRole {
   reload?: () => void | Promise<void>;
 }
 
+/** Arrays of tables of a configuration file, by their name. */
+export type ConfigTables = Readonly<
+  Record<string, readonly Readonly<Record<string, unknown>>[]>
+>;
+
 /** What a command gets beside its values. */
 export interface CommandContext {
   /** Log lines on stderr. */
@@ -218,6 +223,8 @@ export interface CommandContext {
   print: (line: string) => void;
   /** Positional arguments, where the command takes them. */
   positionals: readonly string[];
+  /** Tables of the configuration file that {@linkcode Command.configTables} names. */
+  tables: ConfigTables;
   /** Whether stderr is a terminal. */
   terminal: boolean;
 }
@@ -234,6 +241,8 @@ export interface Command<Table extends OptionTable = OptionTable> {
   readonly options: Table;
   /** What positional arguments are, for the usage line; none are taken without it. */
   readonly positionals?: string;
+  /** Arrays of tables (`[[name]]`) that the command reads itself from `--config`. */
+  readonly configTables?: readonly string[];
   /** Command lines for the help, without the program's name. */
   readonly examples: readonly string[];
   /** Default of `--metrics-addr`. */

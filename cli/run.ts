@@ -16,6 +16,7 @@ import {
   address,
   choice,
   type Command,
+  type ConfigTables,
   flag,
   type OptionTable,
   type RunningRole,
@@ -130,14 +131,18 @@ async function commandExitCode(
       );
     }
     const file = texts.get("config")?.[0];
-    const given = file === undefined
-      ? texts
-      : new Map([...configTexts(readToml(file), table, file), ...texts]);
+    const { plain, tables } = file === undefined
+      ? { plain: {}, tables: {} }
+      : splitTables(readToml(file), command.configTables ?? [], file);
+    const given = new Map([
+      ...configTexts(plain, table, file ?? ""),
+      ...texts,
+    ]);
     const values = readValues(table, given) as
       & Values<ReturnType<typeof commonOptions>>
       & Record<string, unknown>;
     format = values.logFormat;
-    return await runRole(command, values, positionals);
+    return await runRole(command, values, positionals, tables);
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
       ? error.message
@@ -152,6 +157,7 @@ async function runRole(
   command: Command,
   values: Values<ReturnType<typeof commonOptions>> & Record<string, unknown>,
   positionals: readonly string[],
+  tables: ConfigTables,
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -171,6 +177,7 @@ async function runRole(
     log,
     print,
     positionals,
+    tables,
     terminal,
   });
   if (running === undefined) return 0;
@@ -278,6 +285,31 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
   };
 }
 
+/** Takes the arrays of tables that a command reads itself out of a configuration. */
+function splitTables(
+  config: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+  file: string,
+): { plain: Record<string, unknown>; tables: ConfigTables } {
+  const plain = { ...config };
+  const tables: Record<string, readonly Readonly<Record<string, unknown>>[]> =
+    {};
+  for (const name of names) {
+    const value = plain[name];
+    if (value === undefined) continue;
+    const isTable = (item: unknown) =>
+      typeof item === "object" && item !== null && !Array.isArray(item);
+    if (!Array.isArray(value) || !value.every(isTable)) {
+      throw new UsageError(
+        `Cannot use "${file}": "${name}" wants tables, each below [[${name}]]`,
+      );
+    }
+    tables[name] = value;
+    delete plain[name];
+  }
+  return { plain, tables };
+}
+
 function readToml(file: string): Record<string, unknown> {
   let source: string;
   try {
@@ -305,7 +337,7 @@ function readToml(file: string): Record<string, unknown> {
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */
-async function writeStdout(text: string): Promise<void> {
+export async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
   try {
     while (bytes.length > 0) {
