@@ -97,6 +97,21 @@ export type {
   LogOptions,
 } from "./net/observe/log.ts";
 export type { TlsClientOptions } from "./net/tls_client.ts";
+export {
+  DIAL_FAILURES,
+  END_REASONS,
+  REJECT_REASONS,
+} from "./net/engine/stream.ts";
+export type {
+  ConnectionInfo,
+  Deadlines,
+  DialFailure,
+  EndReason,
+  ForwardStats,
+  RejectReason,
+  RemoteStats,
+  Spread,
+} from "./net/engine/stream.ts";
 export { EchoServer } from "./net/tcp/echo_server.ts";
 export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";
 export { loadChart } from "./net/tcp/load_chart.ts";

@@ -50,8 +50,9 @@ function scenario(
   return { name, connections, durationMs: 5000, messageBytes };
 }
 
-/** Most connections, and most bytes of a message. */
+/** Most connections of a scenario. */
 export const MAX_LOAD_CONNECTIONS = 100_000;
+/** Most bytes of a message. */
 export const MAX_MESSAGE_BYTES: number = 1 << 30;
 
 const KEYS = ["name", "connections", "duration_secs", "message_size"];

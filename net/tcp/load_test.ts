@@ -62,8 +62,9 @@ export interface LoadResult {
   readonly durationMs: number;
   /** Answered requests. */
   readonly requests: number;
-  /** Bytes sent and received by them. */
+  /** Bytes of them that were sent. */
   readonly bytesSent: number;
+  /** Bytes of their answers. */
   readonly bytesReceived: number;
   /** Connects and requests that failed. */
   readonly errors: number;
@@ -141,6 +142,7 @@ export class LoadTest implements AsyncDisposable {
     await this.finished;
   }
 
+  /** Ends it, as `drain` does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.drain();
   }
