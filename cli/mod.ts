@@ -9,7 +9,13 @@ export * from "./command.ts";
 export * from "./dispatch_options.ts";
 export * from "./dispatch_report.ts";
 export { commandsHelpText, helpText, optionHelp, optionUsage } from "./help.ts";
-export { allOptions, commonOptions, runCommand, runCommands } from "./run.ts";
+export {
+  allOptions,
+  commonOptions,
+  runCommand,
+  runCommands,
+  writeStdout,
+} from "./run.ts";
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/dispatch/metrics.ts";

@@ -16,6 +16,7 @@ import {
   address,
   choice,
   type Command,
+  type ConfigTables,
   flag,
   type OptionTable,
   type RunningRole,
@@ -82,7 +83,11 @@ export function commonOptions(command: Command) {
       "How long an end waits for what is in flight",
       "SECONDS",
       seconds,
-      { group: "Common options", fallback: command.graceSeconds ?? 5 },
+      {
+        group: "Common options",
+        fallback: command.graceSeconds ?? 5,
+        aliases: ["grace-period-secs"],
+      },
     ),
     help: flag("Show this help", { short: "h", group: "Common options" }),
     version: flag("Show the version", { short: "V", group: "Common options" }),
@@ -154,14 +159,18 @@ async function commandExitCode(
       );
     }
     const file = texts.get("config")?.[0];
-    const given = file === undefined
-      ? texts
-      : new Map([...configTexts(readToml(file), table, file), ...texts]);
+    const { plain, tables } = file === undefined
+      ? { plain: {}, tables: {} }
+      : splitTables(readToml(file), command.configTables ?? [], file);
+    const given = new Map([
+      ...configTexts(plain, table, file ?? ""),
+      ...texts,
+    ]);
     const values = readValues(table, given) as
       & Values<ReturnType<typeof commonOptions>>
       & Record<string, unknown>;
     format = values.logFormat;
-    return await runRole(command, values, positionals);
+    return await runRole(command, values, positionals, tables);
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
       ? error.message
@@ -176,6 +185,7 @@ async function runRole(
   command: Command,
   values: Values<ReturnType<typeof commonOptions>> & Record<string, unknown>,
   positionals: readonly string[],
+  tables: ConfigTables,
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -185,7 +195,19 @@ async function runRole(
     format: logFormat,
     write: (line) => progressLine.above(line),
   });
-  const running = await command.start(values, { log, positionals, terminal });
+  const print = (line: string) => {
+    if (quiet) return;
+    if (logFormat === "text") progressLine.above(line);
+    // Rules and empty lines are for eyes only.
+    else if (/\w/.test(line)) log.info(line.trim());
+  };
+  const running = await command.start(values, {
+    log,
+    print,
+    positionals,
+    tables,
+    terminal,
+  });
   if (running === undefined) return 0;
   const { role, progress } = running;
 
@@ -193,12 +215,15 @@ async function runRole(
   disposals.use(role);
   const signals = watchSignals(running, log, grace);
   disposals.defer(signals.unwatch);
+  let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(openMetrics(values.metricsAddr, running));
+    metricsAddress = server.address;
     log.info("metrics door is open", {
-      url: `http://${formatAddress(server.address)}/metrics`,
+      url: `http://${formatAddress(metricsAddress)}/metrics`,
     });
   }
+  running.started?.(metricsAddress);
   if (progress && terminal) {
     const timer = setInterval(() => progressLine.show(progress()), PROGRESS_MS);
     disposals.defer(() => clearInterval(timer));
@@ -246,7 +271,7 @@ function summarize(
 function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const graceIsOver = Promise.withResolvers<void>();
-  const end = () => {
+  const end = (signal: Deno.Signal) => {
     if (timer !== undefined) {
       // 128 + SIGINT, as a shell reports it.
       Deno.exit(130);
@@ -256,6 +281,7 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
       log.warn("the grace period is over: ending with work in flight");
       graceIsOver.resolve();
     }, graceSeconds * 1000);
+    running.draining?.(signal);
     running.role.drain().catch((error) => graceIsOver.reject(error));
   };
   const reload = async () => {
@@ -268,8 +294,8 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
     }
   };
   const handlers: [Deno.Signal, () => void][] = Deno.build.os === "windows"
-    ? [["SIGINT", end], ["SIGBREAK", end]]
-    : [["SIGINT", end], ["SIGTERM", end]];
+    ? [["SIGINT", () => end("SIGINT")], ["SIGBREAK", () => end("SIGBREAK")]]
+    : [["SIGINT", () => end("SIGINT")], ["SIGTERM", () => end("SIGTERM")]];
   if (running.reload && Deno.build.os !== "windows") {
     handlers.push(["SIGHUP", reload]);
   }
@@ -285,6 +311,31 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
       }
     },
   };
+}
+
+/** Takes the arrays of tables that a command reads itself out of a configuration. */
+function splitTables(
+  config: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+  file: string,
+): { plain: Record<string, unknown>; tables: ConfigTables } {
+  const plain = { ...config };
+  const tables: Record<string, readonly Readonly<Record<string, unknown>>[]> =
+    {};
+  for (const name of names) {
+    const value = plain[name];
+    if (value === undefined) continue;
+    const isTable = (item: unknown) =>
+      typeof item === "object" && item !== null && !Array.isArray(item);
+    if (!Array.isArray(value) || !value.every(isTable)) {
+      throw new UsageError(
+        `Cannot use "${file}": "${name}" wants tables, each below [[${name}]]`,
+      );
+    }
+    tables[name] = value;
+    delete plain[name];
+  }
+  return { plain, tables };
 }
 
 function readToml(file: string): Record<string, unknown> {
@@ -314,7 +365,7 @@ function readToml(file: string): Record<string, unknown> {
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */
-async function writeStdout(text: string): Promise<void> {
+export async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
   try {
     while (bytes.length > 0) {

@@ -16,8 +16,11 @@
  * @module
  */
 import { command as client } from "@mproxy/client";
+import { command as echo } from "@mproxy/echo";
+import { command as loadtest } from "@mproxy/loadtest";
 import { type Command, runCommands } from "@mproxy/mproxy/cli";
 import { command as proxy } from "@mproxy/proxy";
+import { command as relay } from "@mproxy/relay";
 import { command as reverseproxy } from "@mproxy/reverseproxy";
 import { command as server } from "@mproxy/server";
 
@@ -27,6 +30,9 @@ export const commands: readonly Command[] = [
   server,
   proxy,
   reverseproxy,
+  relay,
+  echo,
+  loadtest,
 ];
 
 if (import.meta.main) await runCommands(commands);
