@@ -11,6 +11,7 @@ export * from "./dispatch_report.ts";
 export { commandsHelpText, helpText, optionHelp, optionUsage } from "./help.ts";
 export {
   allOptions,
+  type CommonOptions,
   commonOptions,
   runCommand,
   runCommands,

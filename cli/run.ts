@@ -6,7 +6,13 @@ import { parse as parseToml } from "smol-toml";
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
 import { OperationError, UsageError } from "../net/errors.ts";
-import { Log, LOG_LEVELS, writeStderr } from "../net/observe/log.ts";
+import {
+  Log,
+  LOG_LEVELS,
+  type LogFormat,
+  type LogLevel,
+  writeStderr,
+} from "../net/observe/log.ts";
 import {
   type MetricsServer,
   serveMetrics,
@@ -18,6 +24,7 @@ import {
   type Command,
   type ConfigTables,
   flag,
+  type Option,
   type OptionTable,
   type RunningRole,
   seconds,
@@ -33,7 +40,29 @@ import { VERSION } from "./version.ts";
 const PROGRESS_MS = 250;
 
 /** The options that every role has. */
-export function commonOptions(command: Command) {
+export type CommonOptions = {
+  /** A TOML file with more options. */
+  readonly config: Option<string | undefined>;
+  /** Where metrics are served. */
+  readonly metricsAddr: Option<Address | undefined>;
+  /** The least important lines that are logged. */
+  readonly logLevel: Option<LogLevel>;
+  /** How log lines look. */
+  readonly logFormat: Option<LogFormat>;
+  /** Seconds between lines of figures. */
+  readonly stats: Option<number | undefined>;
+  /** Only errors on stderr. */
+  readonly quiet: Option<boolean>;
+  /** Seconds that an end waits. */
+  readonly grace: Option<number>;
+  /** Asks for the help. */
+  readonly help: Option<boolean>;
+  /** Asks for the version. */
+  readonly version: Option<boolean>;
+};
+
+/** The options that every role has, with the defaults of one. */
+export function commonOptions(command: Command): CommonOptions {
   return {
     config: value(
       "Read options from a TOML file; the command line wins",
@@ -167,7 +196,7 @@ async function commandExitCode(
       ...texts,
     ]);
     const values = readValues(table, given) as
-      & Values<ReturnType<typeof commonOptions>>
+      & Values<CommonOptions>
       & Record<string, unknown>;
     format = values.logFormat;
     return await runRole(command, values, positionals, tables);
@@ -183,7 +212,7 @@ async function commandExitCode(
 
 async function runRole(
   command: Command,
-  values: Values<ReturnType<typeof commonOptions>> & Record<string, unknown>,
+  values: Values<CommonOptions> & Record<string, unknown>,
   positionals: readonly string[],
   tables: ConfigTables,
 ): Promise<number> {
