@@ -331,6 +331,8 @@ export class LinuxListener implements DatagramListener {
   readonly #vectors = new WeakMap<DatagramBatch, ReceiveVector>();
   #lastBatch: DatagramBatch | undefined;
   #lastVector: ReceiveVector | undefined;
+  /** Most reads of the next call. */
+  #ask = MAX_MESSAGES;
   #waiting: Promise<void> | undefined;
   #closed = false;
 
@@ -389,7 +391,7 @@ export class LinuxListener implements DatagramListener {
       : this.#vectorOf(batch);
     let taken: number;
     do {
-      taken = vector.receive(this.#context.libc, this.#fd);
+      taken = vector.receive(this.#context.libc, this.#fd, this.#ask);
     } while (taken === -EINTR);
     if (taken <= 0) {
       if (taken === -EAGAIN || taken === 0) return 0;
@@ -401,15 +403,18 @@ export class LinuxListener implements DatagramListener {
     }
     const { lengths, segmentSizes } = batch;
     let datagrams = taken;
+    let bytes = 0;
     for (let slot = 0; slot < taken; slot++) {
       const length = vector.length(slot);
       const segmentSize = vector.segmentSize(slot);
+      bytes += length;
       lengths[slot] = length;
       segmentSizes[slot] = segmentSize === 0 ? length : segmentSize;
       if (segmentSize > 0 && length > segmentSize) {
         datagrams += Math.ceil(length / segmentSize) - 1;
       }
     }
+    this.#ask = bytes > taken * LONG_READ_BYTES ? LONG_READS : MAX_MESSAGES;
     this.#receivedReads += taken;
     this.#receivedDatagrams += datagrams;
     if (this.#counting.perRead) {
@@ -518,6 +523,14 @@ export class LinuxListener implements DatagramListener {
 
 /** UIO_MAXIOV: most messages of one call. */
 const MAX_MESSAGES = 1024;
+
+/**
+ * Reads of a call while they are long on average. What one call takes in should
+ * still be in the cache when it is sent on: forwarding joined reads of 64 KiB,
+ * 8 a call moved 21 Gbit/s where 64 a call (4 MiB) moved 11.
+ */
+const LONG_READS = 8;
+const LONG_READ_BYTES = 16 * 1024;
 
 /** Slots of a batch: 64 plain datagrams a call, and 4 MiB of joined reads. */
 export const BATCH_SLOTS = 64;
