@@ -1,9 +1,71 @@
 /**
  * Moves bytes between sockets: UDP and multicast dispatch.
  *
+ * Every role is a function that takes one object of options and gives back a
+ * handle: `stats()`, `drain()`, `finished`, and `await using` ends it.
+ *
+ * @example Send a file and see what became of it
+ * ```ts
+ * import { parseAddress, startClient } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const path = await Deno.makeTempFile();
+ * await Deno.writeTextFile(path, "21.5 C\n");
+ * await using client = await startClient({
+ *   path,
+ *   destinations: [parseAddress("127.0.0.1:9920")],
+ * });
+ * await client.finished;
+ * assertEquals(client.stats().readBytes, 7);
+ * ```
+ *
  * @module
  */
 export { type Address, formatAddress, parseAddress } from "./net/address.ts";
 export type { ParseAddressOptions } from "./net/address.ts";
+export {
+  type ClientHandle,
+  type ClientOptions,
+  type ClientStats,
+} from "./net/dispatch/client.ts";
+export { startClient } from "./net/dispatch/client.ts";
+export type { DestinationStats } from "./net/dispatch/destinations.ts";
+export type { ListenerStats } from "./net/dispatch/listeners.ts";
+export type { DispatchOptions } from "./net/dispatch/options.ts";
+export type { ProducersStats } from "./net/dispatch/producers.ts";
+export {
+  type ProxyHandle,
+  type ProxyOptions,
+  type ProxyStats,
+} from "./net/dispatch/proxy.ts";
+export { startProxy } from "./net/dispatch/proxy.ts";
+export {
+  DEFAULT_GROUP,
+  startReverseProxy,
+} from "./net/dispatch/reverse_proxy.ts";
+export type {
+  ReverseProxyHandle,
+  ReverseProxyOptions,
+  ReverseProxyStats,
+} from "./net/dispatch/reverse_proxy.ts";
+export type { RoleHandle } from "./net/dispatch/role.ts";
+export {
+  SLOW_POLICIES,
+  type SlowPolicy,
+} from "./net/dispatch/subscriber_queue.ts";
+export type {
+  SubscribersStats,
+  SubscriberStats,
+} from "./net/dispatch/subscribers.ts";
+export type { TcpSourceStats, TcpUpstream } from "./net/dispatch/tcp_source.ts";
+export type { TeeStats } from "./net/dispatch/tee.ts";
+export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
 export { OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
+export {
+  Log,
+  type LogFormat,
+  type LogLevel,
+  type LogOptions,
+} from "./net/observe/log.ts";
+export type { TlsClientOptions } from "./net/tls_client.ts";
