@@ -15,7 +15,7 @@ import {
   isUnspecified,
 } from "../../address.ts";
 import { failedCall, OperationError, UsageError } from "../../errors.ts";
-import { type DatagramBatch, SLOT_BYTES } from "../batch.ts";
+import { DatagramBatch, SLOT_BYTES } from "../batch.ts";
 import type { DatagramListener, DatagramListenOptions } from "../engine.ts";
 import { ArrivalCount } from "./arrivals.ts";
 import { JoinedDrops, WrappingCount } from "./drops.ts";
@@ -33,6 +33,7 @@ import {
   IPV6_MULTICAST_LOOP,
   POLLIN,
   SK_MEMINFO_DROPS,
+  SK_MEMINFO_RMEM_ALLOC,
   SK_MEMINFO_VARS,
   SO_BROADCAST,
   SO_MEMINFO,
@@ -340,6 +341,8 @@ export class LinuxListener implements DatagramListener {
   readonly #memoryInfo = new Uint32Array(SK_MEMINFO_VARS);
   readonly #droppedReads = new WrappingCount();
   readonly #joinedDrops = new JoinedDrops();
+  /** Datagrams that were never asked for. */
+  #discarded = 0;
   #receivedReads = 0;
   #receivedDatagrams = 0;
 
@@ -448,13 +451,15 @@ export class LinuxListener implements DatagramListener {
 
   dropped(): number | undefined {
     const { memoryInfo, perRead, arrivals } = this.#counting;
+    if (!memoryInfo && !perRead) return undefined;
     if (!this.#closed && memoryInfo) this.#readDrops();
-    if (arrivals) return this.#joinedDrops.dropped;
-    return memoryInfo || perRead ? this.#droppedReads.total : undefined;
+    return this.#discarded +
+      (arrivals ? this.#joinedDrops.dropped : this.#droppedReads.total);
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
+    this.#discardRest();
     this.dropped();
     this.#closed = true;
     // A wait on another thread still has the descriptors: it closes them.
@@ -500,9 +505,12 @@ export class LinuxListener implements DatagramListener {
     const { libc } = this.#context;
     const info = this.#memoryInfo;
     readOption(libc, this.#fd, SOL_SOCKET, SO_MEMINFO, info);
+    const before = this.#droppedReads.total;
     this.#droppedReads.set(info[SK_MEMINFO_DROPS]!);
     const { arrivals } = this.#counting;
     if (arrivals === undefined) return;
+    // Nothing was dropped since an exact answer: it holds.
+    if (this.#droppedReads.total === before && this.#joinedDrops.exact) return;
     arrivals.refresh();
     this.#joinedDrops.update({
       droppedReads: this.#droppedReads.total,
@@ -511,6 +519,29 @@ export class LinuxListener implements DatagramListener {
       receivedReads: this.#receivedReads,
       receivedDatagrams: this.#receivedDatagrams,
     });
+  }
+
+  /**
+   * What lies unread in the queue is lost with the socket: it counts as dropped.
+   * The queue is made small first, so that a flood adds to the kernel's count
+   * and not to the rest: a queue that holds anything takes nothing more then.
+   */
+  #discardRest(): void {
+    const { libc } = this.#context;
+    const received = this.#receivedDatagrams;
+    try {
+      if (this.#counting.memoryInfo) {
+        readOption(libc, this.#fd, SOL_SOCKET, SO_MEMINFO, this.#memoryInfo);
+        if (this.#memoryInfo[SK_MEMINFO_RMEM_ALLOC] === 0) return;
+      }
+      setIntOption(libc, this.#fd, SOL_SOCKET, SO_RCVBUF, 0);
+      const rest = new DatagramBatch(DISCARD_SLOTS);
+      while (this.tryReceive(rest) === DISCARD_SLOTS);
+    } catch (error) {
+      // Of a broken socket nothing more can be known; it is closed all the same.
+      if (!(error instanceof OperationError)) throw error;
+    }
+    this.#discarded += this.#receivedDatagrams - received;
   }
 
   #closeAll(): void {
@@ -531,6 +562,9 @@ const MAX_MESSAGES = 1024;
  */
 const LONG_READS = 8;
 const LONG_READ_BYTES = 16 * 1024;
+
+/** Slots to take in what nobody wants any more. */
+const DISCARD_SLOTS = 8;
 
 /** Slots of a batch: 64 plain datagrams a call, and 4 MiB of joined reads. */
 export const BATCH_SLOTS = 64;

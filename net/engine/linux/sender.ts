@@ -23,6 +23,7 @@ import {
   AF_INET,
   AF_INET6,
   EACCES,
+  EADDRNOTAVAIL,
   EAGAIN,
   ECONNREFUSED,
   EHOSTDOWN,
@@ -34,6 +35,7 @@ import {
   ENETDOWN,
   ENETUNREACH,
   ENOBUFS,
+  ENODEV,
   ENOMEM,
   ENOPROTOOPT,
   ENOSYS,
@@ -489,6 +491,8 @@ export class LinuxSender implements DatagramSender {
       case EHOSTUNREACH:
       case ENETDOWN:
       case EHOSTDOWN:
+      case ENODEV:
+      case EADDRNOTAVAIL:
         return this.#meet(message, SentSlot.unreachable);
       case EPERM:
       case EACCES:
