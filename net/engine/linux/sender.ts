@@ -42,7 +42,6 @@ import {
   EOPNOTSUPP,
   EPERM,
   IP_MTU,
-  IP_MULTICAST_IF,
   IP_MULTICAST_LOOP,
   IP_MULTICAST_TTL,
   IP_RECVERR,
@@ -78,10 +77,11 @@ import {
   closeDescriptor,
   connectSocket,
   drainErrorQueue,
-  interfaceRequest,
+  interfaceAddress,
   openSocket,
   readIntOption,
   setIntOption,
+  setMulticastInterface,
   setOption,
 } from "./ffi/socket.ts";
 import { findInterface } from "./interfaces.ts";
@@ -170,7 +170,14 @@ export function openSender(
     if (group) {
       if (on && v6) setIntOption(libc, fd, level, IPV6_MULTICAST_IF, on.index);
       else if (on) {
-        setOption(libc, fd, level, IP_MULTICAST_IF, interfaceRequest(on.index));
+        setMulticastInterface(
+          libc,
+          fd,
+          on.index,
+          on.address !== undefined && !isIpv6(on.address)
+            ? on.address
+            : interfaceAddress(libc, fd, on.name),
+        );
       }
       if (ttl !== undefined) {
         setIntOption(

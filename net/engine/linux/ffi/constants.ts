@@ -71,6 +71,9 @@ export const EFD_CLOEXEC = 0o2000000;
 // <net/if.h>: with its NUL
 export const IF_NAMESIZE = 16;
 
+// <bits/ioctls.h>
+export const SIOCGIFADDR = 0x8915;
+
 // <linux/bpf.h>
 export const BPF_MAP_CREATE = 0;
 export const BPF_MAP_LOOKUP_ELEM = 1;
