@@ -1,11 +1,15 @@
 /** libc with faults: a function of its table does what a test says. */
 import { type Libc, openLibc } from "../../net/engine/linux/ffi/libc.ts";
+import { BPF_MAP_LOOKUP_ELEM } from "../../net/engine/linux/ffi/constants.ts";
 import type { LibcSymbols } from "../../net/engine/linux/ffi/symbols.ts";
 
 type Name = keyof LibcSymbols;
 
 // deno-lint-ignore no-explicit-any
 type Call = (...args: any[]) => any;
+
+/** Functions whose result is a new descriptor; bpf(2) is another with most commands. */
+const OPENS = new Set(["socket", "eventfd"]);
 
 /** The real libc, but for what is put before its functions. */
 export class FaultyLibc implements Libc {
@@ -15,6 +19,8 @@ export class FaultyLibc implements Libc {
   readonly #faults = new Map<Name, Call>();
   /** How often each function was called. */
   readonly calls = new Map<string, number>();
+  /** Descriptors that were opened. */
+  opened = 0;
   #errno: number | undefined;
 
   constructor() {
@@ -24,7 +30,12 @@ export class FaultyLibc implements Libc {
         this.#errno = undefined;
         this.calls.set(name, (this.calls.get(name) ?? 0) + 1);
         const fault = this.#faults.get(name as Name);
-        return fault ? fault(real, ...args) : (real as Call)(...args);
+        const result = fault ? fault(real, ...args) : (real as Call)(...args);
+        if (OPENS.has(name) && Number(result) >= 0) this.opened++;
+        if (name === "bpfSyscall" && args[1] !== BPF_MAP_LOOKUP_ELEM) {
+          if (Number(result) >= 0) this.opened++;
+        }
+        return result;
       };
     }
     this.symbols = symbols as unknown as LibcSymbols;

@@ -159,9 +159,10 @@ export function openListener(
     SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
     IPPROTO_UDP,
   );
+  let counting: DropCounting | undefined;
   try {
     setReceiveBuffer(libc, fd, options);
-    const count = countDrops(context, fd);
+    counting = countDrops(context, fd);
     if (joins.length > 0) {
       // Others on this machine may listen to the same group; each gets a copy.
       setIntOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -205,9 +206,10 @@ export function openListener(
       context,
       fd,
       { ...address, hostname, port },
-      count,
+      counting,
     );
   } catch (error) {
+    counting?.arrivals?.[Symbol.dispose]();
     closeDescriptor(libc, fd);
     throw error;
   }
