@@ -29,8 +29,12 @@ export {
   type ClientStats,
 } from "./net/dispatch/client.ts";
 export { startClient } from "./net/dispatch/client.ts";
+export type { SendCounterName } from "./net/dispatch/destination.ts";
 export type { DestinationStats } from "./net/dispatch/destinations.ts";
-export type { ListenerStats } from "./net/dispatch/listeners.ts";
+export type {
+  ListenerStats,
+  ReceiveCounterName,
+} from "./net/dispatch/listeners.ts";
 export type { DispatchOptions } from "./net/dispatch/options.ts";
 export type { ProducersStats } from "./net/dispatch/producers.ts";
 export {
@@ -49,6 +53,25 @@ export type {
   ReverseProxyStats,
 } from "./net/dispatch/reverse_proxy.ts";
 export type { RoleHandle } from "./net/dispatch/role.ts";
+export { FSYNC_CHOICES, WRITE_ERROR_CHOICES } from "./net/dispatch/log_file.ts";
+export type { Fsync, OnWriteError } from "./net/dispatch/log_file.ts";
+export {
+  DATAGRAM_FORMATS,
+  type DatagramFormat,
+} from "./net/dispatch/log_format.ts";
+export { startServer } from "./net/dispatch/server.ts";
+export type {
+  ServerHandle,
+  ServerOptions,
+  ServerStats,
+} from "./net/dispatch/server.ts";
+export {
+  type LogStats,
+  type OutputOptions,
+  type Split,
+  SPLIT_CHOICES,
+  type StreamStats,
+} from "./net/dispatch/server_output.ts";
 export {
   SLOW_POLICIES,
   type SlowPolicy,
@@ -58,14 +81,19 @@ export type {
   SubscriberStats,
 } from "./net/dispatch/subscribers.ts";
 export type { TcpSourceStats, TcpUpstream } from "./net/dispatch/tcp_source.ts";
+export type { StdoutCounter } from "./net/dispatch/stdout_sink.ts";
+export { STDOUT_COUNTERS } from "./net/dispatch/stdout_sink.ts";
+export { RECEIVE_COUNTERS } from "./net/dispatch/relay.ts";
+export { SEND_COUNTERS } from "./net/engine/engine.ts";
 export type { TeeStats } from "./net/dispatch/tee.ts";
 export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
 export { OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
-export {
-  Log,
-  type LogFormat,
-  type LogLevel,
-  type LogOptions,
+export { Log, LOG_LEVELS } from "./net/observe/log.ts";
+export type {
+  LogFields,
+  LogFormat,
+  LogLevel,
+  LogOptions,
 } from "./net/observe/log.ts";
 export type { TlsClientOptions } from "./net/tls_client.ts";

@@ -13,11 +13,11 @@ export { allOptions, runCommand } from "./run.ts";
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/dispatch/metrics.ts";
-export {
-  mergeMetrics,
-  type Metric,
-  type MetricSample,
+export { mergeMetrics } from "../net/observe/metrics.ts";
+export type {
+  Metric,
+  MetricLabels,
+  MetricSample,
 } from "../net/observe/metrics.ts";
-export { Log, type LogFormat, type LogLevel } from "../net/observe/log.ts";
 export { bar } from "../net/observe/terminal.ts";
 export * from "../net/observe/units.ts";
