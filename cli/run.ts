@@ -157,14 +157,15 @@ async function runRole(
     format: logFormat,
     write: (line) => progressLine.above(line),
   });
+  await using disposals = new AsyncDisposableStack();
+  // Before the start, because whoever reads "listening" may send a signal at once.
+  const signals = watchSignals(log, grace);
+  disposals.defer(signals.unwatch);
   const running = await command.start(values, { log, positionals, terminal });
   if (running === undefined) return 0;
   const { role, progress } = running;
-
-  await using disposals = new AsyncDisposableStack();
   disposals.use(role);
-  const signals = watchSignals(running, log, grace);
-  disposals.defer(signals.unwatch);
+  signals.attach(running);
   if (values.metricsAddr) {
     const server = disposals.use(openMetrics(values.metricsAddr, running));
     log.info("metrics door is open", {
@@ -215,44 +216,50 @@ function summarize(
 }
 
 /** First SIGINT or SIGTERM drains, the second ends at once; SIGHUP reloads. */
-function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
+function watchSignals(log: Log, graceSeconds: number) {
+  let running: RunningRole | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const graceIsOver = Promise.withResolvers<void>();
+  const drain = () =>
+    running?.role.drain().catch((error) => graceIsOver.reject(error));
   const end = () => {
-    if (timer !== undefined) {
-      // 128 + SIGINT, as a shell reports it.
-      Deno.exit(130);
-    }
+    // 128 + SIGINT, as a shell reports it.
+    if (timer !== undefined) Deno.exit(130);
     log.info("draining: a second signal ends at once", { graceSeconds });
     timer = setTimeout(() => {
       log.warn("the grace period is over: ending with work in flight");
+      if (running === undefined) Deno.exit(130);
       graceIsOver.resolve();
     }, graceSeconds * 1000);
-    running.role.drain().catch((error) => graceIsOver.reject(error));
+    drain();
   };
   const reload = async () => {
     try {
-      await running.reload?.();
+      await running?.reload?.();
     } catch (error) {
       log.error(
         `Cannot reload: ${error instanceof Error ? error.message : error}`,
       );
     }
   };
-  const handlers: [Deno.Signal, () => void][] = Deno.build.os === "windows"
-    ? [["SIGINT", end], ["SIGBREAK", end]]
-    : [["SIGINT", end], ["SIGTERM", end]];
-  if (running.reload && Deno.build.os !== "windows") {
-    handlers.push(["SIGHUP", reload]);
-  }
-  for (const [signal, handler] of handlers) {
+  const watched: [Deno.Signal, () => void][] = [];
+  const watch = (signal: Deno.Signal, handler: () => void) => {
     Deno.addSignalListener(signal, handler);
-  }
+    watched.push([signal, handler]);
+  };
+  watch("SIGINT", end);
+  watch(Deno.build.os === "windows" ? "SIGBREAK" : "SIGTERM", end);
   return {
     graceIsOver: graceIsOver.promise,
+    /** The role has started; it ends at once where a signal came before. */
+    attach: (role: RunningRole) => {
+      running = role;
+      if (role.reload && Deno.build.os !== "windows") watch("SIGHUP", reload);
+      if (timer !== undefined) drain();
+    },
     unwatch: () => {
       clearTimeout(timer);
-      for (const [signal, handler] of handlers) {
+      for (const [signal, handler] of watched) {
         Deno.removeSignalListener(signal, handler);
       }
     },
