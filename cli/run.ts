@@ -34,6 +34,7 @@ import {
 } from "./command.ts";
 import { commandsHelpText, helpText } from "./help.ts";
 import { configTexts, readValues, splitArguments } from "./parse.ts";
+import { watchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
 /** How often the progress line of a terminal is written again. */
@@ -230,6 +231,10 @@ async function runRole(
     // Rules and empty lines are for eyes only.
     else if (/\w/.test(line)) log.info(line.trim());
   };
+  await using disposals = new AsyncDisposableStack();
+  // Before the start, because whoever reads "listening" may send a signal at once.
+  const signals = watchSignals(log, grace);
+  disposals.defer(signals.unwatch);
   const running = await command.start(values, {
     log,
     print,
@@ -239,11 +244,8 @@ async function runRole(
   });
   if (running === undefined) return 0;
   const { role, progress } = running;
-
-  await using disposals = new AsyncDisposableStack();
   disposals.use(role);
-  const signals = watchSignals(running, log, grace);
-  disposals.defer(signals.unwatch);
+  signals.attach(running);
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(openMetrics(values.metricsAddr, running));
@@ -294,52 +296,6 @@ function summarize(
     return;
   }
   for (const line of running.summary()) writeStderr(`${line}\n`);
-}
-
-/** First SIGINT or SIGTERM drains, the second ends at once; SIGHUP reloads. */
-function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const graceIsOver = Promise.withResolvers<void>();
-  const end = (signal: Deno.Signal) => {
-    if (timer !== undefined) {
-      // 128 + SIGINT, as a shell reports it.
-      Deno.exit(130);
-    }
-    log.info("draining: a second signal ends at once", { graceSeconds });
-    timer = setTimeout(() => {
-      log.warn("the grace period is over: ending with work in flight");
-      graceIsOver.resolve();
-    }, graceSeconds * 1000);
-    running.draining?.(signal);
-    running.role.drain().catch((error) => graceIsOver.reject(error));
-  };
-  const reload = async () => {
-    try {
-      await running.reload?.();
-    } catch (error) {
-      log.error(
-        `Cannot reload: ${error instanceof Error ? error.message : error}`,
-      );
-    }
-  };
-  const handlers: [Deno.Signal, () => void][] = Deno.build.os === "windows"
-    ? [["SIGINT", () => end("SIGINT")], ["SIGBREAK", () => end("SIGBREAK")]]
-    : [["SIGINT", () => end("SIGINT")], ["SIGTERM", () => end("SIGTERM")]];
-  if (running.reload && Deno.build.os !== "windows") {
-    handlers.push(["SIGHUP", reload]);
-  }
-  for (const [signal, handler] of handlers) {
-    Deno.addSignalListener(signal, handler);
-  }
-  return {
-    graceIsOver: graceIsOver.promise,
-    unwatch: () => {
-      clearTimeout(timer);
-      for (const [signal, handler] of handlers) {
-        Deno.removeSignalListener(signal, handler);
-      }
-    },
-  };
 }
 
 /** Takes the arrays of tables that a command reads itself out of a configuration. */
