@@ -51,7 +51,7 @@ export function helpText(
   command: Command,
   table: OptionTable = command.options,
 ): string {
-  const lines = [`${program}: ${command.summary}`, ""];
+  const lines = [...wrap(`${program}: ${command.summary}`, "", 80), ""];
   if (command.description) lines.push(...wrap(command.description, "", 80), "");
   lines.push("Usage:", `  ${usageLine(program, command)}`);
   for (const [heading, options] of optionGroups(table)) {

@@ -171,7 +171,7 @@ async function commandExitCode(
   args: readonly string[],
   program: string,
 ): Promise<number> {
-  let format: "text" | "json" = "text";
+  let format: "text" | "json" = asksForJson(args) ? "json" : "text";
   try {
     const table = allOptions(command);
     const { texts, positionals } = splitArguments(args, table);
@@ -203,12 +203,22 @@ async function commandExitCode(
     return await runRole(command, values, positionals, tables);
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
-      ? error.message
+      // What a user gave may hold line ends; the message is one line.
+      ? error.message.replaceAll(/\s*[\r\n]\s*/g, " ")
       : `Internal error: ${error instanceof Error ? error.stack : error}`;
     if (format === "json") new Log({ format }).error(line);
     else writeStderr(`${program}: ${line}\n`);
     return error instanceof UsageError ? 2 : 1;
   }
+}
+
+/** Whether lines are JSON, known before the arguments are: for what is wrong with them. */
+function asksForJson(args: readonly string[]): boolean {
+  return args.some((arg, i) =>
+    `${arg} ${args[i + 1]}`.replaceAll("_", "-").match(
+      /^--log-format[= ]json( |$)/,
+    )
+  );
 }
 
 async function runRole(
