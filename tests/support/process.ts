@@ -100,7 +100,12 @@ export class TestProcess implements AsyncDisposable {
 
   /** Sends a signal. */
   signal(signal: Deno.Signal): void {
-    if (!this.#ended) this.#child.kill(signal);
+    if (this.#ended) return;
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended by itself; `end` tells how.
+    }
   }
 
   /** Sends SIGTERM and waits for the end. */
