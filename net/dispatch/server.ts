@@ -44,6 +44,8 @@ export interface ServerStats {
 export interface ServerHandle extends RoleHandle<ServerStats> {
   /** Where it listens, with the real ports. */
   readonly addresses: readonly Address[];
+  /** Opens files anew that another program, such as logrotate, has renamed. */
+  reopen(): void;
 }
 
 /**
@@ -132,6 +134,7 @@ export async function startServer(
       abort: () => void output.abort(),
     }),
     addresses: listeners.addresses,
+    reopen: () => output.reopen(),
   };
 }
 
