@@ -46,6 +46,8 @@ export interface ServerStats {
 export interface ServerHandle extends RoleHandle<ServerStats> {
   /** Where it listens, with the real ports. */
   readonly addresses: readonly Address[];
+  /** Opens files anew that another program, such as logrotate, has renamed. */
+  reopen(): void;
 }
 
 /**
@@ -134,6 +136,7 @@ export async function startServer(
       abort: () => void output.abort(),
     }),
     addresses: listeners.addresses,
+    reopen: () => output.reopen(),
   };
 }
 

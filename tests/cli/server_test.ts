@@ -311,6 +311,32 @@ testUnless(
   },
 );
 
+testUnless(
+  needsLinux(),
+  "server opens its file anew on SIGHUP, for programs that rename it",
+  async () => {
+    await withFolder(async (folder) => {
+      const path = join(folder, "feed.log");
+      await using server = startRole("server", [
+        `--path=${path}`,
+        "--listen-addr=127.0.0.1:0",
+        "--metrics-addr=127.0.0.1:0",
+      ]);
+      const port = await portOf(server);
+      await sendAll([bytes("old")], port);
+      const name = "mproxy_log_written_datagrams_total";
+      while (valueOf(await metricsOf(server), name) < 1);
+      Deno.renameSync(path, `${path}.1`);
+      server.signal("SIGHUP");
+      await server.line(/opened files anew/);
+      await sendAll([bytes("new")], port);
+      assertDone(await server.stop());
+      assertEquals(Deno.readTextFileSync(`${path}.1`), "old");
+      assertEquals(Deno.readTextFileSync(path), "new");
+    });
+  },
+);
+
 Deno.test("server writes to stdout alone with --path -, in each format", async () => {
   for (
     const [format, pattern] of [
