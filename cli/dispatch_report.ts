@@ -63,6 +63,7 @@ export function teeLines(tee: TeeStats | undefined): string[] {
     datagrams,
     droppedQueueFullDatagrams,
     droppedClosedDatagrams,
+    unwrittenBytes,
   } = tee;
   const reasons = [
     ...droppedQueueFullDatagrams > 0
@@ -73,6 +74,8 @@ export function teeLines(tee: TeeStats | undefined): string[] {
   return [
     `copied to stdout: ${amount(bytes, datagrams)}${
       drops(droppedQueueFullDatagrams + droppedClosedDatagrams, reasons)
+    }${
+      unwrittenBytes > 0 ? `, ${formatBytes(unwrittenBytes)} never written` : ""
     }`,
   ];
 }
