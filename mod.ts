@@ -1,5 +1,5 @@
 /**
- * Moves bytes between sockets: UDP and multicast dispatch.
+ * Moves bytes between sockets: UDP and multicast dispatch, TCP relay.
  *
  * Every role is a function that takes one object of options and gives back a
  * handle: `stats()`, `drain()`, `finished`, and `await using` ends it.
@@ -29,8 +29,12 @@ export {
   type ClientStats,
 } from "./net/dispatch/client.ts";
 export { startClient } from "./net/dispatch/client.ts";
+export type { SendCounterName } from "./net/dispatch/destination.ts";
 export type { DestinationStats } from "./net/dispatch/destinations.ts";
-export type { ListenerStats } from "./net/dispatch/listeners.ts";
+export type {
+  ListenerStats,
+  ReceiveCounterName,
+} from "./net/dispatch/listeners.ts";
 export type { DispatchOptions } from "./net/dispatch/options.ts";
 export type { ProducersStats } from "./net/dispatch/producers.ts";
 export {
@@ -49,6 +53,28 @@ export type {
   ReverseProxyStats,
 } from "./net/dispatch/reverse_proxy.ts";
 export type { RoleHandle } from "./net/dispatch/role.ts";
+export { FSYNC_CHOICES, WRITE_ERROR_CHOICES } from "./net/dispatch/log_file.ts";
+export type { Fsync, OnWriteError } from "./net/dispatch/log_file.ts";
+export {
+  DATAGRAM_FORMATS,
+  type DatagramFormat,
+} from "./net/dispatch/log_format.ts";
+export type { LogCounter } from "./net/dispatch/append_file.ts";
+export { LOG_COUNTERS } from "./net/dispatch/append_file.ts";
+export type { LogFileOptions } from "./net/dispatch/log_file.ts";
+export { startServer } from "./net/dispatch/server.ts";
+export type {
+  ServerHandle,
+  ServerOptions,
+  ServerStats,
+} from "./net/dispatch/server.ts";
+export {
+  type LogStats,
+  type OutputOptions,
+  type Split,
+  SPLIT_CHOICES,
+  type StreamStats,
+} from "./net/dispatch/server_output.ts";
 export {
   SLOW_POLICIES,
   type SlowPolicy,
@@ -58,14 +84,71 @@ export type {
   SubscriberStats,
 } from "./net/dispatch/subscribers.ts";
 export type { TcpSourceStats, TcpUpstream } from "./net/dispatch/tcp_source.ts";
+export type { StdoutCounter } from "./net/dispatch/stdout_sink.ts";
+export { STDOUT_COUNTERS } from "./net/dispatch/stdout_sink.ts";
+export { RECEIVE_COUNTERS } from "./net/dispatch/relay.ts";
+export { SEND_COUNTERS } from "./net/engine/engine.ts";
 export type { TeeStats } from "./net/dispatch/tee.ts";
 export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
-export { OperationError, UsageError } from "./net/errors.ts";
+export { failedCall, OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
-export {
-  Log,
-  type LogFormat,
-  type LogLevel,
-  type LogOptions,
+export { CounterBlock } from "./net/observe/counters.ts";
+export { Log, LOG_LEVELS } from "./net/observe/log.ts";
+export type {
+  LogFields,
+  LogFormat,
+  LogLevel,
+  LogOptions,
 } from "./net/observe/log.ts";
 export type { TlsClientOptions } from "./net/tls_client.ts";
+export {
+  DIAL_FAILURES,
+  END_REASONS,
+  REJECT_REASONS,
+} from "./net/engine/stream.ts";
+export type {
+  ConnectionInfo,
+  Deadlines,
+  DialFailure,
+  EndReason,
+  ForwardStats,
+  RejectReason,
+  RemoteStats,
+  Spread,
+} from "./net/engine/stream.ts";
+export { EchoServer } from "./net/tcp/echo_server.ts";
+export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";
+export { loadChart } from "./net/tcp/load_chart.ts";
+export {
+  DEFAULT_LOAD_TARGET,
+  DEFAULT_SCENARIO,
+  type LoadScenario,
+  MAX_LOAD_CONNECTIONS,
+  MAX_MESSAGE_BYTES,
+  readLoadTarget,
+  readScenario,
+  SHIPPED_MATRIX,
+} from "./net/tcp/load_plan.ts";
+export {
+  loadJson,
+  loadMetrics,
+  matrixBanner,
+  matrixLines,
+  progressLine,
+  reportLines,
+  resultLine,
+  runningLine,
+  singleBanner,
+} from "./net/tcp/load_report.ts";
+export {
+  type LoadNow,
+  type LoadPhase,
+  type LoadResult,
+  LoadTest,
+  type LoadTestOptions,
+} from "./net/tcp/load_test.ts";
+export { LatencyHistogram } from "./net/observe/latency_histogram.ts";
+export { type RelayEvent, TcpRelay } from "./net/tcp/relay.ts";
+export type { RelaySnapshot, TcpRelayOptions } from "./net/tcp/relay.ts";
+export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
+export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";

@@ -2,6 +2,7 @@
 import type { DestinationStats } from "../net/dispatch/destinations.ts";
 import { dropReasons } from "../net/dispatch/destinations.ts";
 import type { ListenerStats } from "../net/dispatch/listeners.ts";
+import type { LogStats, StreamStats } from "../net/dispatch/server_output.ts";
 import type { TeeStats } from "../net/dispatch/tee.ts";
 import {
   formatBytes,
@@ -77,6 +78,36 @@ export function teeLines(tee: TeeStats | undefined): string[] {
     }${
       unwrittenBytes > 0 ? `, ${formatBytes(unwrittenBytes)} never written` : ""
     }`,
+  ];
+}
+
+/** Lines for what a server wrote, to files or to a stream. */
+export function logLines(
+  path: string,
+  log: LogStats | undefined,
+  stream: StreamStats | undefined,
+): string[] {
+  const dropped: [string, number][] = [
+    ["disk full", log?.droppedDiskFullDatagrams ?? 0],
+    ["write error", log?.droppedWriteErrorDatagrams ?? 0],
+    ["queue full", stream?.droppedQueueFullDatagrams ?? 0],
+    ["closed", stream?.droppedClosedDatagrams ?? 0],
+  ];
+  const reasons = dropped.filter(([, count]) => count > 0);
+  const line = `written to ${path === "-" ? "stdout" : path}: ${
+    amount(
+      log?.writtenBytes ?? stream?.bytes ?? 0,
+      log?.writtenDatagrams ?? stream?.datagrams ?? 0,
+    )
+  }${
+    drops(
+      sum(reasons, ([, count]) => count),
+      reasons.map((reason) => reason.join(" ")).join(", "),
+    )
+  }`;
+  const rotations = log?.rotations ?? 0;
+  return [
+    rotations > 0 ? `${line}, rotated ${formatCount(rotations)} times` : line,
   ];
 }
 

@@ -77,6 +77,28 @@ export function helpText(
   return lines.join("\n") + "\n";
 }
 
+/** The help text of a program with subcommands. */
+export function commandsHelpText(
+  program: string,
+  commands: readonly Command[],
+): string {
+  const width = Math.max(...commands.map(({ name }) => name.length)) + 4;
+  const lines = commands.flatMap(({ name, summary }) => {
+    const [first = "", ...rest] = wrap(summary, " ".repeat(width), 80);
+    return [`  ${name}`.padEnd(width) + first.trimStart(), ...rest];
+  });
+  return [
+    `${program}: moves bytes between sockets`,
+    "",
+    "Usage:",
+    `  ${program} ROLE [OPTIONS]`,
+    `  ${program} ROLE --help`,
+    "",
+    "Roles:",
+    ...lines,
+  ].join("\n") + "\n";
+}
+
 function wrap(text: string, indent: string, width: number): string[] {
   const lines: string[] = [];
   for (const paragraph of text.split("\n")) {

@@ -14,10 +14,15 @@ export function tlsAddress(
 
 /** What `--tls-*` says. */
 export interface TlsFlags {
+  /** File of roots, PEM. */
   tlsCa: string | undefined;
+  /** File of our certificate chain, PEM. */
   tlsCert: string | undefined;
+  /** File of its key, PEM. */
   tlsKey: string | undefined;
+  /** Name to verify. */
   tlsServerName: string | undefined;
+  /** Whether nothing is verified. */
   tlsInsecure: boolean;
 }
 

@@ -49,7 +49,9 @@ export interface ClientStats {
   cutDatagrams: number;
   /** Milliseconds since the start. */
   elapsedMs: number;
+  /** What each destination got. */
   destinations: DestinationStats[];
+  /** What stdout got, with `tee`. */
   tee: TeeStats | undefined;
 }
 

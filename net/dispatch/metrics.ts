@@ -4,6 +4,7 @@ import type { Metric, MetricSample } from "../observe/metrics.ts";
 import type { DestinationStats } from "./destinations.ts";
 import type { ListenerStats } from "./listeners.ts";
 import type { ProducersStats } from "./producers.ts";
+import type { LogStats, StreamStats } from "./server_output.ts";
 import type { SubscribersStats } from "./subscribers.ts";
 import type { TcpSourceStats } from "./tcp_source.ts";
 import type { TeeStats } from "./tee.ts";
@@ -269,6 +270,59 @@ export function teeMetrics(tee: TeeStats | undefined): Metric[] {
         { reason: "closed", value: tee.droppedClosedDatagrams },
       ],
       ({ reason, value }) => ({ labels: { reason }, value }),
+    ),
+  ];
+}
+
+/** What a server wrote and what it did not, by reason. */
+export function logMetrics(
+  log: LogStats | undefined,
+  stream: StreamStats | undefined,
+): Metric[] {
+  const counter = (name: string, help: string, value = 0): Metric =>
+    counterMetric(name, help, [value], (value) => ({ value }));
+  const dropped: [string, number | undefined][] = [
+    ["disk_full", log?.droppedDiskFullDatagrams],
+    ["write_error", log?.droppedWriteErrorDatagrams],
+    ["queue_full", stream?.droppedQueueFullDatagrams],
+    ["closed", stream?.droppedClosedDatagrams],
+  ];
+  return [
+    counter(
+      "mproxy_log_written_datagrams_total",
+      "Datagrams written.",
+      log?.writtenDatagrams ?? stream?.datagrams,
+    ),
+    counter(
+      "mproxy_log_written_bytes_total",
+      "Bytes written.",
+      log?.writtenBytes ?? stream?.bytes,
+    ),
+    counterMetric(
+      "mproxy_log_dropped_datagrams_total",
+      "Datagrams received but not written.",
+      dropped.filter(([, value]) => value !== undefined),
+      ([reason, value]) => ({ labels: { reason }, value: value! }),
+    ),
+    counter(
+      "mproxy_log_write_errors_total",
+      "Writes that failed.",
+      log?.writeErrors,
+    ),
+    counter(
+      "mproxy_log_rotations_total",
+      "Files that were rotated.",
+      log?.rotations,
+    ),
+    counter(
+      "mproxy_log_rotation_errors_total",
+      "Rotations that failed.",
+      log?.rotationErrors,
+    ),
+    counter(
+      "mproxy_log_sync_errors_total",
+      "Times that the system could not put what was written on the disk.",
+      log?.syncErrors,
     ),
   ];
 }

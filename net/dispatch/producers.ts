@@ -17,7 +17,9 @@ export interface ProducersStats {
   connected: number;
   /** Producers so far. */
   total: number;
+  /** Bytes read from all producers so far. */
   readBytes: number;
+  /** Datagrams made of them. */
   cutDatagrams: number;
 }
 

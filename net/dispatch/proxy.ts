@@ -42,9 +42,13 @@ export interface ProxyOptions extends DispatchOptions {
 
 /** A proxy's figures. */
 export interface ProxyStats {
+  /** What each listener received and lost. */
   listeners: ListenerStats[];
+  /** What each TCP host gave. */
   sources: TcpSourceStats[];
+  /** What each destination got. */
   destinations: DestinationStats[];
+  /** What stdout got, with `tee`. */
   tee: TeeStats | undefined;
   /** Milliseconds since the start. */
   elapsedMs: number;

@@ -66,8 +66,11 @@ export interface ReverseProxyStats {
   groupSent: DestinationStats[];
   /** The group as a source, where there are outputs. */
   groupReceived: ListenerStats[];
+  /** What TCP subscribers got. */
   subscribers: SubscribersStats;
+  /** What each UDP output got. */
   outputs: DestinationStats[];
+  /** What stdout got, with `tee`. */
   tee: TeeStats | undefined;
   /** Milliseconds since the start. */
   elapsedMs: number;

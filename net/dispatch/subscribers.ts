@@ -37,9 +37,11 @@ export interface SubscriberStats {
   address: string;
   /** What it has got. */
   sentDatagrams: number;
+  /** Bytes that it has got. */
   sentBytes: number;
   /** What its full queue dropped. */
   droppedDatagrams: number;
+  /** Bytes of what was dropped. */
   droppedBytes: number;
   /** What waits for it. */
   queuedBytes: number;
@@ -53,9 +55,13 @@ export interface SubscribersStats {
   total: number;
   /** Ended by the policy `disconnect`. */
   disconnectedSlow: number;
+  /** Datagrams that all of them have got. */
   sentDatagrams: number;
+  /** Bytes that all of them have got. */
   sentBytes: number;
+  /** Datagrams that full queues dropped. */
   droppedDatagrams: number;
+  /** Bytes of what was dropped. */
   droppedBytes: number;
   /** Those connected now. */
   subscribers: SubscriberStats[];

@@ -29,6 +29,7 @@ export interface TcpUpstream {
 
 /** A host's figures. */
 export interface TcpSourceStats {
+  /** Where it connects. */
   address: string;
   /** Whether it is connected now. */
   connected: boolean;
@@ -36,7 +37,9 @@ export interface TcpSourceStats {
   connects: number;
   /** Connects that failed and connections that broke. */
   failures: number;
+  /** Bytes read so far. */
   readBytes: number;
+  /** Datagrams made of them. */
   cutDatagrams: number;
 }
 
