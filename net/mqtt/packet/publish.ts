@@ -4,7 +4,7 @@ import { PropertyId } from "./property_id.ts";
 import { PropertyList, uint16At } from "./properties.ts";
 import { PacketType, ReasonCode } from "./protocol.ts";
 import { checkTopicName } from "./topic_bytes.ts";
-import { decodeUtf8 } from "./utf8.ts";
+import { decodeUtf8, isUnicodeText } from "./utf8.ts";
 
 /** A PUBLISH that was checked whole. */
 export class PublishView extends PacketView {
@@ -55,6 +55,15 @@ export class PublishView extends PacketView {
     return this.buffer.subarray(this.payloadStart, this.end);
   }
 
+  /**
+   * Whether the payload is what its Payload Format Indicator says: well-formed
+   * UTF-8 where that is 1 (3.3.2.3.2), anything otherwise.
+   */
+  payloadFitsFormat(): boolean {
+    return this.properties.number(PropertyId.PAYLOAD_FORMAT_INDICATOR) !== 1 ||
+      isUnicodeText(this.payload);
+  }
+
   protected override check(): void {
     this.#topic = undefined;
     const { buffer, end } = this;
@@ -62,11 +71,21 @@ export class PublishView extends PacketView {
     if (topicStart > end) this.failShort();
     const topicEnd = topicStart + uint16At(buffer, topicStart - 2);
     if (topicEnd > end) this.failShort();
-    checkTopicName(this, topicStart, topicEnd);
+    checkTopicName(
+      this,
+      topicStart,
+      topicEnd,
+      "MQTT-3.3.2-2",
+      "MQTT-3.3.2-2",
+    );
     this.topicStart = topicStart;
     let at = this.topicEnd = topicEnd;
     if ((buffer[this.start]! & 0x06) !== 0) {
-      this.packetId = this.packetIdAt(at, "MQTT-2.3.1-1", "MQTT-2.2.1-3");
+      this.packetId = this.packetIdAt(
+        at,
+        "MQTT-2.3.1-1",
+        this.upstream ? "MQTT-2.2.1-3" : "MQTT-2.2.1-4",
+      );
       at += 2;
     } else this.packetId = 0;
     this.topicAlias = 0;

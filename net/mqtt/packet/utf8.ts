@@ -59,6 +59,19 @@ function checkFrom(buffer: Uint8Array, start: number, end: number): number {
   return UTF8_GOOD;
 }
 
+/**
+ * Whether bytes are well-formed UTF-8 of any characters: what a payload must be
+ * that says it is text. U+0000 is one of them there.
+ */
+export function isUnicodeText(bytes: Uint8Array): boolean {
+  try {
+    DECODER.decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const ENCODER = new TextEncoder();
 
