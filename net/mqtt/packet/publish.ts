@@ -4,7 +4,7 @@ import { PropertyId } from "./property_id.ts";
 import { PropertyList, uint16At } from "./properties.ts";
 import { PacketType, ReasonCode } from "./protocol.ts";
 import { checkTopicName } from "./topic_bytes.ts";
-import { decodeUtf8, isUnicodeText } from "./utf8.ts";
+import { decodeUtf8, isAsciiText, isUnicodeText } from "./utf8.ts";
 
 /** A PUBLISH that was checked whole. */
 export class PublishView extends PacketView {
@@ -21,6 +21,8 @@ export class PublishView extends PacketView {
   /** The properties of MQTT 5; empty in older versions. */
   readonly properties: PropertyList = new PropertyList();
   #topic: string | undefined;
+  // Many clients publish to one topic: to compare is faster than to decode.
+  #lastTopic = "";
 
   override get type(): typeof PacketType.PUBLISH {
     return PacketType.PUBLISH;
@@ -43,11 +45,12 @@ export class PublishView extends PacketView {
 
   /** The topic, decoded once; empty where only a topic alias tells it. */
   get topic(): string {
-    return this.#topic ??= decodeUtf8(
-      this.buffer,
-      this.topicStart,
-      this.topicEnd,
-    );
+    if (this.#topic !== undefined) return this.#topic;
+    const { buffer, topicStart, topicEnd } = this;
+    if (!isAsciiText(buffer, topicStart, topicEnd, this.#lastTopic)) {
+      this.#lastTopic = decodeUtf8(buffer, topicStart, topicEnd);
+    }
+    return this.#topic = this.#lastTopic;
   }
 
   /** The payload where it lies: valid as long as the memory is. */
