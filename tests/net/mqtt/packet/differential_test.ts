@@ -22,7 +22,12 @@ import {
   KNOWN_DEFECTS,
   oracleParse,
 } from "../../../support/mqtt_oracle.ts";
-import { hex, readAll, splitAt } from "../../../support/mqtt_packet.ts";
+import {
+  cutByHeaders,
+  hex,
+  readAll,
+  splitAt,
+} from "../../../support/mqtt_packet.ts";
 import { bytesOf } from "../../../vectors/mqtt/vector.ts";
 
 const VERSIONS: readonly ProtocolVersion[] = [3, 4, 5];
@@ -216,26 +221,6 @@ function assertOracleAgrees(
       title,
     );
   }
-}
-
-/** Packets as a receiver cuts them that looks at nothing but their lengths. */
-function cutByHeaders(bytes: Uint8Array): Uint8Array<ArrayBuffer>[] {
-  const packets: Uint8Array<ArrayBuffer>[] = [];
-  for (let at = 0; at < bytes.length;) {
-    let end = at + 1;
-    let remaining = 0;
-    let factor = 1;
-    for (;;) {
-      const byte = bytes[end++]!;
-      remaining += (byte & 127) * factor;
-      factor *= 128;
-      if (byte < 128) break;
-    }
-    end += remaining;
-    packets.push(new Uint8Array(bytes.subarray(at, end)));
-    at = end;
-  }
-  return packets;
 }
 
 type Mutation = readonly [kind: number, place: number, value: number];
