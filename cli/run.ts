@@ -215,6 +215,7 @@ async function runRole(
   progressLine.clear();
   if (!quiet) summarize(running, log, logFormat);
   if (failure !== undefined) throw failure;
+  if (running.report) await writeStdout(await running.report());
   return running.exitCode?.() ?? 0;
 }
 
@@ -337,7 +338,7 @@ function readToml(file: string): Record<string, unknown> {
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */
-export async function writeStdout(text: string): Promise<void> {
+async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
   try {
     while (bytes.length > 0) {
