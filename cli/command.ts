@@ -202,6 +202,8 @@ export interface RunningRole {
   progress?: () => string;
   /** Lines for the end. */
   summary: () => readonly string[];
+  /** Text for stdout at the end, where the role's product is a report. */
+  report?: () => string | Promise<string>;
   /** Exit code where the role ended without failing. Default: 0. */
   exitCode?: () => number;
   /** Whether new work is taken, or why not, for `/readyz`. */

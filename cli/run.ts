@@ -284,6 +284,7 @@ async function runRole(
   progressLine.clear();
   if (!quiet) summarize(running, log, logFormat);
   if (failure !== undefined) throw failure;
+  if (running.report) await writeStdout(await running.report());
   return running.exitCode?.() ?? 0;
 }
 
