@@ -395,6 +395,7 @@ class PortableForwarder implements Forwarder {
   #dialFailed(remote: Remote, client: string, error: unknown): void {
     const failure = failureOf(error);
     const { slots } = remote;
+    this.#slots[ForwardSlot.dialErrors]!++;
     slots[RemoteSlot.errors]!++;
     slots[RemoteSlot.lastErrorAtMs] = Date.now();
     slots[RemoteSlot.failures + DIAL_FAILURES.indexOf(failure)]!++;
