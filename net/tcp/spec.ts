@@ -101,6 +101,8 @@ export interface OriginalFailure {
 /** A specification that cannot be read. */
 export class SpecError extends UsageError {
   override name = "SpecError";
+  /** Whether a whole tunnel was read or one socket. */
+  readonly what: "tunnel" | "socket";
   /** Index into the text at which it is wrong. */
   readonly offset: number;
   /** What is wanted there. */
@@ -109,7 +111,7 @@ export class SpecError extends UsageError {
   readonly original: OriginalFailure;
 
   constructor(
-    what: string,
+    what: "tunnel" | "socket",
     text: string,
     offset: number,
     wanted: string,
@@ -118,6 +120,7 @@ export class SpecError extends UsageError {
     super(
       `Cannot use "${text}" as a ${what}: column ${offset + 1}: ${wanted}`,
     );
+    this.what = what;
     this.offset = offset;
     this.wanted = wanted;
     this.original = original;
