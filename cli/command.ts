@@ -200,8 +200,12 @@ export interface RunningRole {
   exitCode?: () => number;
   /** Whether new work is taken, or why not, for `/readyz`. */
   ready?: () => boolean | string | Promise<boolean | string>;
-  /** Answers `/metrics?format=json`. */
+  /** Answers `/metrics?format=json`; may be a promise. */
   json?: () => unknown;
+  /** Called when everything is open, with the bound metrics door where there is one. */
+  started?: (metricsAddress: Address | undefined) => void;
+  /** Called before `drain`, with the signal that asked for it. */
+  draining?: (signal: Deno.Signal) => void;
   /** Called on SIGHUP; without it the signal keeps its meaning. */
   reload?: () => void | Promise<void>;
 }
@@ -210,6 +214,8 @@ export interface RunningRole {
 export interface CommandContext {
   /** Log lines on stderr. */
   log: Log;
+  /** A whole line on stderr without a time, such as a banner's; none when quiet, a log line where the format is JSON. */
+  print: (line: string) => void;
   /** Positional arguments, where the command takes them. */
   positionals: readonly string[];
   /** Whether stderr is a terminal. */

@@ -82,7 +82,11 @@ export function commonOptions(command: Command) {
       "How long an end waits for what is in flight",
       "SECONDS",
       seconds,
-      { group: "Common options", fallback: command.graceSeconds ?? 5 },
+      {
+        group: "Common options",
+        fallback: command.graceSeconds ?? 5,
+        aliases: ["grace-period-secs"],
+      },
     ),
     help: flag("Show this help", { short: "h", group: "Common options" }),
     version: flag("Show the version", { short: "V", group: "Common options" }),
@@ -157,7 +161,18 @@ async function runRole(
     format: logFormat,
     write: (line) => progressLine.above(line),
   });
-  const running = await command.start(values, { log, positionals, terminal });
+  const print = (line: string) => {
+    if (quiet) return;
+    if (logFormat === "text") progressLine.above(line);
+    // Rules and empty lines are for eyes only.
+    else if (/\w/.test(line)) log.info(line.trim());
+  };
+  const running = await command.start(values, {
+    log,
+    print,
+    positionals,
+    terminal,
+  });
   if (running === undefined) return 0;
   const { role, progress } = running;
 
@@ -165,12 +180,15 @@ async function runRole(
   disposals.use(role);
   const signals = watchSignals(running, log, grace);
   disposals.defer(signals.unwatch);
+  let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(openMetrics(values.metricsAddr, running));
+    metricsAddress = server.address;
     log.info("metrics door is open", {
-      url: `http://${formatAddress(server.address)}/metrics`,
+      url: `http://${formatAddress(metricsAddress)}/metrics`,
     });
   }
+  running.started?.(metricsAddress);
   if (progress && terminal) {
     const timer = setInterval(() => progressLine.show(progress()), PROGRESS_MS);
     disposals.defer(() => clearInterval(timer));
@@ -218,7 +236,7 @@ function summarize(
 function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const graceIsOver = Promise.withResolvers<void>();
-  const end = () => {
+  const end = (signal: Deno.Signal) => {
     if (timer !== undefined) {
       // 128 + SIGINT, as a shell reports it.
       Deno.exit(130);
@@ -228,6 +246,7 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
       log.warn("the grace period is over: ending with work in flight");
       graceIsOver.resolve();
     }, graceSeconds * 1000);
+    running.draining?.(signal);
     running.role.drain().catch((error) => graceIsOver.reject(error));
   };
   const reload = async () => {
@@ -240,8 +259,8 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
     }
   };
   const handlers: [Deno.Signal, () => void][] = Deno.build.os === "windows"
-    ? [["SIGINT", end], ["SIGBREAK", end]]
-    : [["SIGINT", end], ["SIGTERM", end]];
+    ? [["SIGINT", () => end("SIGINT")], ["SIGBREAK", () => end("SIGBREAK")]]
+    : [["SIGINT", () => end("SIGINT")], ["SIGTERM", () => end("SIGTERM")]];
   if (running.reload && Deno.build.os !== "windows") {
     handlers.push(["SIGHUP", reload]);
   }

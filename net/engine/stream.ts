@@ -133,6 +133,8 @@ export interface ForwardChange {
   readonly deadlines?: Partial<Deadlines>;
   /** For clients from now on. */
   readonly maxConnections?: number;
+  /** For what happens from now on. */
+  readonly report?: ReportLevel;
 }
 
 /** Why a piped connection ended. */

@@ -54,3 +54,31 @@ export async function prometheusText(
 /** Content type of {@linkcode prometheusText}. */
 export const PROMETHEUS_CONTENT_TYPE =
   "text/plain; version=0.0.4; charset=utf-8";
+
+/**
+ * Samples of a histogram from counts per bucket. `counts` has one value per
+ * bound and one for the rest; bounds and sum are in the metric's unit.
+ */
+export function histogramSamples(
+  counts: readonly number[],
+  bounds: readonly number[],
+  sum: number,
+  labels: MetricLabels = {},
+): MetricSample[] {
+  const samples: MetricSample[] = [];
+  let count = 0;
+  for (const [i, bucket] of counts.entries()) {
+    count += bucket;
+    const le = i < bounds.length ? String(bounds[i]) : "+Inf";
+    samples.push({
+      labels: { ...labels, le },
+      value: count,
+      suffix: "_bucket",
+    });
+  }
+  return [
+    ...samples,
+    { labels, value: sum, suffix: "_sum" },
+    { labels, value: count, suffix: "_count" },
+  ];
+}

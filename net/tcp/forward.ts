@@ -2,7 +2,7 @@
  * The forwarder of the portable engine: what a connection goes through in the
  * isolate that opened it.
  *
- * 1. accept: the loop only accepts; it never waits for a client or a remote,
+ * 1. accept: `accept.ts` only accepts; it never waits for a client or a remote,
  * 2. admit: the limit and the policy, then the client's TLS handshake,
  * 3. reach: choose a remote and dial it, again while the policy names another,
  * 4. pipe: `pipe.ts` moves the bytes,
@@ -60,6 +60,7 @@ import {
   type StreamConn,
   type StreamListener,
 } from "../engine/portable/stream.ts";
+import { AcceptLoop } from "./accept.ts";
 import { BufferPool, closeQuietly, StreamPipe } from "./pipe.ts";
 
 /** How often deadlines are looked at and events are told. */
@@ -67,10 +68,6 @@ const TICK_MS = 100;
 
 /** Events told in one tick; more are counted and left out. */
 const EVENTS_PER_TICK = 10_000;
-
-/** Pause after a failed accept: it doubles from the first to the second. */
-const ACCEPT_PAUSE_MS = 10;
-const MAX_ACCEPT_PAUSE_MS = 1000;
 
 /** Makes the portable engine; `createPolicy` makes the policies of its plans. */
 export function portableStreamEngine(createPolicy: CreatePolicy): StreamEngine {
@@ -136,7 +133,7 @@ class PortableForwarder implements Forwarder {
   readonly #buffers: BufferPool;
   readonly #keepAlive: boolean;
   readonly #tlsClients: boolean;
-  readonly #report: ReportLevel;
+  #report: ReportLevel;
   readonly #onEvents: StreamEventSink | undefined;
   #deadlines: Deadlines;
   #maxConnections: number;
@@ -153,9 +150,7 @@ class PortableForwarder implements Forwarder {
   #nextId = 1;
 
   readonly #closing = new AbortController();
-  readonly #accepting: Promise<void>;
-  #stopped = false;
-  #wakeAccept: (() => void) | undefined;
+  readonly #accepting: AcceptLoop;
   readonly #done = Promise.withResolvers<void>();
 
   #events: StreamEvent[] = [];
@@ -180,34 +175,20 @@ class PortableForwarder implements Forwarder {
     this.#listener = listenStream(plan.listen, plan.tls);
     this.address = this.#listener.address;
     this.finished = this.#done.promise;
-    this.#accepting = this.#accept();
-  }
-
-  async #accept(): Promise<void> {
-    let pauseMs = ACCEPT_PAUSE_MS;
-    while (!this.#stopped) {
-      let client: StreamConn;
-      try {
-        client = await this.#listener.accept();
-      } catch (error) {
-        if (this.#stopped) return;
-        // Out of descriptors (EMFILE) the client stays in the backlog and
-        // accept fails again at once: wait, so that others can end.
-        this.#slots[ForwardSlot.acceptErrors]!++;
-        this.#tell({
-          type: "accept-failed",
-          atMs: Date.now(),
-          code: errorCode(error),
-          detail: textOf(error),
-        });
-        await this.#acceptPause(pauseMs);
-        pauseMs = Math.min(2 * pauseMs, MAX_ACCEPT_PAUSE_MS);
-        continue;
-      }
-      pauseMs = ACCEPT_PAUSE_MS;
+    this.#accepting = new AcceptLoop(this.#listener, (client) => {
       this.#slots[ForwardSlot.accepted]!++;
       this.#keep(this.#serve(client));
-    }
+    }, (error) => this.#acceptFailed(error));
+  }
+
+  #acceptFailed(error: unknown): void {
+    this.#slots[ForwardSlot.acceptErrors]!++;
+    this.#tell({
+      type: "accept-failed",
+      atMs: Date.now(),
+      code: errorCode(error),
+      detail: textOf(error),
+    });
   }
 
   /** Remembers work until it is done; what it throws is a fault of ours. */
@@ -223,16 +204,6 @@ class PortableForwarder implements Forwarder {
   #break(error: unknown): void {
     this.#done.reject(error);
     this.close();
-  }
-
-  #acceptPause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wakeAccept = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 
   async #serve(client: StreamConn): Promise<void> {
@@ -541,7 +512,7 @@ class PortableForwarder implements Forwarder {
   #scheduleProbe(): void {
     clearTimeout(this.#probeTimer);
     this.#probeTimer = undefined;
-    if (this.#stopped) return;
+    if (this.#accepting?.stopped) return;
     const dueMs = this.#policy.probeDueMs();
     if (dueMs === Infinity) return;
     this.#probeTimer = setTimeout(
@@ -668,6 +639,7 @@ class PortableForwarder implements Forwarder {
       this.#deadlines = { ...this.#deadlines, ...change.deadlines };
     }
     this.#maxConnections = change.maxConnections ?? this.#maxConnections;
+    this.#report = change.report ?? this.#report;
     if (change.policy) {
       this.#policy.configure(change.policy, performance.now());
     }
@@ -676,14 +648,9 @@ class PortableForwarder implements Forwarder {
   }
 
   async stopAccepting(): Promise<void> {
-    if (!this.#stopped) {
-      this.#stopped = true;
-      this.#scheduleProbe();
-      this.#listener.close();
-      this.#wakeAccept?.();
-    }
-    // The port is free when the pending accept has let go of the listener.
-    await this.#accepting;
+    const stopped = this.#accepting.stop();
+    this.#scheduleProbe();
+    await stopped;
   }
 
   async drain(deadlineMs = Infinity): Promise<void> {
