@@ -8,8 +8,14 @@
  * 4. find the command in the table, read its arguments, run it,
  * 5. write the reply, and read on.
  */
-import { type Address, formatAddress } from "../address.ts";
-import { failedCall } from "../errors.ts";
+import type { Address } from "../address.ts";
+import {
+  listenStream,
+  prepareTcp,
+  type StreamConn,
+} from "../engine/portable/stream.ts";
+import { AcceptLoop } from "../tcp/accept.ts";
+import { closeQuietly } from "../tcp/pipe.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { COMMANDS, helpLines, type LineReply } from "./commands.ts";
 import { controlFailure, ControlProtocolError } from "./errors.ts";
@@ -48,46 +54,22 @@ export interface ControlDoor extends AsyncDisposable {
 export function openLineDoor(options: LineDoorOptions): ControlDoor {
   const { address, token } = options;
   checkExposure(address, token);
-  const { hostname, port } = address;
-  try {
-    return new LineDoor(Deno.listen({ hostname, port }), options);
-  } catch (cause) {
-    throw failedCall(
-      "listen for control commands on",
-      formatAddress(address),
-      cause,
-    );
-  }
+  return new LineDoor(options);
 }
 
 class LineDoor implements ControlDoor {
   readonly address: Address;
-  readonly #listener: Deno.TcpListener;
   readonly #options: LineDoorOptions;
-  readonly #clients = new Set<Deno.TcpConn>();
+  readonly #clients = new Set<StreamConn>();
   readonly #serving = new Set<Promise<void>>();
-  readonly #accepting: Promise<void>;
-  #closed = false;
+  readonly #accepting: AcceptLoop;
 
-  constructor(listener: Deno.TcpListener, options: LineDoorOptions) {
-    const { hostname, port } = listener.addr;
-    this.address = { hostname, port };
-    this.#listener = listener;
+  constructor(options: LineDoorOptions) {
     this.#options = options;
-    this.#accepting = this.#accept();
-  }
-
-  async #accept(): Promise<void> {
-    while (!this.#closed) {
-      let client: Deno.TcpConn;
-      try {
-        client = await this.#listener.accept();
-      } catch {
-        if (this.#closed) return;
-        // Out of descriptors: somebody has to leave first.
-        await new Promise((resolve) => setTimeout(resolve, 100));
-        continue;
-      }
+    const listener = listenStream(options.address);
+    this.address = listener.address;
+    // A failed accept is tried again: somebody has to leave first.
+    this.#accepting = new AcceptLoop(listener, (client) => {
       this.#clients.add(client);
       const served = this.#serve(client).finally(() => {
         this.#serving.delete(served);
@@ -95,12 +77,12 @@ class LineDoor implements ControlDoor {
         closeQuietly(client);
       });
       this.#serving.add(served);
-    }
+    }, () => {});
   }
 
-  async #serve(client: Deno.TcpConn): Promise<void> {
+  async #serve(client: StreamConn): Promise<void> {
     try {
-      client.setNoDelay(true);
+      prepareTcp(client, true);
       if (this.#clients.size > MAX_CONNECTIONS) {
         await write(client, "SORRY: Too many control connections\n");
         return;
@@ -112,7 +94,7 @@ class LineDoor implements ControlDoor {
   }
 
   /** Serves lines until the client leaves; true where it was cut. */
-  async #converse(client: Deno.TcpConn): Promise<boolean> {
+  async #converse(client: StreamConn): Promise<boolean> {
     const session = new LineSession(this.#options);
     const buffer = new Uint8Array(MAX_LINE_BYTES + 2);
     let held = 0;
@@ -148,9 +130,7 @@ class LineDoor implements ControlDoor {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    this.#listener.close();
-    await this.#accepting;
+    await this.#accepting.stop();
     for (const client of this.#clients) closeQuietly(client);
     await Promise.all(this.#serving);
   }
@@ -170,13 +150,13 @@ function decodeLine(bytes: Uint8Array): string | undefined {
   }
 }
 
-async function write(client: Deno.TcpConn, text: string): Promise<void> {
+async function write(client: StreamConn, text: string): Promise<void> {
   let bytes = encoder.encode(text);
   while (bytes.length > 0) bytes = bytes.subarray(await client.write(bytes));
 }
 
 /** Lets a cut client read its reply. */
-async function linger(client: Deno.TcpConn): Promise<void> {
+async function linger(client: StreamConn): Promise<void> {
   const timer = setTimeout(() => closeQuietly(client), LINGER_MS);
   try {
     await client.closeWrite();
@@ -188,14 +168,6 @@ async function linger(client: Deno.TcpConn): Promise<void> {
     }
   } finally {
     clearTimeout(timer);
-  }
-}
-
-function closeQuietly(client: Deno.TcpConn): void {
-  try {
-    client.close();
-  } catch {
-    // Closed already.
   }
 }
 

@@ -24,9 +24,10 @@ import type {
   ReportLevel,
   StreamEngine,
   StreamEvent,
+  StreamEventSink,
 } from "../engine/stream.ts";
 import type { RemotesPolicySpec } from "./remotes.ts";
-import { resolveAddress } from "./resolve.ts";
+import { resolveAll } from "../engine/resolve.ts";
 import {
   completeOptions,
   formatOptions,
@@ -137,7 +138,7 @@ export class Tunnel {
     taken: (address: Address) => boolean = () => false,
   ): Promise<Tunnel> {
     const options = completeOptions(spec.options, setup.defaults);
-    const addresses = await resolveAddress(spec.local);
+    const addresses = await resolveAll(spec.local);
     if (spec.local.port !== 0 && addresses.some(taken)) {
       throw new TunnelError(
         "tunnel-exists",
@@ -160,9 +161,9 @@ export class Tunnel {
       report: setup.report,
       ...tls,
     };
-    let tunnel: Tunnel | undefined;
-    const onEvents = (events: readonly StreamEvent[]) =>
-      setup.onEvents(tunnel!, events);
+    // An engine in another thread may tell of clients before it says that it listens.
+    const early: StreamEvent[] = [];
+    let onEvents: StreamEventSink = (events) => early.push(...events);
     const engine = engineFor(options, setup.engines);
     let failure: unknown;
     for (const listen of addresses) {
@@ -172,10 +173,9 @@ export class Tunnel {
           : { zone: spec.local.zone };
         const forwarder = await engine.forward(
           { ...plan, listen: { ...listen, ...zone } },
-          onEvents,
+          (events) => onEvents(events),
         );
-        // Set before the first tick of the engine, which is the first to tell.
-        tunnel = new Tunnel(
+        const tunnel = new Tunnel(
           number,
           spec,
           options,
@@ -184,6 +184,8 @@ export class Tunnel {
           remotes,
           tlsFiles,
         );
+        onEvents = (events) => setup.onEvents(tunnel, events);
+        onEvents(early);
         return tunnel;
       } catch (error) {
         failure ??= error;

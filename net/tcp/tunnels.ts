@@ -8,6 +8,7 @@
  * each other; connections wait for none of them.
  */
 import { type Address, formatAddress } from "../address.ts";
+import type { EngineChoice } from "../engine/engine.ts";
 import type {
   ForwardStats,
   RemoteStats,
@@ -17,9 +18,8 @@ import type {
 import { OperationError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
-import { portableStreamEngine } from "./forward.ts";
-import { createPolicy } from "./policy.ts";
-import { resolveAddress } from "./resolve.ts";
+import { chooseStreamEngine } from "./choose.ts";
+import { resolveAll } from "../engine/resolve.ts";
 import {
   DEFAULT_TUNNEL_OPTIONS,
   parseTunnel,
@@ -72,8 +72,11 @@ export interface TunnelsOptions {
   readonly accessLog?: AccessLog | undefined;
   /** Default: stderr. */
   readonly log?: Log;
-  /** Engines in order of preference. Default: the portable one. */
-  readonly engines?: readonly StreamEngine[];
+  /**
+   * What moves the bytes. TLS is spoken on the portable engine, whatever is chosen.
+   * @default {"auto"}
+   */
+  readonly engine?: EngineChoice;
   /**
    * How often certificate files are looked at.
    * @default {2000}
@@ -151,7 +154,7 @@ export class Tunnels implements AsyncDisposable {
       defaults,
     }));
     this.#setup = {
-      engines: options.engines ?? [portableStreamEngine(createPolicy)],
+      engines: enginesOf(options.engine ?? "auto"),
       defaults,
       caBundle: options.caBundle,
       bufferBytes: options.bufferBytes,
@@ -221,7 +224,7 @@ export class Tunnels implements AsyncDisposable {
   async find(local: Address): Promise<Tunnel> {
     const found = this.#open.get(formatAddress(local).toLowerCase()) ??
       this.#boundTo([local]) ??
-      this.#boundTo(await resolveAddress(local).catch(() => []));
+      this.#boundTo(await resolveAll(local).catch(() => []));
     if (found) return found;
     throw new TunnelError(
       "no-tunnel",
@@ -569,12 +572,23 @@ export class Tunnels implements AsyncDisposable {
       ),
     );
     for (const tunnel of all) this.#forget(tunnel);
+    for (const engine of this.#setup.engines) {
+      await engine[Symbol.asyncDispose]();
+    }
     this.#done.resolve();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** The chosen engine, and the portable one behind it where it cannot do TLS. */
+function enginesOf(choice: EngineChoice): StreamEngine[] {
+  const chosen = chooseStreamEngine(choice);
+  return chosen.features.tls
+    ? [chosen]
+    : [chosen, chooseStreamEngine("portable")];
 }
 
 function totalsOf(
