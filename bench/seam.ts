@@ -89,6 +89,7 @@ async function seamRate(to: Deno.NetAddr): Promise<number> {
   flood.terminate();
   relay.drain();
   await running;
+  await destination[Symbol.asyncDispose]();
   return count / elapsed;
 }
 

@@ -49,7 +49,7 @@ export function optionGroups(
 export function helpText(
   program: string,
   command: Command,
-  table: OptionTable,
+  table: OptionTable = command.options,
 ): string {
   const lines = [`${program}: ${command.summary}`, ""];
   if (command.description) lines.push(...wrap(command.description, "", 80), "");

@@ -2,7 +2,6 @@
  * Runs a command: arguments to values, help, configuration, log, metrics door,
  * signals, progress, summary, exit code. The only place that ends the process.
  */
-import { parse as parseToml } from "smol-toml";
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
 import { OperationError, UsageError } from "../net/errors.ts";
@@ -16,6 +15,8 @@ import {
   address,
   choice,
   type Command,
+  type CommandContext,
+  type ConfigFile,
   flag,
   type OptionTable,
   type RunningRole,
@@ -24,8 +25,9 @@ import {
   value,
   type Values,
 } from "./command.ts";
+import { configError, problemLines, readConfigFile } from "./config.ts";
 import { helpText } from "./help.ts";
-import { configTexts, readValues, splitArguments } from "./parse.ts";
+import { readValues, splitArguments } from "./parse.ts";
 import { VERSION } from "./version.ts";
 
 /** How often the progress line of a terminal is written again. */
@@ -41,6 +43,10 @@ export function commonOptions(command: Command) {
       {
         group: "Common options",
       },
+    ),
+    checkConfig: flag(
+      "Show everything that is wrong with the configuration file, and exit",
+      { group: "Common options" },
     ),
     metricsAddr: value(
       "Serve /metrics, /healthz and /readyz here; off for none",
@@ -129,15 +135,13 @@ async function commandExitCode(
         `Unknown argument "${positionals[0]}": --help lists the options`,
       );
     }
-    const file = texts.get("config")?.[0];
-    const given = file === undefined
-      ? texts
-      : new Map([...configTexts(readToml(file), table, file), ...texts]);
-    const values = readValues(table, given) as
-      & Values<ReturnType<typeof commonOptions>>
-      & Record<string, unknown>;
+    if (texts.has("checkConfig")) {
+      return await checkConfig(command, table, texts);
+    }
+    const read = () => readAll(command, table, texts);
+    const { values, config } = read();
     format = values.logFormat;
-    return await runRole(command, values, positionals);
+    return await runRole(command, values, { positionals, config, reread: read });
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
       ? error.message
@@ -148,10 +152,60 @@ async function commandExitCode(
   }
 }
 
+/** Values of the common options, and of the command's own. */
+type CommonValues =
+  & Values<ReturnType<typeof commonOptions>>
+  & Record<string, unknown>;
+
+/** Command line over configuration file; throws a UsageError. */
+function readAll(
+  command: Command,
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+): { values: CommonValues; config: ConfigFile | undefined } {
+  const path = texts.get("config")?.[0];
+  const config = path === undefined
+    ? undefined
+    : readConfigFile(path, table, command.configSections);
+  if (config && config.problems.length > 0) {
+    throw configError(config.file, config.problems);
+  }
+  const given = new Map([...config?.texts ?? [], ...texts]);
+  return { values: readValues(table, given) as CommonValues, config };
+}
+
+/** Shows every problem of the configuration file; exits with 2 where there is one. */
+async function checkConfig(
+  command: Command,
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+): Promise<number> {
+  const path = texts.get("config")?.[0];
+  if (path === undefined) {
+    throw new UsageError("--check-config wants --config FILE too");
+  }
+  const config = readConfigFile(path, table, command.configSections);
+  const problems = [...config.problems];
+  try {
+    const given = new Map([...config.texts, ...texts]);
+    const values = readValues(table, given) as CommonValues;
+    problems.push(...await command.checkConfig?.(config.root, values) ?? []);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.push({ line: 1, column: 1, message: error.message });
+  }
+  if (problems.length === 0) {
+    await writeStdout(`${path}: ok\n`);
+    return 0;
+  }
+  for (const line of problemLines(path, problems)) writeStderr(`${line}\n`);
+  return 2;
+}
+
 async function runRole(
   command: Command,
-  values: Values<ReturnType<typeof commonOptions>> & Record<string, unknown>,
-  positionals: readonly string[],
+  values: CommonValues,
+  given: Pick<CommandContext, "positionals" | "config" | "reread">,
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -170,8 +224,8 @@ async function runRole(
   const running = await command.start(values, {
     log,
     print,
-    positionals,
     terminal,
+    ...given,
   });
   if (running === undefined) return 0;
   const { role, progress } = running;
@@ -276,32 +330,6 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
       }
     },
   };
-}
-
-function readToml(file: string): Record<string, unknown> {
-  let source: string;
-  try {
-    source = Deno.readTextFileSync(file);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot read "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
-      { cause },
-    );
-  }
-  try {
-    return parseToml(source);
-  } catch (cause) {
-    const [first] = cause instanceof Error
-      ? cause.message.split("\n")
-      : [String(cause)];
-    const at = cause as { line?: number; column?: number };
-    throw new UsageError(
-      `Cannot use "${file}:${at.line}:${at.column}": ${first}`,
-      { cause },
-    );
-  }
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */

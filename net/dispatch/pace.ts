@@ -1,22 +1,26 @@
 /**
  * Pacing as a token bucket. Pure: the clock is an argument.
  *
- * Bytes may go when the bucket holds as many; it fills at the rate and holds
- * one burst, so that a sender that woke late catches up by one burst at most.
- * What is more would be lost at the receiver: its default queue of 212 992
- * bytes takes 93 datagrams of 1400 bytes.
+ * Bytes may go when the bucket holds as many; it fills at the rate. It holds
+ * little, so that a sender that woke late does not catch up by more than a
+ * receiver survives: a default receive queue of 212 992 bytes takes 93
+ * datagrams of 1400 bytes.
  */
 
 /** How long one burst takes at the rate, in milliseconds; timers are no finer. */
 const BURST_MS = 1;
 
-/** Most bytes of one burst: half of a default receive queue, as the kernel counts it. */
+/** How late a wake-up may be made good, in milliseconds. */
+const LATE_MS = 10;
+
+/** Most bytes in a row: half of a default receive queue, as the kernel counts it. */
 const MOST_BURST_BYTES = 64 * 1024;
 
 /** Decides when the next bytes may go. */
 export class Pacer {
   readonly #bytesPerMs: number;
   readonly #burstBytes: number;
+  readonly #depthBytes: number;
   #credit: number;
   #last: number;
 
@@ -30,6 +34,10 @@ export class Pacer {
     const burst = Math.min(BURST_MS * this.#bytesPerMs, MOST_BURST_BYTES);
     this.#burstBytes = Math.max(1, Math.floor(burst / datagramBytes)) *
       datagramBytes;
+    this.#depthBytes = Math.max(
+      this.#burstBytes,
+      Math.min(LATE_MS * this.#bytesPerMs, MOST_BURST_BYTES),
+    );
     this.#credit = this.#burstBytes;
     this.#last = nowMs;
   }
@@ -44,10 +52,10 @@ export class Pacer {
     const elapsed = Math.max(0, nowMs - this.#last);
     this.#last = nowMs;
     this.#credit = Math.min(
-      this.#burstBytes,
+      this.#depthBytes,
       this.#credit + elapsed * this.#bytesPerMs,
     );
-    const missing = Math.min(bytes, this.#burstBytes) - this.#credit;
+    const missing = Math.min(bytes, this.#depthBytes) - this.#credit;
     // A rest of less than a byte is a rounding error of the sum above.
     return missing < 1 ? 0 : missing / this.#bytesPerMs;
   }

@@ -38,7 +38,7 @@ const MOST_ERRORS = 10;
 export interface RelayOptions {
   /** Where datagrams come from. The relay closes it. */
   listener: DatagramListener;
-  /** Where they go. The relay closes them. */
+  /** Where they go; who made them closes them, since relays may share one. */
   sinks: readonly DatagramSink[];
   /** Slots of {@linkcode RECEIVE_COUNTERS}. */
   counters: Float64Array;
@@ -77,14 +77,13 @@ export class Relay {
     this.#listener.wake();
   }
 
-  /** Runs until drained; then listener and sinks are closed. Rejects where the listener broke. */
+  /** Runs until drained; then the listener is closed. Rejects where it broke. */
   async run(): Promise<void> {
     try {
       await this.#loop();
     } finally {
       this.#countDrops();
       this.#listener[Symbol.dispose]();
-      for (const sink of this.#sinks) await sink[Symbol.asyncDispose]();
     }
   }
 

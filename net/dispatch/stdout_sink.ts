@@ -65,6 +65,8 @@ export interface StdoutSinkOptions {
    * @default {1000}
    */
   lingerMs?: number;
+  /** What takes the bytes, for messages. @default {"stdout"} */
+  subject?: string;
   /** Takes bytes in place of stdout; resolves with how many it took. */
   writeBytes?: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
 }
@@ -83,6 +85,7 @@ export class StdoutSink implements DatagramSink {
   );
   readonly #whenFull: WhenFull;
   readonly #lingerMs: number;
+  readonly #subject: string;
   readonly #onClosed: ((reason: OperationError) => void) | undefined;
   readonly #writeBytes: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
   readonly #ring: Uint8Array<ArrayBuffer>;
@@ -106,6 +109,7 @@ export class StdoutSink implements DatagramSink {
     }
     this.#whenFull = whenFull;
     this.#lingerMs = lingerMs;
+    this.#subject = options.subject ?? "stdout";
     this.#onClosed = options.onClosed;
     this.#writeBytes = options.writeBytes ?? writeStdout;
     this.#ring = new Uint8Array(queueBytes);
@@ -123,12 +127,41 @@ export class StdoutSink implements DatagramSink {
 
   /** Takes every datagram of a batch, or counts those that it cannot take. */
   write(batch: DatagramBatch): Promise<void> | void {
-    if (this.#whenFull === "wait") return this.#writeOrWait(batch, 0);
+    if (this.#whenFull === "wait") return this.#writeOrWait(batch);
     for (let slot = 0; slot < batch.count; slot++) {
-      const length = batch.lengths[slot]!;
-      if (this.#closed || this.#free < length) this.#takeSome(batch, slot);
-      else this.#takeSlot(batch, slot);
+      this.append(batch.filled(slot), batch.segmentSizes[slot]!);
     }
+    return this.handOn();
+  }
+
+  /**
+   * Takes a run of whole datagrams, each `size` bytes but the last one, or
+   * counts those that it cannot take, in `wait` mode too.
+   */
+  append(datagrams: Uint8Array<ArrayBuffer>, size: number): void {
+    const { slots } = this.counters;
+    const { length } = datagrams;
+    if (!this.#closed && length <= this.#free) {
+      this.#copy(datagrams);
+      slots[Slot.datagrams]! += datagramsIn(length, size);
+      slots[Slot.bytes]! += length;
+      return;
+    }
+    // All but the last one have this size, so as many as fit are a prefix.
+    const each = size > 0 && size < length ? size : Math.max(1, length);
+    const taken = this.#closed ? 0 : Math.floor(this.#free / each);
+    this.#copy(datagrams.subarray(0, taken * each));
+    slots[Slot.datagrams]! += taken;
+    slots[Slot.bytes]! += taken * each;
+    const dropped = this.#closed
+      ? Slot.closedDatagrams
+      : Slot.queueFullDatagrams;
+    slots[dropped]! += datagramsIn(length, size) - taken;
+    slots[dropped + 1]! += length - taken * each;
+  }
+
+  /** Has what was appended written, and lets the event loop run where much is queued. */
+  handOn(): Promise<void> | void {
     this.#start();
     // A caller that never waits would keep the pump's answers from coming in,
     // and so fill the queue of a reader that is fast enough.
@@ -165,40 +198,14 @@ export class StdoutSink implements DatagramSink {
     while (this.#pump && !this.#closed) await this.#progressed();
   }
 
-  async #writeOrWait(batch: DatagramBatch, from: number): Promise<void> {
-    for (let slot = from; slot < batch.count; slot++) {
+  async #writeOrWait(batch: DatagramBatch): Promise<void> {
+    for (let slot = 0; slot < batch.count; slot++) {
       while (!this.#closed && this.#free < batch.lengths[slot]!) {
         await this.#progressed();
       }
-      if (this.#closed) this.#takeSome(batch, slot);
-      else this.#takeSlot(batch, slot);
+      this.append(batch.filled(slot), batch.segmentSizes[slot]!);
       this.#start();
     }
-  }
-
-  #takeSlot(batch: DatagramBatch, slot: number): void {
-    this.#copy(batch.filled(slot));
-    this.counters.slots[Slot.datagrams]! += batch.datagramsIn(slot);
-    this.counters.slots[Slot.bytes]! += batch.lengths[slot]!;
-  }
-
-  /** Takes those datagrams of a slot that fit, and counts the others by reason. */
-  #takeSome(batch: DatagramBatch, slot: number): void {
-    const { slots } = this.counters;
-    const length = batch.lengths[slot]!;
-    const datagrams = batch.datagramsIn(slot);
-    const size = datagrams === 1 ? length : batch.segmentSizes[slot]!;
-    // All but the last one have this size, so as many as fit are a prefix.
-    const taken = this.#closed ? 0 : Math.floor(this.#free / size);
-    const start = slot * batch.slotBytes;
-    this.#copy(batch.bytes.subarray(start, start + taken * size));
-    slots[Slot.datagrams]! += taken;
-    slots[Slot.bytes]! += taken * size;
-    const dropped = this.#closed
-      ? Slot.closedDatagrams
-      : Slot.queueFullDatagrams;
-    slots[dropped]! += datagrams - taken;
-    slots[dropped + 1]! += length - taken * size;
   }
 
   #copy(bytes: Uint8Array<ArrayBuffer>): void {
@@ -242,7 +249,9 @@ export class StdoutSink implements DatagramSink {
     } catch (cause) {
       const wasClosed = this.#closed;
       this.#close();
-      if (!wasClosed) this.#onClosed?.(failedCall("write to", "stdout", cause));
+      if (!wasClosed) {
+        this.#onClosed?.(failedCall("write to", this.#subject, cause));
+      }
     } finally {
       this.#pump = undefined;
       this.#notify();
@@ -279,6 +288,10 @@ export class StdoutSink implements DatagramSink {
 
 function writeStdout(bytes: Uint8Array<ArrayBuffer>): Promise<number> {
   return Deno.stdout.write(bytes);
+}
+
+function datagramsIn(length: number, size: number): number {
+  return size > 0 && size < length ? Math.ceil(length / size) : 1;
 }
 
 function nextTurn(): Promise<void> {

@@ -15,7 +15,7 @@ import type {
   EngineName,
 } from "./engine.ts";
 import { SentSlot } from "./engine.ts";
-import { Waiter } from "./portable/waiter.ts";
+import { Waiter } from "./waiter.ts";
 
 /** Options of a {@linkcode MemoryNetwork}. */
 export interface MemoryNetworkOptions {

@@ -29,6 +29,21 @@ export interface Metric {
   samples: readonly MetricSample[];
 }
 
+/** Joins the values of metrics that have the same name. */
+export function mergeMetrics(metrics: readonly Metric[]): Metric[] {
+  const byName = new Map<string, Metric>();
+  for (const metric of metrics) {
+    const same = byName.get(metric.name);
+    byName.set(
+      metric.name,
+      same
+        ? { ...same, samples: [...same.samples, ...metric.samples] }
+        : metric,
+    );
+  }
+  return [...byName.values()];
+}
+
 /** Prometheus text (format 0.0.4) of metrics. */
 export async function prometheusText(
   metrics: readonly Metric[],

@@ -11,6 +11,7 @@
  *
  * Functions stand in that order.
  */
+import { getCACertificates } from "node:tls";
 import { type Address, formatAddress } from "../address.ts";
 import type {
   ConnectionInfo,
@@ -425,7 +426,7 @@ async function readTls(options: TunnelOptions, setup: TunnelSetup) {
   const trust: RemoteTls | undefined = !remoteTls
     ? undefined
     : roots === undefined
-    ? {}
+    ? { caCerts: getCACertificates("system") }
     : await readRoots(roots);
   return {
     ...(tls ? { tls } : {}),

@@ -22,7 +22,7 @@ import { SentSlot } from "../engine.ts";
 import { findInterface } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
-import { Waiter } from "./waiter.ts";
+import { Waiter } from "../waiter.ts";
 
 /** Whether `Deno.listenDatagram` is there: it wants `--unstable-net`. */
 export function hasDenoDatagram(): boolean {

@@ -23,7 +23,7 @@ import { SentSlot } from "../engine.ts";
 import { findInterface } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
-import { Waiter } from "./waiter.ts";
+import { Waiter } from "../waiter.ts";
 
 /** Datagrams that one turn takes from the queue. */
 const BATCH_SIZE = 16;

@@ -1,0 +1,190 @@
+/** All listeners of a role: a relay each, here or in a Worker, with their figures. */
+import { type Address, formatAddress } from "../address.ts";
+import type { DatagramEngine } from "../engine/engine.ts";
+import { CounterBlock } from "../observe/counters.ts";
+import type { Log } from "../observe/log.ts";
+import { placeRelay } from "../place/place_relay.ts";
+import type { Task } from "../tasks.ts";
+import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
+import type { DispatchOptions } from "./options.ts";
+import { RECEIVE_COUNTERS, Relay } from "./relay.ts";
+import type { DatagramSink } from "./sink.ts";
+
+/** One of {@linkcode RECEIVE_COUNTERS}. */
+export type ReceiveCounterName = typeof RECEIVE_COUNTERS[number];
+
+/** A listener's figures. */
+export interface ListenerStats extends Record<ReceiveCounterName, number> {
+  /** Where it listens, with the real port. */
+  address: string;
+}
+
+/** What listeners are made of. */
+export interface ListenersOptions {
+  engine: DatagramEngine;
+  /** Where to listen; a group is joined. */
+  addresses: readonly Address[];
+  /** The role's options. */
+  options: DispatchOptions;
+  log: Log;
+  /** UDP destinations of every listener. */
+  destinations?: Destinations | undefined;
+  /** Other sinks of a listener; who made them closes them. They keep its relay in this thread. */
+  sinksOf?: ((address: Address) => readonly DatagramSink[]) | undefined;
+  /** Threads for each unicast address, the kernel spreading senders over them. @default {1} */
+  workers?: number | undefined;
+}
+
+/** Listens on all addresses and relays what comes. */
+export class Listeners implements AsyncDisposable {
+  /** The relays, to be run. */
+  readonly tasks: readonly Task[];
+  readonly #relays: readonly OpenRelay[];
+  readonly #log: Log;
+  readonly #warned: number[];
+
+  private constructor(relays: readonly OpenRelay[], log: Log) {
+    this.#relays = relays;
+    this.#log = log;
+    this.#warned = relays.map(() => 0);
+    this.tasks = relays.map((relay) => relay.task);
+  }
+
+  /** Opens all, or none: throws where one cannot be had. */
+  static async open(options: ListenersOptions): Promise<Listeners> {
+    const { engine, addresses, log, sinksOf, workers = 1 } = options;
+    const placed = engine.name === "linux" && sinksOf === undefined &&
+      (addresses.length > 1 || workers > 1);
+    const relays: OpenRelay[] = [];
+    try {
+      for (const address of addresses) {
+        for (let worker = 0; worker < workers; worker++) {
+          // Shards share the port that the first one got.
+          const port = worker === 0
+            ? address.port
+            : relays.at(-1)!.address.port;
+          const at = { ...address, port };
+          relays.push(
+            placed
+              ? await openElsewhere(options, at, workers > 1)
+              : await openHere(options, at),
+          );
+        }
+      }
+    } catch (error) {
+      await closeAll(relays);
+      throw error;
+    }
+    for (const { address } of relays) {
+      log.info("listening", { address: formatAddress(address) });
+    }
+    return new Listeners(relays, log);
+  }
+
+  /** Where they listen, with the real ports. */
+  get addresses(): Address[] {
+    return this.#relays.map((relay) => relay.address);
+  }
+
+  /** Figures of each listener; shards of one address are rows of their own. */
+  stats(): ListenerStats[] {
+    return this.#relays.map(({ address, counters }) => ({
+      address: formatAddress(address),
+      ...counters.read(),
+    }));
+  }
+
+  /** Logs drops since the last look; called by a timer, never by a loop. */
+  warnOfDrops(): void {
+    for (const [i, { address, droppedKernel }] of this.stats().entries()) {
+      const more = droppedKernel - this.#warned[i]!;
+      if (more === 0) continue;
+      this.#warned[i] = droppedKernel;
+      this.#log.limited(
+        `kernel drops ${address}`,
+        "the kernel drops datagrams that come faster than they are taken: raise --rcvbuf",
+        { address, dropped: more },
+      );
+    }
+  }
+
+  /** Ends the relays that still run, then closes their sockets. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return closeAll(this.#relays);
+  }
+}
+
+interface OpenRelay extends AsyncDisposable {
+  address: Address;
+  counters: CounterBlock<ReceiveCounterName>;
+  task: Task;
+}
+
+async function openHere(
+  { engine, options, log, destinations, sinksOf }: ListenersOptions,
+  address: Address,
+): Promise<OpenRelay> {
+  const { networkInterface, receiveBufferBytes } = options;
+  const listener = await engine.listen({
+    address,
+    networkInterface,
+    receiveBufferBytes,
+    onWarning: (message) => log.warn(message),
+  });
+  let own: DatagramSink[];
+  try {
+    own = await destinations?.open() ?? [];
+  } catch (error) {
+    listener[Symbol.dispose]();
+    throw error;
+  }
+  const counters = new CounterBlock(RECEIVE_COUNTERS);
+  const sinks = [...own, ...sinksOf?.(listener.address) ?? []];
+  const relay = new Relay({ listener, sinks, counters: counters.slots });
+  let running: Promise<void> | undefined;
+  return {
+    address: listener.address,
+    counters,
+    task: { run: () => running ??= relay.run(), stop: () => relay.drain() },
+    [Symbol.asyncDispose]: async () => {
+      relay.drain();
+      if (running === undefined) listener[Symbol.dispose]();
+      else await running.catch(() => {});
+      await closeAll(own);
+    },
+  };
+}
+
+async function openElsewhere(
+  { options, log, destinations, engine }: ListenersOptions,
+  address: Address,
+  reusePort: boolean,
+): Promise<OpenRelay> {
+  const { networkInterface, receiveBufferBytes, ttl, loop } = options;
+  const counters = new CounterBlock(RECEIVE_COUNTERS);
+  const relay = await placeRelay({
+    plan: {
+      engine: engine.name,
+      listen: { address, networkInterface, receiveBufferBytes, reusePort },
+      destinations: (destinations?.addresses ?? []).map((destination) => ({
+        address: destination,
+        networkInterface,
+        ttl,
+        loop,
+        maxWaitMs: RELAY_WAIT_MS,
+      })),
+    },
+    received: counters,
+    sent: destinations?.countElsewhere() ?? [],
+    onWarning: (message) => log.warn(message),
+  });
+  return {
+    address: relay.address,
+    counters,
+    task: relay,
+    [Symbol.asyncDispose]: async () => {
+      relay.stop();
+      await relay.run().catch(() => {});
+    },
+  };
+}

@@ -1,0 +1,577 @@
+/**
+ * Datagrams out. The flow:
+ *
+ * 1. `openSender` opens a socket, sets its options and connects it.
+ * 2. `send` plans messages over the batch (segments.ts) and gives as many as
+ *    have room to one sendmmsg(2).
+ * 3. What was sent is counted; the first that was not says why, and is sent
+ *    again, sent in pieces, waited for, or counted as dropped.
+ *
+ * A slot is never cut smaller than the system wants and never grows: whoever
+ * paces decides with what is put into one batch how much goes out at once.
+ */
+import type { Address } from "../../address.ts";
+import { formatAddress, isIpv6, isMulticast } from "../../address.ts";
+import { OperationError, UsageError } from "../../errors.ts";
+import type { DatagramBatch } from "../batch.ts";
+import {
+  type DatagramConnectOptions,
+  type DatagramSender,
+  SentSlot,
+} from "../engine.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  EACCES,
+  EAGAIN,
+  ECONNREFUSED,
+  EHOSTDOWN,
+  EHOSTUNREACH,
+  EINTR,
+  EINVAL,
+  EIO,
+  EMSGSIZE,
+  ENETDOWN,
+  ENETUNREACH,
+  ENOBUFS,
+  ENOMEM,
+  ENOPROTOOPT,
+  ENOSYS,
+  EOPNOTSUPP,
+  EPERM,
+  IP_MTU,
+  IP_MULTICAST_IF,
+  IP_MULTICAST_LOOP,
+  IP_MULTICAST_TTL,
+  IP_RECVERR,
+  IP_TTL,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPPROTO_UDP,
+  IPV6_MTU,
+  IPV6_MULTICAST_HOPS,
+  IPV6_MULTICAST_IF,
+  IPV6_MULTICAST_LOOP,
+  IPV6_RECVERR,
+  IPV6_UNICAST_HOPS,
+  POLLOUT,
+  SO_BINDTODEVICE,
+  SO_BROADCAST,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+  SOL_UDP,
+  UDP_SEGMENT,
+} from "./ffi/constants.ts";
+import { SystemCallError } from "./ffi/errno.ts";
+import type { Libc } from "./ffi/libc.ts";
+import { SendVector } from "./ffi/messages.ts";
+import { PollPair } from "./ffi/poll.ts";
+import { encodeSockaddr } from "./ffi/sockaddr.ts";
+import {
+  bindSocket,
+  closeDescriptor,
+  connectSocket,
+  drainErrorQueue,
+  interfaceRequest,
+  openSocket,
+  readIntOption,
+  setIntOption,
+  setOption,
+} from "./ffi/socket.ts";
+import { findInterface } from "./interfaces.ts";
+import { datagramsFrom, type SegmentLimits, SendPlan } from "./segments.ts";
+
+/** UDP_MAX_SEGMENTS: 128 since Linux 6.9, before that 64. */
+const MAX_SEGMENTS = 128;
+const OLDER_MAX_SEGMENTS = 64;
+
+/** Messages and pieces of one sendmmsg. */
+const PLAN_CAPACITY = 128;
+
+/** Bytes that may be on their way out of this machine before a send must wait. */
+const SEND_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** Headers of IPv4 or IPv6 without options, and of UDP. */
+const IPV4_HEADERS = 20 + 8;
+const IPV6_HEADERS = 40 + 8;
+
+/** How long a wait for room may be before it is looked whether the sender was closed. */
+const WAIT_SLICE_MS = 100;
+
+/** How long to wait where an interface's queue was full, which poll(2) does not see. */
+const INTERFACE_WAIT_MS = 1;
+
+/** What the engine gives to each of its senders. */
+export interface SenderContext {
+  readonly libc: Libc;
+  /** Called once when the sender has closed all that it had opened. */
+  readonly release: () => void;
+  /** Whether waits hold the thread, as they may in a Worker. */
+  readonly blocking: boolean;
+}
+
+/** Refuses what no socket could do, before one is opened. */
+export function checkConnectOptions(options: DatagramConnectOptions): void {
+  const { address, ttl } = options;
+  if (address.source !== undefined) {
+    throw new UsageError(
+      `Cannot send to "${
+        formatAddress(address)
+      }": a source before @ is for listening`,
+    );
+  }
+  if (ttl !== undefined && (!Number.isInteger(ttl) || ttl < 0 || ttl > 255)) {
+    throw new UsageError(`Cannot send with ttl ${ttl}: 0 to 255 is wanted`);
+  }
+}
+
+/** Opens a sender to one IP literal. */
+export function openSender(
+  context: SenderContext,
+  options: DatagramConnectOptions,
+  hostname: string,
+): LinuxSender {
+  const { libc } = context;
+  const { address, networkInterface, loop, ttl } = options;
+  const v6 = isIpv6(hostname);
+  const group = isMulticast(hostname);
+  const zone = address.zone === undefined
+    ? undefined
+    : findInterface(libc, address.zone);
+  const on = zone ??
+    (networkInterface === undefined
+      ? undefined
+      : findInterface(libc, networkInterface));
+  if (ttl === 0 && !v6 && !group) {
+    throw new UsageError(
+      `Cannot send to "${
+        formatAddress(address)
+      }" with ttl 0: 1 to 255 is wanted for a host`,
+    );
+  }
+  const level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+  const fd = openSocket(
+    libc,
+    v6 ? AF_INET6 : AF_INET,
+    SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+    IPPROTO_UDP,
+  );
+  try {
+    setSendBuffer(libc, fd);
+    if (!v6) setIntOption(libc, fd, SOL_SOCKET, SO_BROADCAST, 1);
+    // Without it the kernel says nothing of what an interface's full queue drops.
+    setIntOption(libc, fd, level, v6 ? IPV6_RECVERR : IP_RECVERR, 1);
+    if (group) {
+      if (on && v6) setIntOption(libc, fd, level, IPV6_MULTICAST_IF, on.index);
+      else if (on) {
+        setOption(libc, fd, level, IP_MULTICAST_IF, interfaceRequest(on.index));
+      }
+      if (ttl !== undefined) {
+        setIntOption(
+          libc,
+          fd,
+          level,
+          v6 ? IPV6_MULTICAST_HOPS : IP_MULTICAST_TTL,
+          ttl,
+        );
+      }
+      if (loop !== undefined) {
+        setIntOption(
+          libc,
+          fd,
+          level,
+          v6 ? IPV6_MULTICAST_LOOP : IP_MULTICAST_LOOP,
+          loop ? 1 : 0,
+        );
+      }
+    } else {
+      if (ttl !== undefined) {
+        setIntOption(libc, fd, level, v6 ? IPV6_UNICAST_HOPS : IP_TTL, ttl);
+      }
+      if (on?.address !== undefined && isIpv6(on.address) === v6) {
+        bindSocket(libc, fd, encodeSockaddr(on.address, 0, v6 ? on.index : 0));
+      } else if (on && on !== zone) {
+        setOption(
+          libc,
+          fd,
+          SOL_SOCKET,
+          SO_BINDTODEVICE,
+          new TextEncoder().encode(on.name),
+        );
+      }
+    }
+    connectSocket(
+      libc,
+      fd,
+      encodeSockaddr(hostname, address.port, v6 ? on?.index ?? 0 : 0),
+    );
+    return new LinuxSender(context, fd, options, { ...address, hostname }, {
+      maxSegments: cutsSegments(libc, fd) ? MAX_SEGMENTS : 1,
+      maxSegmentBytes: maxSegmentBytes(libc, fd, v6),
+    });
+  } catch (error) {
+    closeDescriptor(libc, fd);
+    throw error;
+  }
+}
+
+function setSendBuffer(libc: Libc, fd: number): void {
+  setIntOption(libc, fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES);
+  if (readIntOption(libc, fd, SOL_SOCKET, SO_SNDBUF) / 2 < SEND_BUFFER_BYTES) {
+    try {
+      setIntOption(libc, fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES);
+    } catch (error) {
+      // EPERM: without CAP_NET_ADMIN the limit holds; sends wait a little more often.
+      if (!(error instanceof SystemCallError)) throw error;
+    }
+  }
+}
+
+/** Whether the kernel knows UDP_SEGMENT (Linux 4.18): 0 leaves it off for sends that do not ask. */
+function cutsSegments(libc: Libc, fd: number): boolean {
+  try {
+    setIntOption(libc, fd, SOL_UDP, UDP_SEGMENT, 0);
+    return true;
+  } catch (error) {
+    if (error instanceof SystemCallError) return false;
+    throw error;
+  }
+}
+
+/** Bytes of a datagram that the path takes in one packet: a segment is never fragmented. */
+function maxSegmentBytes(libc: Libc, fd: number, v6: boolean): number {
+  const mtu = v6
+    ? readIntOption(libc, fd, IPPROTO_IPV6, IPV6_MTU)
+    : readIntOption(libc, fd, IPPROTO_IP, IP_MTU);
+  return mtu - (v6 ? IPV6_HEADERS : IPV4_HEADERS);
+}
+
+/** What is to be done after a send has failed. */
+const Next = {
+  /** Send the same message again. */
+  again: 0,
+  /** Go on behind the message; it is counted. */
+  skip: 1,
+  /** Plan again from the message on: a limit has fallen. */
+  plan: 2,
+  /** Wait for room. */
+  wait: 3,
+} as const;
+
+/** A connected UDP socket. */
+export class LinuxSender implements DatagramSender {
+  readonly engine = "linux" as const;
+  readonly address: Address;
+
+  readonly #context: SenderContext;
+  readonly #fd: number;
+  readonly #v6: boolean;
+  readonly #maxWaitMs: number;
+  readonly #counters: Float64Array;
+  readonly #onWarning: ((message: string) => void) | undefined;
+  readonly #limits: SegmentLimits;
+  readonly #plan = new SendPlan(PLAN_CAPACITY);
+  readonly #vector = new SendVector(PLAN_CAPACITY);
+  readonly #room: PollPair;
+  readonly #pause: PollPair;
+  /** Takes what an error queue holds; its content is of no use here. */
+  readonly #scratch = new Uint8Array(new ArrayBuffer(128));
+  #warned = false;
+  #closed = false;
+
+  /** The send under way: its batch and what of it is done. */
+  #batch: DatagramBatch | undefined;
+  #slot = 0;
+  #offset = 0;
+  /** When it first had to wait, or -1. */
+  #waitingSince = -1;
+  /** Whether the message that was not sent must wait. */
+  #mustWait = false;
+  /** Whether it waits for an interface and not for the socket. */
+  #interfaceFull = false;
+  /** Counter of the error that the current message has met once, or -1. */
+  #metError = -1;
+
+  constructor(
+    context: SenderContext,
+    fd: number,
+    options: DatagramConnectOptions,
+    address: Address,
+    limits: SegmentLimits,
+  ) {
+    this.#context = context;
+    this.#fd = fd;
+    this.address = address;
+    this.#v6 = isIpv6(address.hostname);
+    this.#maxWaitMs = options.maxWaitMs;
+    this.#counters = options.counters;
+    this.#onWarning = options.onWarning;
+    this.#limits = limits;
+    this.#room = new PollPair(context.libc, fd, POLLOUT);
+    this.#pause = new PollPair(context.libc, -1, 0);
+  }
+
+  get maxSegments(): number {
+    return this.#limits.maxSegments;
+  }
+
+  send(batch: DatagramBatch): Promise<void> | void {
+    if (this.#closed || this.#batch !== undefined) {
+      throw new OperationError(
+        `Cannot send to ${formatAddress(this.address)}: the sender is ${
+          this.#closed ? "closed" : "still sending the batch before"
+        }`,
+      );
+    }
+    this.#batch = batch;
+    this.#slot = 0;
+    this.#offset = 0;
+    this.#waitingSince = -1;
+    this.#vector.attach(batch.bytes);
+    let done: boolean;
+    try {
+      done = this.#advance();
+      while (!done && this.#context.blocking) {
+        const waitMs = this.#waitMs();
+        if (waitMs > 0) this.#waits().wait(waitMs);
+        done = waitMs === 0 || this.#advance();
+      }
+    } catch (error) {
+      this.#batch = undefined;
+      throw error;
+    }
+    if (!done) return this.#sendRest();
+    this.#batch = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    // A send that waits on another thread still has the descriptor: it closes it.
+    if (this.#batch === undefined) this.#closeAll();
+  }
+
+  /** Goes on with a send that had to wait, without holding the thread. */
+  async #sendRest(): Promise<void> {
+    try {
+      for (;;) {
+        const waitMs = this.#waitMs();
+        if (waitMs === 0) return;
+        await this.#waits().waitAside(waitMs);
+        if (this.#closed) {
+          this.#dropRest(SentSlot.other);
+          return;
+        }
+        if (this.#advance()) return;
+      }
+    } finally {
+      this.#batch = undefined;
+      if (this.#closed) this.#closeAll();
+    }
+  }
+
+  /** Sends on from where the batch stands; false when it must wait for room. */
+  #advance(): boolean {
+    const batch = this.#batch!;
+    const plan = this.#plan;
+    const vector = this.#vector;
+    while (this.#slot < batch.count) {
+      plan.fill(batch, this.#slot, this.#offset, this.#limits);
+      for (let i = 0; i < plan.pieces; i++) {
+        vector.setPiece(i, plan.pieceOffset[i]!, plan.pieceLength[i]!);
+      }
+      for (let i = 0; i < plan.messages; i++) {
+        vector.setMessage(
+          i,
+          plan.firstPiece[i]!,
+          plan.pieceCount[i]!,
+          plan.segmentSize[i]!,
+        );
+      }
+      const at = this.#sendPlanned();
+      if (at === plan.messages) {
+        this.#slot = plan.nextSlot;
+        this.#offset = plan.nextOffset;
+        continue;
+      }
+      this.#slot = plan.slot[at]!;
+      this.#offset = plan.offset[at]!;
+      if (this.#mustWait) return false;
+    }
+    return true;
+  }
+
+  /** Sends the planned messages; gives the first that must wait or be planned again. */
+  #sendPlanned(): number {
+    const { messages } = this.#plan;
+    this.#mustWait = false;
+    let first = 0;
+    while (first < messages) {
+      const sent = this.#vector.send(
+        this.#context.libc,
+        this.#fd,
+        first,
+        messages - first,
+      );
+      if (sent > 0) {
+        this.#countSent(first, sent);
+        first += sent;
+        continue;
+      }
+      const next = this.#afterFailure(-sent, first);
+      if (next === Next.again) continue;
+      if (next === Next.skip) {
+        first++;
+        continue;
+      }
+      if (next === Next.wait) {
+        this.#mustWait = true;
+        if (this.#waitingSince < 0) this.#waitingSince = performance.now();
+      }
+      return first;
+    }
+    return messages;
+  }
+
+  #countSent(first: number, sent: number): void {
+    const { datagrams, bytes } = this.#plan;
+    let sumDatagrams = 0;
+    let sumBytes = 0;
+    for (let i = first; i < first + sent; i++) {
+      sumDatagrams += datagrams[i]!;
+      sumBytes += bytes[i]!;
+    }
+    this.#counters[SentSlot.datagrams]! += sumDatagrams;
+    this.#counters[SentSlot.bytes]! += sumBytes;
+    if (this.#metError >= 0) {
+      // The error was of a datagram before: an ICMP answer that came meanwhile.
+      this.#counters[this.#metError]! += 1;
+      this.#metError = -1;
+    }
+  }
+
+  /** send(2), udp(7), ip(7): what each errno means for the message that met it. */
+  #afterFailure(errno: number, message: number): number {
+    switch (errno) {
+      case 0:
+      case EAGAIN:
+        this.#interfaceFull = false;
+        return Next.wait;
+      case ENOBUFS:
+      case ENOMEM:
+        this.#interfaceFull = true;
+        return Next.wait;
+      case EINTR:
+        return Next.again;
+      case EIO:
+      case EINVAL:
+      case EMSGSIZE:
+      case ENOSYS:
+      case ENOPROTOOPT:
+      case EOPNOTSUPP:
+        if (this.#plan.datagrams[message]! > 1) {
+          this.#lower(errno, message);
+          return Next.plan;
+        }
+        return this.#drop(
+          message,
+          errno === EMSGSIZE ? SentSlot.tooBig : SentSlot.other,
+        );
+      // An ICMP answer to a datagram before is told once, in place of sending
+      // this one; what stays after that is of this one.
+      case ECONNREFUSED:
+        return this.#meet(message, SentSlot.refused);
+      case ENETUNREACH:
+      case EHOSTUNREACH:
+      case ENETDOWN:
+      case EHOSTDOWN:
+        return this.#meet(message, SentSlot.unreachable);
+      case EPERM:
+      case EACCES:
+        return this.#drop(message, SentSlot.permission);
+      default:
+        return this.#drop(message, SentSlot.other);
+    }
+  }
+
+  #meet(message: number, counter: number): number {
+    drainErrorQueue(this.#context.libc, this.#fd, this.#scratch);
+    if (this.#metError >= 0) return this.#drop(message, counter);
+    this.#metError = counter;
+    return Next.again;
+  }
+
+  #drop(message: number, counter: number): number {
+    this.#counters[counter]! += this.#plan.datagrams[message]!;
+    this.#metError = -1;
+    return Next.skip;
+  }
+
+  /** A joined message was refused: its datagrams go out in smaller messages or alone. */
+  #lower(errno: number, message: number): void {
+    const limits = this.#limits;
+    const size = this.#plan.segmentSize[message]!;
+    if (errno === EMSGSIZE) {
+      // The path's MTU has fallen; larger datagrams go alone, in fragments.
+      const { libc } = this.#context;
+      limits.maxSegmentBytes = Math.min(
+        limits.maxSegmentBytes,
+        maxSegmentBytes(libc, this.#fd, this.#v6),
+        size - 1,
+      );
+    } else if (
+      errno === EINVAL && this.#plan.datagrams[message]! > OLDER_MAX_SEGMENTS
+    ) {
+      limits.maxSegments = OLDER_MAX_SEGMENTS;
+      return;
+    } else {
+      limits.maxSegments = 1;
+    }
+    if (this.#warned) return;
+    this.#warned = true;
+    const { message: text } = new SystemCallError("sendmmsg", errno);
+    this.#onWarning?.(
+      limits.maxSegments === 1
+        ? `Datagrams to ${
+          formatAddress(this.address)
+        } are sent one by one: the system refuses joined sends: ${text}`
+        : `Datagrams to ${
+          formatAddress(this.address)
+        } of more than ${limits.maxSegmentBytes} bytes are sent one by one: the path takes no larger packets: ${text}`,
+    );
+  }
+
+  /** How long the next wait may be; 0 when the time is over, and the rest is dropped. */
+  #waitMs(): number {
+    const left = this.#maxWaitMs - (performance.now() - this.#waitingSince);
+    if (left <= 0) {
+      this.#dropRest(SentSlot.queueFull);
+      return 0;
+    }
+    return Math.ceil(
+      Math.min(left, this.#interfaceFull ? INTERFACE_WAIT_MS : WAIT_SLICE_MS),
+    );
+  }
+
+  #waits(): PollPair {
+    return this.#interfaceFull ? this.#pause : this.#room;
+  }
+
+  #dropRest(counter: number): void {
+    this.#counters[counter]! += datagramsFrom(
+      this.#batch!,
+      this.#slot,
+      this.#offset,
+    );
+    this.#slot = this.#batch!.count;
+  }
+
+  #closeAll(): void {
+    closeDescriptor(this.#context.libc, this.#fd);
+    this.#context.release();
+  }
+}
