@@ -218,7 +218,9 @@ export const COMMANDS: readonly ControlCommand[] = [
       tunnels.connections(localOf(given)),
     lines: (connections) => ({
       short: `Connections: ${connections.length}`,
-      details: connections.map(connectionLine),
+      ...(connections.length > 0
+        ? { details: connections.map(connectionLine) }
+        : {}),
     }),
     rpc: (connections) => connections.map(connectionResult),
   }),

@@ -1,8 +1,7 @@
 /** What commands say of tunnels: the original's lines and objects, and ours. */
 import type { RemoteStats } from "../engine/stream.ts";
-import type { TunnelOptions } from "../tcp/spec.ts";
+import { TUNNEL_OPTIONS, type TunnelOptions } from "../tcp/spec.ts";
 import type { Tunnel, TunnelConnection } from "../tcp/tunnel.ts";
-import { optionTexts } from "../tcp/tunnel_state.ts";
 import type { ReloadReport, Tunnels } from "../tcp/tunnels.ts";
 import { controlFailure } from "./errors.ts";
 
@@ -121,7 +120,7 @@ export function fullTunnel(tunnel: Tunnel) {
     address: tunnel.address,
     engine: tunnel.engine,
     draining: tunnel.draining,
-    options: allOptions(tunnel.options),
+    options: optionValues(tunnel.options),
     stats,
     remotes: tunnel.remotes.map(({ id, label }) => ({
       remote: label,
@@ -130,8 +129,15 @@ export function fullTunnel(tunnel: Tunnel) {
   };
 }
 
-function allOptions(options: TunnelOptions) {
-  return optionTexts(options);
+/** Options by the keys of a specification, times in seconds. */
+function optionValues(options: TunnelOptions): Record<string, unknown> {
+  return Object.fromEntries(TUNNEL_OPTIONS.map(({ key, field }) => {
+    const value = options[field];
+    return [
+      key,
+      field.endsWith("Ms") ? Number(value) / 1000 : value ?? null,
+    ];
+  }));
 }
 
 /** A connection in CONNS. */
@@ -162,15 +168,22 @@ export function connectionResult(connection: TunnelConnection) {
 }
 
 /** Lines of RELOAD. */
-export function reloadLines(report: ReloadReport) {
+export function reloadLines(report: ReloadReport): {
+  short: string;
+  details?: string[];
+} {
   const { opened, closed, changed, unchanged, failed } = report;
   return {
     short: `Opened: ${opened.length}, Closed: ${closed.length}, ` +
       `Changed: ${changed.length}, Unchanged: ${unchanged.length}, ` +
       `Failed: ${failed.length}`,
-    details: failed.map(({ tunnel, error }) =>
-      `${tunnel} = ${controlFailure(error).message}`
-    ),
+    ...(failed.length > 0
+      ? {
+        details: failed.map(({ tunnel, error }) =>
+          `${tunnel} = ${controlFailure(error).message}`
+        ),
+      }
+      : {}),
   };
 }
 

@@ -53,19 +53,18 @@ export function wantedTunnels(
     return !opened.has(key) && !changes.closed.includes(key);
   });
   return [
-    ...kept.map((spec) => ({
-      ...spec,
-      remotes: changedRemotes(spec.remotes, changes.remotes[tunnelKey(spec)]),
-    })),
+    ...kept.map((spec) => {
+      const change = changes.remotes[tunnelKey(spec)];
+      return change ? { ...spec, remotes: changedRemotes(spec, change) } : spec;
+    }),
     ...changes.opened,
   ];
 }
 
 function changedRemotes(
-  remotes: readonly Address[],
-  changes: RemoteChanges | undefined,
+  { remotes }: TunnelSpec,
+  changes: RemoteChanges,
 ): readonly Address[] {
-  if (!changes) return remotes;
   const kept = without(remotes, changes.removed);
   return [...kept, ...without(changes.added, kept)];
 }
