@@ -52,8 +52,8 @@ export class RemotesPolicy implements ForwardPolicy {
     for (const remote of this.#remotes) this.#byId.set(remote.id, remote);
   }
 
-  configure(spec: PolicySpec, nowMs: number): void {
-    this.#spec = spec as RemotesPolicySpec;
+  configure(spec: RemotesPolicySpec, nowMs: number): void {
+    this.#spec = spec;
     this.#balancer.strategy = this.#spec.strategy;
     for (const remote of this.#remotes) {
       remote.health.reconfigured(this.#spec, nowMs);
