@@ -62,7 +62,11 @@ export function readConfigFile(
       const problem = problemOf(item, name, option.placeholder === undefined) ??
         tryRead(item, (text) => option.read([text]));
       if (problem) {
-        problems.push({ line: item.line, column: item.column, message: problem });
+        problems.push({
+          line: item.line,
+          column: item.column,
+          message: problem,
+        });
       } else given.push(textOf(item));
     }
     texts.set(key, given);
@@ -108,7 +112,9 @@ export function problemLines(
 ): string[] {
   return [...problems]
     .sort((a, b) => a.line - b.line || a.column - b.column)
-    .map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`);
+    .map(({ line, column, message }) =>
+      `${file}:${line}:${column}: ${message}`
+    );
 }
 
 /** One line for the first of several problems. */

@@ -141,7 +141,11 @@ async function commandExitCode(
     const read = () => readAll(command, table, texts);
     const { values, config } = read();
     format = values.logFormat;
-    return await runRole(command, values, { positionals, config, reread: read });
+    return await runRole(command, values, {
+      positionals,
+      config,
+      reread: read,
+    });
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
       ? error.message

@@ -130,11 +130,12 @@ class HttpDoor implements ControlDoor {
       if (text === undefined) {
         return refuse(response, 413, oversizedRequest());
       }
-      const answer = await answerRpc(this.#options.tunnels, text);
+      const answer = await answerRpc(this.#options.tunnels, text) ?? "";
       response.writeHead(200, {
         "content-type": "application/json; charset=utf-8",
+        "content-length": Buffer.byteLength(answer),
       });
-      response.end(answer ?? "");
+      response.end(answer);
     } finally {
       this.#requests--;
     }
@@ -163,7 +164,8 @@ class HttpDoor implements ControlDoor {
   #converse(client: WebSocket): void {
     let waiting = 0;
     let turn: Promise<void> = Promise.resolve();
-    client.on("error", () => client.terminate());
+    // The library has told the client what was wrong, and ends.
+    client.on("error", () => {});
     client.on("message", (data) => {
       if (++waiting >= MAX_WAITING) client.pause();
       turn = turn.then(async () => {
