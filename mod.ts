@@ -87,7 +87,7 @@ export { RECEIVE_COUNTERS } from "./net/dispatch/relay.ts";
 export { SEND_COUNTERS } from "./net/engine/engine.ts";
 export type { TeeStats } from "./net/dispatch/tee.ts";
 export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
-export { OperationError, UsageError } from "./net/errors.ts";
+export { failedCall, OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
 export { Log, LOG_LEVELS } from "./net/observe/log.ts";
 export type {
@@ -97,12 +97,57 @@ export type {
   LogOptions,
 } from "./net/observe/log.ts";
 export type { TlsClientOptions } from "./net/tls_client.ts";
+export {
+  DIAL_FAILURES,
+  END_REASONS,
+  REJECT_REASONS,
+} from "./net/engine/stream.ts";
+export type {
+  ConnectionInfo,
+  Deadlines,
+  DialFailure,
+  EndReason,
+  ForwardStats,
+  RejectReason,
+  RemoteStats,
+  Spread,
+} from "./net/engine/stream.ts";
+export { EchoServer } from "./net/tcp/echo_server.ts";
+export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";
+export { loadChart } from "./net/tcp/load_chart.ts";
+export {
+  DEFAULT_LOAD_TARGET,
+  DEFAULT_SCENARIO,
+  type LoadScenario,
+  MAX_LOAD_CONNECTIONS,
+  MAX_MESSAGE_BYTES,
+  readLoadTarget,
+  readScenario,
+  SHIPPED_MATRIX,
+} from "./net/tcp/load_plan.ts";
+export {
+  loadJson,
+  loadMetrics,
+  matrixBanner,
+  matrixLines,
+  progressLine,
+  reportLines,
+  resultLine,
+  runningLine,
+  singleBanner,
+} from "./net/tcp/load_report.ts";
+export {
+  type LoadNow,
+  type LoadPhase,
+  type LoadResult,
+  LoadTest,
+  type LoadTestOptions,
+} from "./net/tcp/load_test.ts";
+export { LatencyHistogram } from "./net/observe/latency_histogram.ts";
 export { type RelayEvent, TcpRelay } from "./net/tcp/relay.ts";
 export type { RelaySnapshot, TcpRelayOptions } from "./net/tcp/relay.ts";
 export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
 export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";
-export { EchoServer } from "./net/tcp/echo_server.ts";
-export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";
 export { openHttpDoor } from "./net/control/http_door.ts";
 export type { HttpDoorOptions } from "./net/control/http_door.ts";
 export { openLineDoor } from "./net/control/line_door.ts";

@@ -211,6 +211,11 @@ export interface RunningRole {
   reload?: () => void | Promise<void>;
 }
 
+/** Arrays of tables of a configuration file, by their name. */
+export type ConfigTables = Readonly<
+  Record<string, readonly Readonly<Record<string, unknown>>[]>
+>;
+
 /** What a command gets beside its values. */
 export interface CommandContext {
   /** Log lines on stderr. */
@@ -219,6 +224,8 @@ export interface CommandContext {
   print: (line: string) => void;
   /** Positional arguments, where the command takes them. */
   positionals: readonly string[];
+  /** Tables of the configuration file that {@linkcode Command.configTables} names. */
+  tables: ConfigTables;
   /** Whether stderr is a terminal. */
   terminal: boolean;
   /** The configuration file, where one was given. */
@@ -235,7 +242,9 @@ export interface ConfigFile {
   readonly root: TomlTable;
   /** Texts of the options that it gives. */
   readonly texts: ReadonlyMap<string, readonly string[]>;
-  /** What is wrong with its options. */
+  /** Its tables that {@linkcode Command.configTables} names. */
+  readonly tables: ConfigTables;
+  /** What is wrong with its options and tables. */
   readonly problems: readonly TomlProblem[];
 }
 
@@ -260,9 +269,11 @@ export interface Command<Table extends OptionTable = OptionTable> {
   readonly options: Table;
   /** What positional arguments are, for the usage line; none are taken without it. */
   readonly positionals?: string;
+  /** Arrays of tables (`[[name]]`) that the command reads itself from `--config`. */
+  readonly configTables?: readonly string[];
   /** Command lines for the help, without the program's name. */
   readonly examples: readonly string[];
-  /** Top-level keys of the configuration file that are no options. */
+  /** Other top-level keys of the configuration file that are no options. */
   readonly configSections?: readonly string[];
   /** Everything that is wrong in those sections. */
   readonly checkConfig?: (

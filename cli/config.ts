@@ -10,18 +10,19 @@ import {
   TomlSyntaxError,
   type TomlTable,
 } from "../net/toml.ts";
-import type { ConfigFile, OptionTable } from "./command.ts";
+import type { Command, ConfigFile, OptionTable } from "./command.ts";
 import { namesOf } from "./parse.ts";
 
 /**
- * Reads a file. `sections` are top-level keys that are no options: the command
- * reads them itself. Throws a UsageError where it cannot be read or is no TOML.
+ * Reads a file with the options of a table and what the command reads itself.
+ * Throws a UsageError where it cannot be read or is no TOML.
  */
 export function readConfigFile(
   file: string,
   table: OptionTable,
-  sections: readonly string[] = [],
+  command: Pick<Command, "configSections" | "configTables">,
 ): ConfigFile {
+  const { configSections = [], configTables = [] } = command;
   let source: string;
   try {
     source = Deno.readTextFileSync(file);
@@ -42,9 +43,22 @@ export function readConfigFile(
   }
   const problems: TomlProblem[] = [];
   const texts = new Map<string, string[]>();
+  const tables: Record<string, readonly Record<string, unknown>[]> = {};
   const names = namesOf(table);
   for (const [name, { node, line, column }] of root.entries) {
-    if (sections.includes(name)) continue;
+    if (configSections.includes(name)) continue;
+    if (configTables.includes(name)) {
+      const items = node.kind === "array" ? node.items : [];
+      if (items.length > 0 && items.every(({ kind }) => kind === "table")) {
+        tables[name] = items.map((item) =>
+          plainOf(item) as Record<string, unknown>
+        );
+      } else {
+        const message = `"${name}" wants tables, each below [[${name}]]`;
+        problems.push({ line, column, message });
+      }
+      continue;
+    }
     const found = names.get(`--${name.replaceAll("_", "-")}`);
     if (!found || found.negated) {
       problems.push({ line, column, message: `the key "${name}" is unknown` });
@@ -71,7 +85,16 @@ export function readConfigFile(
     }
     texts.set(key, given);
   }
-  return { file, root, texts, problems };
+  return { file, root, texts, tables, problems };
+}
+
+/** Values without their places. */
+function plainOf(node: TomlNode): unknown {
+  if (node.kind === "scalar") return node.value;
+  if (node.kind === "array") return node.items.map(plainOf);
+  return Object.fromEntries(
+    [...node.entries].map(([key, entry]) => [key, plainOf(entry.node)]),
+  );
 }
 
 /** Why a value is none of a flag's kind. */

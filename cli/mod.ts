@@ -10,7 +10,7 @@ export * from "./dispatch_options.ts";
 export * from "./dispatch_report.ts";
 export { configError } from "./config.ts";
 export { helpText } from "./help.ts";
-export { allOptions, runCommand } from "./run.ts";
+export { allOptions, runCommand, writeStdout } from "./run.ts";
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/dispatch/metrics.ts";

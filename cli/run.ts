@@ -170,7 +170,7 @@ function readAll(
   const path = texts.get("config")?.[0];
   const config = path === undefined
     ? undefined
-    : readConfigFile(path, table, command.configSections);
+    : readConfigFile(path, table, command);
   if (config && config.problems.length > 0) {
     throw configError(config.file, config.problems);
   }
@@ -188,7 +188,7 @@ async function checkConfig(
   if (path === undefined) {
     throw new UsageError("--check-config wants --config FILE too");
   }
-  const config = readConfigFile(path, table, command.configSections);
+  const config = readConfigFile(path, table, command);
   const problems = [...config.problems];
   try {
     const given = new Map([...config.texts, ...texts]);
@@ -229,6 +229,7 @@ async function runRole(
     log,
     print,
     terminal,
+    tables: given.config?.tables ?? {},
     ...given,
   });
   if (running === undefined) return 0;
@@ -337,7 +338,7 @@ function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */
-async function writeStdout(text: string): Promise<void> {
+export async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
   try {
     while (bytes.length > 0) {

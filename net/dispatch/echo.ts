@@ -33,11 +33,17 @@ export interface UdpEcho extends AsyncDisposable {
   stats(): UdpEchoStats;
 }
 
-/** Binds and serves; throws an OperationError where it cannot be bound. */
-export async function serveUdpEcho(address: Address): Promise<UdpEcho> {
+/**
+ * Binds and serves; throws an OperationError where it cannot be bound. `over`
+ * is by default the faster of the two that is there.
+ */
+export async function serveUdpEcho(
+  address: Address,
+  over: "deno" | "node" = hasDenoDatagram() ? "deno" : "node",
+): Promise<UdpEcho> {
   const resolved = await resolveOne(address);
   try {
-    return hasDenoDatagram()
+    return over === "deno"
       ? new DenoEcho(resolved)
       : await NodeEcho.open(resolved);
   } catch (cause) {

@@ -13,7 +13,10 @@ export type EchoProtocol = "tcp" | "udp" | "both";
 export interface EchoServerOptions {
   /** Where to listen; port 0 takes a free one, the same for both protocols. */
   address: Address;
-  /** @default {"both"} */
+  /**
+   * What to speak.
+   * @default {"both"}
+   */
   protocol?: EchoProtocol;
   /** Takes the bound addresses, and warnings. */
   log?: Log;

@@ -15,7 +15,6 @@ import type {
   Forwarder,
   ForwardStats,
   RejectReason,
-  StreamEngine,
   StreamEvent,
   StreamEventSink,
 } from "../engine/stream.ts";
@@ -50,11 +49,10 @@ export interface TcpRelayOptions extends Partial<Deadlines> {
   /** Takes warnings about clients that could not be served. */
   log?: Log;
   /**
-   * What moves the bytes: the name of an engine, or one that several roles
-   * share and somebody else ends.
+   * What moves the bytes.
    * @default {"auto"}
    */
-  engine?: EngineChoice | StreamEngine;
+  engine?: EngineChoice;
 }
 
 /** The four figures of a relay. */
@@ -99,14 +97,16 @@ const TARGET_ID = 1;
 /**
  * Relays TCP connections to one target.
  *
- * @example
- * ```ts no-assert
+ * @example Relay until it is drained
+ * ```ts
  * import { TcpRelay } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
  *
  * const relay = await TcpRelay.bind("127.0.0.1:0", "example.com:80");
  * console.log(`Proxy listening on ${relay.boundAddress}`);
- * setTimeout(() => relay.drain(), 1000);
+ * relay.drain(); // On a signal, say.
  * await relay.run();
+ * assertEquals(relay.snapshot().totalConnections, 0);
  * ```
  */
 export class TcpRelay implements AsyncDisposable {
@@ -134,7 +134,7 @@ export class TcpRelay implements AsyncDisposable {
     options: TcpRelayOptions = {},
   ): Promise<TcpRelay> {
     const {
-      engine: engineOrChoice = "auto",
+      engine: choice = "auto",
       eventQueue = 1000,
       maxConnections,
       bufferBytes,
@@ -153,10 +153,7 @@ export class TcpRelay implements AsyncDisposable {
     const targetAddress = typeof target === "string"
       ? parseAddress(target, { defaultHostname: "127.0.0.1" })
       : target;
-    const own = typeof engineOrChoice === "string"
-      ? chooseStreamEngine(engineOrChoice)
-      : undefined;
-    const engine = own ?? engineOrChoice as StreamEngine;
+    const engine = chooseStreamEngine(choice);
     const early: StreamEvent[] = [];
     let take: StreamEventSink = (events) => early.push(...events);
     const forwarder = await engine.forward(
@@ -171,7 +168,7 @@ export class TcpRelay implements AsyncDisposable {
       },
       (events) => take(events),
     );
-    const endEngine = () => own?.[Symbol.asyncDispose]();
+    const endEngine = () => engine[Symbol.asyncDispose]();
     forwarder.finished.then(endEngine, endEngine);
     const relay = new TcpRelay(forwarder, targetAddress, eventQueue, log);
     take = (events) => relay.#take(events);
@@ -267,6 +264,7 @@ export class TcpRelay implements AsyncDisposable {
     return this.#forwarder.close();
   }
 
+  /** Closes everything now. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -43,14 +43,18 @@ export function summaryText(snapshot: RelaySnapshot): string {
   } | down: ${formatRelayBytes(snapshot.bytesDownstream)}`;
 }
 
-/** The lines at the end. */
+/** The lines at the end; `cut` is how many connections did not end by themselves. */
 export function endLines(snapshot: RelaySnapshot, cut: number): string[] {
   return [
-    "Shutdown complete",
+    "",
+    RULE,
+    "         Shutdown complete",
+    RULE,
     `Total connections: ${snapshot.totalConnections}`,
     `Bytes upstream:    ${snapshot.bytesUpstream}`,
     `Bytes downstream:  ${snapshot.bytesDownstream}`,
     ...(cut > 0 ? [`Closed in flight:  ${cut}`] : []),
+    RULE,
   ];
 }
 
@@ -104,6 +108,7 @@ const DRAIN_LINE_MS = 1000;
 
 /** A relay that prints, as a role for the command line. */
 export class RelayConsole implements AsyncDisposable {
+  /** Resolves when the relay is closed and its last event printed. */
   readonly finished: Promise<void>;
   readonly #relay: TcpRelay;
   readonly #print: PrintLine;
@@ -162,7 +167,7 @@ export class RelayConsole implements AsyncDisposable {
 
   /** Says why a drain begins. */
   draining(signal: string): void {
-    const name = signal === "SIGINT" ? "Ctrl+C" : signal;
+    const name = signal === "SIGINT" ? "Ctrl+C" : "shutdown signal";
     this.#print("");
     this.#print(
       `[SHUTDOWN] Received ${name}, starting graceful shutdown...`,
@@ -181,13 +186,12 @@ export class RelayConsole implements AsyncDisposable {
     const { activeConnections } = this.#relay.snapshot();
     if (activeConnections === this.#waitingFor) return;
     this.#waitingFor = activeConnections;
-    if (activeConnections > 0) {
-      this.#print(
-        `[SHUTDOWN] Waiting for ${activeConnections} active connection(s)...`,
-      );
-    }
+    this.#print(
+      `[SHUTDOWN] Waiting for ${activeConnections} active connection(s)...`,
+    );
   }
 
+  /** Closes the relay now. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     if (this.#draining && this.#relay.snapshot().activeConnections > 0) {

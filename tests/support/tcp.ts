@@ -98,13 +98,17 @@ export async function resettingServer(): Promise<
   };
 }
 
-/** Connects, reads something and resets. */
-export function resettingClient({ hostname, port }: Address): Promise<void> {
+/** Connects, says something, reads something and resets. */
+export function resettingClient(
+  { hostname, port }: Address,
+  saying: Uint8Array = new Uint8Array(),
+): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const socket = net.connect(port, hostname);
   socket.on("error", reject);
   socket.on("close", () => resolve());
   socket.once("data", () => socket.resetAndDestroy());
+  socket.write(saying);
   return promise;
 }
 
