@@ -11,7 +11,7 @@ import {
   type TomlTable,
 } from "../net/toml.ts";
 import type { Command, ConfigFile, OptionTable } from "./command.ts";
-import { namesOf } from "./parse.ts";
+import { configTexts } from "./parse.ts";
 
 /**
  * Reads a file with the options of a table and what the command reads itself.
@@ -44,7 +44,6 @@ export function readConfigFile(
   const problems: TomlProblem[] = [];
   const texts = new Map<string, string[]>();
   const tables: Record<string, readonly Record<string, unknown>[]> = {};
-  const names = namesOf(table);
   for (const [name, { node, line, column }] of root.entries) {
     if (configSections.includes(name)) continue;
     if (configTables.includes(name)) {
@@ -59,31 +58,30 @@ export function readConfigFile(
       }
       continue;
     }
-    const found = names.get(`--${name.replaceAll("_", "-")}`);
-    if (!found || found.negated) {
-      problems.push({ line, column, message: `the key "${name}" is unknown` });
+    let read: Map<string, string[]>;
+    try {
+      read = configTexts({ [name]: plainOf(node) }, table, file);
+    } catch (error) {
+      const message = messageOf(error).replace(`Cannot use "${file}": `, "");
+      problems.push({ line, column, message });
       continue;
     }
-    const { key, option } = found;
-    const items = node.kind === "array" ? node.items : [node];
-    if (items.length > 1 && !option.repeated) {
-      const message = `"${name}" takes one value`;
-      problems.push({ line: node.line, column: node.column, message });
-      continue;
+    for (const [key, given] of read) {
+      const before = problems.length;
+      if (texts.has(key)) {
+        problems.push({ line, column, message: `"${name}" is given twice` });
+      }
+      const items = node.kind === "array" ? node.items : [node];
+      for (const [i, text] of given.entries()) {
+        try {
+          table[key]!.read([text]);
+        } catch (error) {
+          const { line, column } = items[i]!;
+          problems.push({ line, column, message: messageOf(error) });
+        }
+      }
+      if (problems.length === before) texts.set(key, given);
     }
-    const given: string[] = [];
-    for (const item of items) {
-      const problem = problemOf(item, name, option.placeholder === undefined) ??
-        tryRead(item, (text) => option.read([text]));
-      if (problem) {
-        problems.push({
-          line: item.line,
-          column: item.column,
-          message: problem,
-        });
-      } else given.push(textOf(item));
-    }
-    texts.set(key, given);
   }
   return { file, root, texts, tables, problems };
 }
@@ -97,35 +95,10 @@ function plainOf(node: TomlNode): unknown {
   );
 }
 
-/** Why a value is none of a flag's kind. */
-function problemOf(
-  node: TomlNode,
-  name: string,
-  wantsSwitch: boolean,
-): string | undefined {
-  const kind = node.kind === "scalar" ? typeof node.value : node.kind;
-  const fits = wantsSwitch
-    ? kind === "boolean"
-    : ["string", "number", "bigint"].includes(kind);
-  return fits
-    ? undefined
-    : `"${name}" wants ${wantsSwitch ? "true or false" : "a value"}`;
-}
-
-function tryRead(
-  node: TomlNode,
-  read: (text: string) => unknown,
-): string | undefined {
-  try {
-    read(textOf(node));
-  } catch (error) {
-    if (error instanceof UsageError) return error.message;
-    throw error;
-  }
-}
-
-function textOf(node: TomlNode): string {
-  return node.kind === "scalar" ? String(node.value) : "";
+/** What a UsageError says; what is none is thrown on. */
+function messageOf(error: unknown): string {
+  if (error instanceof UsageError) return error.message;
+  throw error;
 }
 
 /** Problems as lines: `file:line:column: what`. */

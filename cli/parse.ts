@@ -1,5 +1,6 @@
 /**
- * Command line to values: names in either spelling, strict about what is unknown, missing, or given twice.
+ * Command line and configuration file to values: names in either spelling,
+ * strict about what is unknown, missing, or given twice.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { UsageError } from "../net/errors.ts";
@@ -92,6 +93,44 @@ export function splitArguments(
   return { texts, positionals };
 }
 
+/** Texts of a configuration's keys: the flags' names, with arrays where a flag repeats. */
+export function configTexts(
+  config: Readonly<Record<string, unknown>>,
+  table: OptionTable,
+  file: string,
+): Map<string, string[]> {
+  const names = namesOf(table);
+  const texts = new Map<string, string[]>();
+  for (const [name, value] of Object.entries(config)) {
+    const found = names.get(`--${name.replaceAll("_", "-")}`);
+    if (!found || found.negated) {
+      throw new UsageError(
+        `Cannot use "${file}": the key "${name}" is unknown`,
+      );
+    }
+    const { key, option } = found;
+    const items = Array.isArray(value) ? value : [value];
+    if (items.length > 1 && !option.repeated) {
+      throw new UsageError(`Cannot use "${file}": "${name}" takes one value`);
+    }
+    for (const item of items) {
+      const wantsSwitch = option.placeholder === undefined;
+      const fits = typeof item === "boolean"
+        ? wantsSwitch
+        : !wantsSwitch && ["string", "number", "bigint"].includes(typeof item);
+      if (!fits) {
+        throw new UsageError(
+          `Cannot use "${file}": "${name}" wants ${
+            wantsSwitch ? "true or false" : "a value"
+          }`,
+        );
+      }
+    }
+    texts.set(key, items.map(String));
+  }
+  return texts;
+}
+
 /** Values of a table from its texts; throws a UsageError that names the option. */
 export function readValues<Table extends OptionTable>(
   table: Table,
@@ -115,16 +154,14 @@ export function readValues<Table extends OptionTable>(
   return values as Values<Table>;
 }
 
-/** An option under one of its names. */
-export interface NamedOption {
+interface NamedOption {
   key: string;
   // deno-lint-ignore no-explicit-any
   option: Option<any>;
   negated: boolean;
 }
 
-/** Every way in which an option may be written. */
-export function namesOf(table: OptionTable): Map<string, NamedOption> {
+function namesOf(table: OptionTable): Map<string, NamedOption> {
   const names = new Map<string, NamedOption>();
   for (const [key, option] of Object.entries(table)) {
     for (const name of [flagName(key), ...option.aliases ?? []]) {
