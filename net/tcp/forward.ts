@@ -366,6 +366,7 @@ class PortableForwarder implements Forwarder {
   #dialFailed(remote: Remote, client: string, error: unknown): void {
     const failure = failureOf(error);
     const { slots } = remote;
+    this.#slots[ForwardSlot.dialErrors]!++;
     slots[RemoteSlot.errors]!++;
     slots[RemoteSlot.lastErrorAtMs] = Date.now();
     slots[RemoteSlot.failures + DIAL_FAILURES.indexOf(failure)]!++;
@@ -624,15 +625,13 @@ class PortableForwarder implements Forwarder {
     return matched.length;
   }
 
-  update(change: ForwardChange): Promise<void> {
+  async update(change: ForwardChange): Promise<void> {
     if (change.tls && !this.#tlsClients) {
-      return Promise.reject(
-        new UsageError(
-          "Cannot turn TLS on for an open listener: open it anew",
-        ),
+      throw new UsageError(
+        "Cannot turn TLS on for an open listener: open it anew",
       );
     }
-    if (change.tls) this.#listener.setTls(change.tls);
+    if (change.tls) await this.#listener.setTls(change.tls);
     if (change.remoteTls) this.#remoteTls = change.remoteTls;
     if (change.deadlines) {
       this.#deadlines = { ...this.#deadlines, ...change.deadlines };
@@ -643,7 +642,6 @@ class PortableForwarder implements Forwarder {
       this.#policy.configure(change.policy, performance.now());
     }
     if (change.remotes) this.#setRemotes(change.remotes);
-    return Promise.resolve();
   }
 
   async stopAccepting(): Promise<void> {

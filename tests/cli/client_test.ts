@@ -7,6 +7,7 @@ import {
 import { concat, numbered } from "../support/batches.ts";
 import { freeUdpPort, ownGroup, Receiver } from "../support/datagram_peer.ts";
 import { testOnEngines } from "../support/engines.ts";
+import { TestFolder } from "../support/folder.ts";
 import {
   type ProcessOptions,
   startRole,
