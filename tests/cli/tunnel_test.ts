@@ -486,10 +486,14 @@ Deno.test("tunnel --state keeps what was changed over a restart", async () => {
     await using again = startRole("tunnel", args);
     const control = await named(again, CONTROL);
     const { result } = JSON.parse(await talk(control, "json status\n"));
-    // deno-lint-ignore no-explicit-any
-    const shown = result.tunnels.map((
-      one: any,
-    ) => [one.tunnel, one.remotes.map(({ remote }: any) => remote)]);
+    interface Shown {
+      tunnel: string;
+      remotes: { remote: string }[];
+    }
+    const shown = result.tunnels.map(({ tunnel, remotes }: Shown) => [
+      tunnel,
+      remotes.map(({ remote }) => remote),
+    ]);
     assertEquals(shown, [[configured, [remote]], [opened, [remote]]]);
     assertEquals(result.tunnels[1].options.retries, 7);
     await ping(parseAddress(configured));

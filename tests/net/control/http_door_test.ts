@@ -1,3 +1,4 @@
+// deno-lint-ignore-file camelcase -- JSON keys of the original
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatAddress } from "../../../net/address.ts";
 import {
