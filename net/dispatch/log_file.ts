@@ -315,6 +315,7 @@ export class LogFile implements DatagramSink {
       if (file.failure !== undefined && !file.retry()) failing = true;
     }
     if (failing) {
+      this.#options.log?.debug("still not writing");
       this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
     }
   }
