@@ -43,7 +43,10 @@ export type OnWriteError = typeof WRITE_ERROR_CHOICES[number];
 export interface LogFileOptions {
   /** Where the file is; with `splitBySource`, its name stands for those of all sources. */
   path: string;
-  /** @default {"raw"} */
+  /**
+   * What is written for a datagram.
+   * @default {"raw"}
+   */
   format?: DatagramFormat | undefined;
   /** Whether each source gets a file of its own, named after it. @default {false} */
   splitBySource?: boolean | undefined;
@@ -61,9 +64,15 @@ export interface LogFileOptions {
   keepFiles?: number | undefined;
   /** Whether rotated files are compressed. @default {true} */
   gzip?: boolean | undefined;
-  /** @default {"none"} */
+  /**
+   * When the system is asked to put data on the disk.
+   * @default {"none"}
+   */
   fsync?: Fsync | undefined;
-  /** @default {"retry"} */
+  /**
+   * What a failing write means.
+   * @default {"retry"}
+   */
   onWriteError?: OnWriteError | undefined;
   /** Where to say what befell the files. Default: nowhere. */
   log?: Log | undefined;

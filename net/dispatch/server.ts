@@ -30,11 +30,13 @@ export interface ServerOptions
 
 /** A server's figures. */
 export interface ServerStats {
+  /** What each listener received and lost. */
   listeners: ListenerStats[];
   /** What went to files, where the output is files. */
   log: LogStats | undefined;
   /** What went to stdout or a named pipe, where that is the output. */
   stream: StreamStats | undefined;
+  /** What stdout got, with `tee`. */
   tee: TeeStats | undefined;
   /** Milliseconds since the start. */
   elapsedMs: number;
