@@ -224,8 +224,7 @@ class PortableForwarder implements Forwarder {
       prepareTcp(client, this.#keepAlive);
       connection = await this.#open(client, text, host);
     } finally {
-      slots[ForwardSlot.opening]!--;
-      this.#opening.delete(client);
+      this.#endOpening(client);
       if (!connection) this.#policy.released(host);
     }
     if (!connection) return;
@@ -234,6 +233,11 @@ class PortableForwarder implements Forwarder {
     } finally {
       this.#policy.released(host);
     }
+  }
+
+  /** Counted in the turn of what ends it, so that a client never counts twice or not at all. */
+  #endOpening(client: StreamConn): void {
+    if (this.#opening.delete(client)) this.#slots[ForwardSlot.opening]!--;
   }
 
   async #open(
@@ -264,6 +268,7 @@ class PortableForwarder implements Forwarder {
       upstream: 0,
       downstream: 0,
     };
+    this.#endOpening(client);
     this.#slots[ForwardSlot.open]!++;
     this.#slots[ForwardSlot.opened]!++;
     remote.slots[RemoteSlot.open]!++;
@@ -398,6 +403,7 @@ class PortableForwarder implements Forwarder {
     attempts: number,
   ): void {
     closeQuietly(client);
+    this.#endOpening(client);
     this.#slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
     this.#tell({
       type: "rejected",
