@@ -392,9 +392,9 @@ class PortableForwarder implements Forwarder {
 
   /**
    * Lets a client go without a remote. `Deno.TcpConn` has no SO_LINGER, so the
-   * reset is the kernel's: it answers a close with bytes unread with RST
-   * (RFC 2525, 2.17), and one without with FIN. Nothing was read from this
-   * client, so whoever has spoken first is told that nobody listened.
+   * reset is the kernel's: after the end (FIN) of every close it sends RST where
+   * bytes are left unread (RFC 2525, 2.17). Nothing was read from this client,
+   * so whoever has spoken is told that nobody listened.
    */
   #reject(
     client: StreamConn,

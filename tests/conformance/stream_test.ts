@@ -239,6 +239,32 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     await howItEnds(stuck);
   });
 
+  test(
+    "serves others while one connection is stuck with full buffers",
+    async (forward, log) => {
+      const stuckForever = Promise.withResolvers<void>();
+      let connections = 0;
+      await using server = new TestServer(async (conn) => {
+        if (++connections === 1) return await stuckForever.promise;
+        for (;;) await writeAll(conn, await readExactly(conn, 1000));
+      });
+      const forwarder = await forward(server.address, { report: "traffic" });
+      using stuck = await connectTo(forwarder.address);
+      const sending = writeAll(stuck, new Uint8Array(64 * MIB)).catch(() => {});
+      await log.next("traffic");
+      for (let i = 0; i < 20; i++) {
+        using client = await connectTo(forwarder.address);
+        const message = randomBytes(1000);
+        await writeAll(client, message);
+        assertEquals(await readExactly(client, 1000), message);
+      }
+      assert(forwarder.stats().bytesUpstream < 64 * MIB);
+      stuckForever.resolve();
+      await forwarder.close();
+      await sending;
+    },
+  );
+
   test("ends both sides where the remote resets", async (forward, log) => {
     await using server = await resettingServer();
     const forwarder = await forward(server.address);
