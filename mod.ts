@@ -109,6 +109,7 @@ export type {
   EndReason,
   ForwardStats,
   RejectReason,
+  RemoteSpec,
   RemoteStats,
   Spread,
 } from "./net/engine/stream.ts";
@@ -208,3 +209,12 @@ export type {
   TunnelsOptions,
   TunnelTotals,
 } from "./net/tcp/tunnels.ts";
+export type {
+  TomlArray,
+  TomlEntry,
+  TomlNode,
+  TomlPlace,
+  TomlProblem,
+  TomlScalar,
+  TomlTable,
+} from "./net/toml.ts";

@@ -6,25 +6,33 @@ import { type AST, ParseError, parseTOML } from "toml-eslint-parser";
 
 /** A place in a file, both from 1. */
 export interface TomlPlace {
+  /** The line. */
   readonly line: number;
+  /** The character of the line. */
   readonly column: number;
 }
 
 /** A string, number, boolean or date. */
 export interface TomlScalar extends TomlPlace {
+  /** What it is. */
   readonly kind: "scalar";
+  /** The value. */
   readonly value: string | number | bigint | boolean | Date;
 }
 
 /** An array, or an array of tables. */
 export interface TomlArray extends TomlPlace {
+  /** What it is. */
   readonly kind: "array";
+  /** The items. */
   readonly items: TomlNode[];
 }
 
 /** A table of any spelling. */
 export interface TomlTable extends TomlPlace {
+  /** What it is. */
   readonly kind: "table";
+  /** Its keys, in the file's order. */
   readonly entries: Map<string, TomlEntry>;
 }
 
@@ -33,6 +41,7 @@ export type TomlNode = TomlScalar | TomlArray | TomlTable;
 
 /** A key with its value; the place is the key's. */
 export interface TomlEntry extends TomlPlace {
+  /** The value. */
   readonly node: TomlNode;
 }
 

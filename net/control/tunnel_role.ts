@@ -21,7 +21,10 @@ import { checkExposure } from "./token.ts";
 export interface TunnelRoleOptions extends Omit<TunnelsOptions, "accessLog"> {
   /** File for a line per client, or `-` for stdout. Default: none. */
   readonly accessLog?: string | undefined;
-  /** @default {"text"} */
+  /**
+   * How these lines look.
+   * @default {"text"}
+   */
   readonly accessLogFormat?: AccessLogFormat;
   /** Where line commands are taken. Default: nowhere. */
   readonly controlSocket?: Address | undefined;

@@ -33,7 +33,10 @@ export interface AccessEntry {
 export interface AccessLogOptions {
   /** File to append to, or `-` for stdout. */
   readonly path: string;
-  /** @default {"text"} */
+  /**
+   * How lines look.
+   * @default {"text"}
+   */
   readonly format?: AccessLogFormat;
   /** Told once of the first line that is left out, and why. */
   readonly onDrop?: (reason: string) => void;
@@ -130,6 +133,7 @@ export class AccessLog implements AsyncDisposable {
     return this.#writing;
   }
 
+  /** Writes what is queued and closes the file. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.flush();
     this.#file?.close();

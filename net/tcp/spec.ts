@@ -100,6 +100,7 @@ export interface OriginalFailure {
 
 /** A specification that cannot be read. */
 export class SpecError extends UsageError {
+  /** `SpecError`. */
   override name = "SpecError";
   /** Whether a whole tunnel was read or one socket. */
   readonly what: "tunnel" | "socket";
@@ -110,6 +111,7 @@ export class SpecError extends UsageError {
   /** What the original says. */
   readonly original: OriginalFailure;
 
+  /** Says in one line what is wanted at an index of a text. */
   constructor(
     what: "tunnel" | "socket",
     text: string,

@@ -38,6 +38,7 @@ export const TUNNEL_SECTIONS: readonly string[] = ["tunnel", "tunnels"];
 
 /** A tunnel of a file. */
 export interface ConfiguredTunnel {
+  /** What it asks for. */
   readonly spec: TunnelSpec;
   /** Where it begins. */
   readonly place: TomlPlace;
@@ -45,7 +46,9 @@ export interface ConfiguredTunnel {
 
 /** All tunnels of a file that can be read, and all that is wrong. */
 export interface TunnelConfig {
+  /** The tunnels. */
   readonly tunnels: readonly ConfiguredTunnel[];
+  /** What is wrong. */
   readonly problems: readonly TomlProblem[];
 }
 

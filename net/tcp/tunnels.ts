@@ -88,6 +88,7 @@ export interface TunnelsOptions {
 
 /** How something ends: at once, or when its connections have ended. */
 export interface Ending {
+  /** `now`, or `drain`: when the connections have ended. */
   readonly mode: "now" | "drain";
   /** Longest time that a drain takes; without it, as long as it takes. */
   readonly deadlineMs?: number | undefined;
@@ -95,9 +96,13 @@ export interface Ending {
 
 /** What a reload has done, by {@linkcode Tunnel.label}. */
 export interface ReloadReport {
+  /** Tunnels that are new. */
   readonly opened: readonly string[];
+  /** Tunnels that are gone; their connections go on. */
   readonly closed: readonly string[];
+  /** Tunnels with other remotes or options. */
   readonly changed: readonly string[];
+  /** Tunnels that were not touched. */
   readonly unchanged: readonly string[];
   /** What could not be done, and why. */
   readonly failed: readonly {
@@ -108,15 +113,37 @@ export interface ReloadReport {
 
 /** Sums over all tunnels since the start, closed ones too. */
 export interface TunnelTotals {
+  /** Clients accepted. */
   readonly accepted: number;
+  /** Clients served now. */
   readonly open: number;
+  /** Bytes written to remotes. */
   readonly bytesUpstream: number;
+  /** Bytes written to clients. */
   readonly bytesDownstream: number;
+  /** Clients let go without a remote. */
   readonly rejected: number;
+  /** Connects to remotes that failed. */
   readonly dialErrors: number;
 }
 
-/** Tunnels that run. */
+/**
+ * Tunnels that run.
+ *
+ * @example
+ * ```ts
+ * import { formatAddress, parseSocket, Tunnels } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using tunnels = await Tunnels.start({
+ *   tunnels: ["0=db1:5432,db2:5432[strategy=round-robin]"],
+ * });
+ * const [tunnel] = tunnels.list();
+ * console.log(`Listening on ${formatAddress(tunnel!.address)}`);
+ * await tunnels.addRemote(tunnel!.address, parseSocket("db3:5432"));
+ * assertEquals(tunnel!.remotes.length, 3);
+ * ```
+ */
 export class Tunnels implements AsyncDisposable {
   /** Resolves when all has ended; never rejects. */
   readonly finished: Promise<void>;
@@ -578,6 +605,7 @@ export class Tunnels implements AsyncDisposable {
     this.#done.resolve();
   }
 
+  /** Ends everything now. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
