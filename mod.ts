@@ -59,6 +59,10 @@ export {
   DATAGRAM_FORMATS,
   type DatagramFormat,
 } from "./net/dispatch/log_format.ts";
+export type { LogCounter } from "./net/dispatch/append_file.ts";
+export type { FileState } from "./net/dispatch/file_state.ts";
+export { LOG_COUNTERS } from "./net/dispatch/append_file.ts";
+export type { LogFileOptions } from "./net/dispatch/log_file.ts";
 export { startServer } from "./net/dispatch/server.ts";
 export type {
   ServerHandle,
@@ -89,6 +93,7 @@ export type { TeeStats } from "./net/dispatch/tee.ts";
 export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
 export { failedCall, OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
+export { CounterBlock } from "./net/observe/counters.ts";
 export { Log, LOG_LEVELS } from "./net/observe/log.ts";
 export type {
   LogFields,

@@ -173,10 +173,16 @@ export function scaled(least: number, most: number): (text: string) => number {
   };
 }
 
-/** Reads seconds, with decimals, not negative. */
+/** A timer's milliseconds are 32 bits with a sign: a longer wait would be none. */
+const MOST_SECONDS = Math.floor((2 ** 31 - 1) / 1000);
+
+/** Reads seconds, with decimals, not negative, as many as a timer can wait. */
 export function seconds(text: string): number {
-  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
-  throw new UsageError(`"${text}" is not a number of seconds`);
+  const number = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
+  if (number <= MOST_SECONDS) return number;
+  throw new UsageError(
+    `"${text}" is not a number of seconds from 0 to ${MOST_SECONDS}`,
+  );
 }
 
 /** What a running role tells its command. */
@@ -197,6 +203,8 @@ export interface RunningRole {
   progress?: () => string;
   /** Lines for the end. */
   summary: () => readonly string[];
+  /** Text for stdout at the end, where the role's product is a report. */
+  report?: () => string | Promise<string>;
   /** Exit code where the role ended without failing. Default: 0. */
   exitCode?: () => number;
   /** Whether new work is taken, or why not, for `/readyz`. */

@@ -9,8 +9,24 @@ export * from "./command.ts";
 export * from "./dispatch_options.ts";
 export * from "./dispatch_report.ts";
 export { configError } from "./config.ts";
-export { helpText } from "./help.ts";
-export { allOptions, runCommand, writeStdout } from "./run.ts";
+export type {
+  TomlArray,
+  TomlEntry,
+  TomlNode,
+  TomlPlace,
+  TomlProblem,
+  TomlScalar,
+  TomlTable,
+} from "../net/toml.ts";
+export { commandsHelpText, helpText, optionHelp, optionUsage } from "./help.ts";
+export {
+  allOptions,
+  type CommonOptions,
+  commonOptions,
+  runCommand,
+  runCommands,
+  writeStdout,
+} from "./run.ts";
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/dispatch/metrics.ts";

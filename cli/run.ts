@@ -5,7 +5,13 @@
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
 import { OperationError, UsageError } from "../net/errors.ts";
-import { Log, LOG_LEVELS, writeStderr } from "../net/observe/log.ts";
+import {
+  Log,
+  LOG_LEVELS,
+  type LogFormat,
+  type LogLevel,
+  writeStderr,
+} from "../net/observe/log.ts";
 import {
   type MetricsServer,
   serveMetrics,
@@ -18,6 +24,7 @@ import {
   type CommandContext,
   type ConfigFile,
   flag,
+  type Option,
   type OptionTable,
   type RunningRole,
   seconds,
@@ -26,15 +33,40 @@ import {
   type Values,
 } from "./command.ts";
 import { configError, problemLines, readConfigFile } from "./config.ts";
-import { helpText } from "./help.ts";
+import { commandsHelpText, helpText } from "./help.ts";
 import { readValues, splitArguments } from "./parse.ts";
+import { watchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
 /** How often the progress line of a terminal is written again. */
 const PROGRESS_MS = 250;
 
 /** The options that every role has. */
-export function commonOptions(command: Command) {
+export type CommonOptions = {
+  /** A TOML file with more options. */
+  readonly config: Option<string | undefined>;
+  /** Only checks the configuration file. */
+  readonly checkConfig: Option<boolean>;
+  /** Where metrics are served. */
+  readonly metricsAddr: Option<Address | undefined>;
+  /** The least important lines that are logged. */
+  readonly logLevel: Option<LogLevel>;
+  /** How log lines look. */
+  readonly logFormat: Option<LogFormat>;
+  /** Seconds between lines of figures. */
+  readonly stats: Option<number | undefined>;
+  /** Only errors on stderr. */
+  readonly quiet: Option<boolean>;
+  /** Seconds that an end waits. */
+  readonly grace: Option<number>;
+  /** Asks for the help. */
+  readonly help: Option<boolean>;
+  /** Asks for the version. */
+  readonly version: Option<boolean>;
+};
+
+/** The options that every role has, with the defaults of one. */
+export function commonOptions(command: Command): CommonOptions {
   return {
     config: value(
       "Read options from a TOML file; the command line wins",
@@ -113,12 +145,40 @@ export async function runCommand(
   Deno.exit(await commandExitCode(command, args, program));
 }
 
+/** Runs the command that the first argument names; the rest is its own. */
+export async function runCommands(
+  commands: readonly Command[],
+  args: readonly string[] = Deno.args,
+  program = "mproxy",
+): Promise<never> {
+  const [name, ...rest] = args;
+  const command = commands.find((one) => one.name === name);
+  if (command) {
+    return await runCommand(command, rest, `${program} ${command.name}`);
+  }
+  if (name === "-V" || name === "--version") {
+    await writeStdout(`${program} ${VERSION}\n`);
+    Deno.exit(0);
+  }
+  if (name === "-h" || name === "--help") {
+    await writeStdout(commandsHelpText(program, commands));
+    Deno.exit(0);
+  }
+  const names = commands.map((one) => one.name).join(", ");
+  writeStderr(
+    name === undefined
+      ? `${program}: a role is wanted: ${names}; --help says what they do\n`
+      : `${program}: Unknown role "${name}": there are ${names}\n`,
+  );
+  Deno.exit(2);
+}
+
 async function commandExitCode(
   command: Command,
   args: readonly string[],
   program: string,
 ): Promise<number> {
-  let format: "text" | "json" = "text";
+  let format: "text" | "json" = asksForJson(args) ? "json" : "text";
   try {
     const table = allOptions(command);
     const { texts, positionals } = splitArguments(args, table);
@@ -148,7 +208,8 @@ async function commandExitCode(
     });
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
-      ? error.message
+      // What a user gave may hold line ends; the message is one line.
+      ? error.message.replaceAll(/\s*[\r\n]\s*/g, " ")
       : `Internal error: ${error instanceof Error ? error.stack : error}`;
     if (format === "json") new Log({ format }).error(line);
     else writeStderr(`${program}: ${line}\n`);
@@ -156,9 +217,18 @@ async function commandExitCode(
   }
 }
 
+/** Whether lines are JSON, known before the arguments are: for what is wrong with them. */
+function asksForJson(args: readonly string[]): boolean {
+  return args.some((arg, i) =>
+    `${arg} ${args[i + 1]}`.replaceAll("_", "-").match(
+      /^--log-format[= ]json( |$)/,
+    )
+  );
+}
+
 /** Values of the common options, and of the command's own. */
 type CommonValues =
-  & Values<ReturnType<typeof commonOptions>>
+  & Values<CommonOptions>
   & Record<string, unknown>;
 
 /** Command line over configuration file; throws a UsageError. */
@@ -225,6 +295,10 @@ async function runRole(
     // Rules and empty lines are for eyes only.
     else if (/\w/.test(line)) log.info(line.trim());
   };
+  await using disposals = new AsyncDisposableStack();
+  // Before the start, because whoever reads "listening" may send a signal at once.
+  const signals = watchSignals(log, grace);
+  disposals.defer(signals.unwatch);
   const running = await command.start(values, {
     log,
     print,
@@ -234,11 +308,8 @@ async function runRole(
   });
   if (running === undefined) return 0;
   const { role, progress } = running;
-
-  await using disposals = new AsyncDisposableStack();
   disposals.use(role);
-  const signals = watchSignals(running, log, grace);
-  disposals.defer(signals.unwatch);
+  signals.attach(running);
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(openMetrics(values.metricsAddr, running));
@@ -267,6 +338,7 @@ async function runRole(
   progressLine.clear();
   if (!quiet) summarize(running, log, logFormat);
   if (failure !== undefined) throw failure;
+  if (running.report) await writeStdout(await running.report());
   return running.exitCode?.() ?? 0;
 }
 
@@ -289,52 +361,6 @@ function summarize(
     return;
   }
   for (const line of running.summary()) writeStderr(`${line}\n`);
-}
-
-/** First SIGINT or SIGTERM drains, the second ends at once; SIGHUP reloads. */
-function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const graceIsOver = Promise.withResolvers<void>();
-  const end = (signal: Deno.Signal) => {
-    if (timer !== undefined) {
-      // 128 + SIGINT, as a shell reports it.
-      Deno.exit(130);
-    }
-    log.info("draining: a second signal ends at once", { graceSeconds });
-    timer = setTimeout(() => {
-      log.warn("the grace period is over: ending with work in flight");
-      graceIsOver.resolve();
-    }, graceSeconds * 1000);
-    running.draining?.(signal);
-    running.role.drain().catch((error) => graceIsOver.reject(error));
-  };
-  const reload = async () => {
-    try {
-      await running.reload?.();
-    } catch (error) {
-      log.error(
-        `Cannot reload: ${error instanceof Error ? error.message : error}`,
-      );
-    }
-  };
-  const handlers: [Deno.Signal, () => void][] = Deno.build.os === "windows"
-    ? [["SIGINT", () => end("SIGINT")], ["SIGBREAK", () => end("SIGBREAK")]]
-    : [["SIGINT", () => end("SIGINT")], ["SIGTERM", () => end("SIGTERM")]];
-  if (running.reload && Deno.build.os !== "windows") {
-    handlers.push(["SIGHUP", reload]);
-  }
-  for (const [signal, handler] of handlers) {
-    Deno.addSignalListener(signal, handler);
-  }
-  return {
-    graceIsOver: graceIsOver.promise,
-    unwatch: () => {
-      clearTimeout(timer);
-      for (const [signal, handler] of handlers) {
-        Deno.removeSignalListener(signal, handler);
-      }
-    },
-  };
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */

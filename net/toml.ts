@@ -6,33 +6,33 @@ import { type AST, ParseError, parseTOML } from "toml-eslint-parser";
 
 /** A place in a file, both from 1. */
 export interface TomlPlace {
-  /** The line. */
+  /** From 1. */
   readonly line: number;
-  /** The character of the line. */
+  /** From 1. */
   readonly column: number;
 }
 
 /** A string, number, boolean or date. */
 export interface TomlScalar extends TomlPlace {
-  /** What it is. */
+  /** Neither array nor table. */
   readonly kind: "scalar";
-  /** The value. */
+  /** The value as TOML types it. */
   readonly value: string | number | bigint | boolean | Date;
 }
 
 /** An array, or an array of tables. */
 export interface TomlArray extends TomlPlace {
-  /** What it is. */
+  /** An array. */
   readonly kind: "array";
-  /** The items. */
+  /** Its values. */
   readonly items: TomlNode[];
 }
 
 /** A table of any spelling. */
 export interface TomlTable extends TomlPlace {
-  /** What it is. */
+  /** A table. */
   readonly kind: "table";
-  /** Its keys, in the file's order. */
+  /** What stands in it, by key. */
   readonly entries: Map<string, TomlEntry>;
 }
 

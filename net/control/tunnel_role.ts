@@ -22,7 +22,7 @@ export interface TunnelRoleOptions extends Omit<TunnelsOptions, "accessLog"> {
   /** File for a line per client, or `-` for stdout. Default: none. */
   readonly accessLog?: string | undefined;
   /**
-   * How these lines look.
+   * How its lines look.
    * @default {"text"}
    */
   readonly accessLogFormat?: AccessLogFormat;

@@ -51,7 +51,7 @@ export async function prometheusText(
   const { Registry } = await import("prom-client");
   const registry = new Registry();
   for (const { name, help, type, samples } of metrics) {
-    const values = samples.map(({ labels = {}, value, suffix }) => ({
+    const values = addUp(samples).map(({ labels = {}, value, suffix }) => ({
       labels,
       value,
       ...(suffix === undefined ? {} : { metricName: name + suffix }),
@@ -64,6 +64,24 @@ export async function prometheusText(
     );
   }
   return await registry.metrics();
+}
+
+/**
+ * One value for each set of labels: two listeners that share an address, or
+ * a destination that was given twice, are one series.
+ */
+function addUp(samples: readonly MetricSample[]): readonly MetricSample[] {
+  const bySeries = new Map<string, MetricSample>();
+  for (const sample of samples) {
+    const { labels = {}, suffix = "" } = sample;
+    const series = JSON.stringify([suffix, Object.entries(labels).sort()]);
+    const same = bySeries.get(series);
+    bySeries.set(
+      series,
+      same ? { ...same, value: same.value + sample.value } : sample,
+    );
+  }
+  return [...bySeries.values()];
 }
 
 /** Content type of {@linkcode prometheusText}. */

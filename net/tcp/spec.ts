@@ -100,7 +100,7 @@ export interface OriginalFailure {
 
 /** A specification that cannot be read. */
 export class SpecError extends UsageError {
-  /** `SpecError`. */
+  /** Always `SpecError`. */
   override name = "SpecError";
   /** Whether a whole tunnel was read or one socket. */
   readonly what: "tunnel" | "socket";
@@ -111,7 +111,7 @@ export class SpecError extends UsageError {
   /** What the original says. */
   readonly original: OriginalFailure;
 
-  /** Says in one line what is wanted at an index of a text. */
+  /** One line that shows the text and where it is wrong. */
   constructor(
     what: "tunnel" | "socket",
     text: string,

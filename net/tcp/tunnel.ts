@@ -40,12 +40,12 @@ import { FileStamps, readCertificate, readRoots } from "./tls_files.ts";
 
 /** What a user asked for that cannot be done to tunnels as they are. */
 export class TunnelError extends Error {
-  /** `TunnelError`. */
+  /** Always `TunnelError`. */
   override name = "TunnelError";
   /** Which rule it breaks. */
   readonly kind: TunnelErrorKind;
 
-  /** Tells of a rule in one line. */
+  /** One line about what was asked for. */
   constructor(kind: TunnelErrorKind, message: string) {
     super(message);
     this.kind = kind;

@@ -38,7 +38,7 @@ export const TUNNEL_SECTIONS: readonly string[] = ["tunnel", "tunnels"];
 
 /** A tunnel of a file. */
 export interface ConfiguredTunnel {
-  /** What it asks for. */
+  /** What it is. */
   readonly spec: TunnelSpec;
   /** Where it begins. */
   readonly place: TomlPlace;
@@ -46,9 +46,9 @@ export interface ConfiguredTunnel {
 
 /** All tunnels of a file that can be read, and all that is wrong. */
 export interface TunnelConfig {
-  /** The tunnels. */
+  /** Those that can be read. */
   readonly tunnels: readonly ConfiguredTunnel[];
-  /** What is wrong. */
+  /** What is wrong, each with its place. */
   readonly problems: readonly TomlProblem[];
 }
 

@@ -88,7 +88,7 @@ export interface TunnelsOptions {
 
 /** How something ends: at once, or when its connections have ended. */
 export interface Ending {
-  /** `now`, or `drain`: when the connections have ended. */
+  /** At once, or when its connections have ended. */
   readonly mode: "now" | "drain";
   /** Longest time that a drain takes; without it, as long as it takes. */
   readonly deadlineMs?: number | undefined;
@@ -96,13 +96,13 @@ export interface Ending {
 
 /** What a reload has done, by {@linkcode Tunnel.label}. */
 export interface ReloadReport {
-  /** Tunnels that are new. */
+  /** New ones. */
   readonly opened: readonly string[];
-  /** Tunnels that are gone; their connections go on. */
+  /** Those that are no longer asked for. */
   readonly closed: readonly string[];
-  /** Tunnels with other remotes or options. */
+  /** Those whose remotes or options are others now. */
   readonly changed: readonly string[];
-  /** Tunnels that were not touched. */
+  /** Those that were left alone. */
   readonly unchanged: readonly string[];
   /** What could not be done, and why. */
   readonly failed: readonly {
@@ -115,15 +115,15 @@ export interface ReloadReport {
 export interface TunnelTotals {
   /** Clients accepted. */
   readonly accepted: number;
-  /** Clients served now. */
+  /** Connections open now. */
   readonly open: number;
-  /** Bytes written to remotes. */
+  /** Bytes from clients to remotes. */
   readonly bytesUpstream: number;
-  /** Bytes written to clients. */
+  /** Bytes from remotes to clients. */
   readonly bytesDownstream: number;
   /** Clients let go without a remote. */
   readonly rejected: number;
-  /** Connects to remotes that failed. */
+  /** Dials that failed. */
   readonly dialErrors: number;
 }
 
@@ -605,7 +605,7 @@ export class Tunnels implements AsyncDisposable {
     this.#done.resolve();
   }
 
-  /** Ends everything now. */
+  /** Closes all tunnels at once. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

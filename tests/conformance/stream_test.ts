@@ -28,6 +28,7 @@ import {
   TestServer,
   writeAll,
 } from "../support/tcp.ts";
+import { needsIpv6, testUnless } from "../support/skip.ts";
 
 const ANY: Address = { hostname: "127.0.0.1", port: 0 };
 const MIB = 1 << 20;
@@ -43,8 +44,9 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
       log: EventLog,
       engine: StreamEngine,
     ) => Promise<void>,
+    unless?: string,
   ) =>
-    Deno.test(`${name} stream engine ${title}`, async () => {
+    testUnless(unless, `${name} stream engine ${title}`, async () => {
       await using engine = openEngine();
       const log = new EventLog();
       const forward = (remote: Address, plan: Partial<ForwardPlan> = {}) =>
@@ -510,6 +512,18 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     assertEquals(sum(stats.durationMs.buckets), 100);
     assertEquals(await forwarder.connections(), []);
   });
+
+  test("listens and dials over IPv6", async (forward, log) => {
+    await using server = echoServer("::1");
+    const forwarder = await forward(server.address, {
+      listen: { hostname: "::1", port: 0 },
+    });
+    using client = await connectTo(forwarder.address);
+    await writeAll(client, new Uint8Array([6]));
+    assertEquals((await readExactly(client, 1))[0], 6);
+    const { port } = client.localAddr as Deno.NetAddr;
+    assertEquals((await log.next("opened")).client, `[::1]:${port}`);
+  }, needsIpv6());
 
   test("refuses an address that is taken, with its errno", async (forward) => {
     await using server = echoServer();
