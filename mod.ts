@@ -214,12 +214,3 @@ export type {
   TunnelsOptions,
   TunnelTotals,
 } from "./net/tcp/tunnels.ts";
-export type {
-  TomlArray,
-  TomlEntry,
-  TomlNode,
-  TomlPlace,
-  TomlProblem,
-  TomlScalar,
-  TomlTable,
-} from "./net/toml.ts";

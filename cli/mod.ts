@@ -38,12 +38,3 @@ export type {
 } from "../net/observe/metrics.ts";
 export { bar } from "../net/observe/terminal.ts";
 export * from "../net/observe/units.ts";
-export type {
-  TomlArray,
-  TomlEntry,
-  TomlNode,
-  TomlPlace,
-  TomlProblem,
-  TomlScalar,
-  TomlTable,
-} from "../net/toml.ts";
