@@ -69,7 +69,11 @@ export function readConfigFile(
     for (const [key, given] of read) {
       const before = problems.length;
       if (texts.has(key)) {
-        problems.push({ line, column, message: `"${name}" is given twice` });
+        problems.push({
+          line,
+          column,
+          message: `"${name}" is given twice, in two spellings`,
+        });
       }
       const items = node.kind === "array" ? node.items : [node];
       for (const [i, text] of given.entries()) {

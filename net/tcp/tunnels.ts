@@ -127,7 +127,23 @@ export interface TunnelTotals {
   readonly dialErrors: number;
 }
 
-/** Tunnels that run. */
+/**
+ * Tunnels that run.
+ *
+ * @example
+ * ```ts
+ * import { formatAddress, parseSocket, Tunnels } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using tunnels = await Tunnels.start({
+ *   tunnels: ["0=db1:5432,db2:5432[strategy=round-robin]"],
+ * });
+ * const [tunnel] = tunnels.list();
+ * console.log(`Listening on ${formatAddress(tunnel!.address)}`);
+ * await tunnels.addRemote(tunnel!.address, parseSocket("db3:5432"));
+ * assertEquals(tunnel!.remotes.length, 3);
+ * ```
+ */
 export class Tunnels implements AsyncDisposable {
   /** Resolves when all has ended; never rejects. */
   readonly finished: Promise<void>;

@@ -27,6 +27,12 @@ const PING = new TextEncoder().encode("ping");
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** A tunnel of `JSON STATUS`. */
+interface ShownTunnel {
+  tunnel: string;
+  remotes: { remote: string; opened: number }[];
+}
+
 function free(): string {
   return formatAddress(refusingAddress());
 }
@@ -486,14 +492,9 @@ Deno.test("tunnel --state keeps what was changed over a restart", async () => {
     await using again = startRole("tunnel", args);
     const control = await named(again, CONTROL);
     const { result } = JSON.parse(await talk(control, "json status\n"));
-    interface Shown {
-      tunnel: string;
-      remotes: { remote: string }[];
-    }
-    const shown = result.tunnels.map(({ tunnel, remotes }: Shown) => [
-      tunnel,
-      remotes.map(({ remote }) => remote),
-    ]);
+    const shown = result.tunnels.map((
+      one: ShownTunnel,
+    ) => [one.tunnel, one.remotes.map(({ remote }) => remote)]);
     assertEquals(shown, [[configured, [remote]], [opened, [remote]]]);
     assertEquals(result.tunnels[1].options.retries, 7);
     await ping(parseAddress(configured));
@@ -727,10 +728,9 @@ server { listen 127.0.0.1:${port}; location / { return 200 "nginx ${i}"; } } }`,
         assertEquals(/Socket errors|Non-2xx/.test(said), false, said);
         const { result } = JSON.parse(await talk(control, "json status\n"));
         // Round robin: both have had their share of wrk's connections.
-        // deno-lint-ignore no-explicit-any
-        const opened = result.tunnels[0].remotes.map((remote: any) =>
-          remote.opened
-        );
+        const opened = result.tunnels[0].remotes.map((
+          remote: ShownTunnel["remotes"][number],
+        ) => remote.opened);
         assert(Math.abs(opened[0] - opened[1]) <= 1, `${opened}`);
       } finally {
         for (const server of servers) await server.stop();

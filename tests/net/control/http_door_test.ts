@@ -1,4 +1,4 @@
-// deno-lint-ignore-file camelcase -- JSON keys of the original
+// deno-lint-ignore-file camelcase -- names of the original's JSON-RPC
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatAddress } from "../../../net/address.ts";
 import {
