@@ -1,0 +1,118 @@
+/**
+ * Throughput beside other programs, as ratios.
+ *
+ *     deno task bench [FILTER...] [--runs N] [--seconds S] [--quick] [--list]
+ *
+ * FILTER is a part of a row's name (`dispatch/forward`); several words must
+ * all be in it. Without FILTER, or with the name of a suite alone, the results are
+ * `bench/results/SUITE.json` and `.md`; of less, `bench/results/partial.json`
+ * and `.md`.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { fromFileUrl, join } from "@std/path";
+import { dispatchSuite } from "./dispatch/rows.ts";
+import { measureRow, type Suite } from "./harness/bench.ts";
+import { describeMachine } from "./harness/machine.ts";
+import {
+  expectationLines,
+  markdown,
+  type Results,
+  rowTable,
+} from "./harness/table.ts";
+
+const RESULTS = fromFileUrl(new URL("./results/", import.meta.url));
+
+/** Each gives its rows, and the versions of its peers, given a folder for files. */
+const SUITES: ((folder: string) => Promise<Suite>)[] = [dispatchSuite];
+
+if (import.meta.main) {
+  const { _: words, runs, seconds, quick, list } = parseArgs(Deno.args, {
+    string: ["runs", "seconds"],
+    boolean: ["quick", "list"],
+  });
+  const folder = await Deno.makeTempDir({ dir: memoryFolder() });
+  try {
+    await bench(folder, {
+      words: words.map(String),
+      runs: runs ? Number(runs) : quick ? 1 : 5,
+      seconds: seconds ? Number(seconds) : quick ? 0.5 : 1,
+      whole: words.length === 0 && !quick,
+      list,
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+interface Command {
+  /** Parts of a row's name. */
+  words: string[];
+  runs: number;
+  seconds: number;
+  /** Whether the results are worth a suite's own files. */
+  whole: boolean;
+  /** Whether only to name the rows. */
+  list: boolean;
+}
+
+async function bench(
+  folder: string,
+  { words, runs, seconds, whole, list }: Command,
+): Promise<void> {
+  for (const suite of SUITES) {
+    const { name, rows, peers } = await suite(folder);
+    const chosen = rows.filter((row) =>
+      words.every((word) => `${name}/${row.name}`.includes(word))
+    );
+    if (list) {
+      for (const row of chosen) say(`${name}/${row.name}`);
+      continue;
+    }
+    if (chosen.length === 0) continue;
+    const results: Results = {
+      machine: describeMachine(),
+      peers,
+      options: { runs, seconds },
+      rows: [],
+    };
+    const complete = whole || words.length === 1 && words[0] === name;
+    for (const row of chosen) {
+      const result = await measureRow(row, { runs, seconds, say: progress });
+      results.rows.push(result);
+      say(`\n${rowTable(result).join("\n")}`);
+      await write(complete ? name : "partial", results);
+    }
+    for (const line of expectationLines(results.rows)) say(line);
+  }
+}
+
+async function write(name: string, results: Results): Promise<void> {
+  await Deno.mkdir(RESULTS, { recursive: true });
+  const path = join(RESULTS, name);
+  await Deno.writeTextFile(
+    `${path}.json`,
+    JSON.stringify(results, null, 2) + "\n",
+  );
+  await Deno.writeTextFile(
+    `${path}.md`,
+    markdown(`Benchmark: ${name}`, results),
+  );
+}
+
+/** Files of a benchmark belong in memory: a disk would be what is measured. */
+function memoryFolder(): string {
+  try {
+    return Deno.statSync("/dev/shm").isDirectory ? "/dev/shm" : "/tmp";
+  } catch {
+    return "/tmp";
+  }
+}
+
+function progress(text: string): void {
+  if (!Deno.stderr.isTerminal()) return;
+  Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
+}
+
+function say(line: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+}
