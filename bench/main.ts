@@ -1,12 +1,14 @@
 /**
  * Throughput beside other programs, as ratios.
  *
- *     deno task bench [FILTER...] [--runs N] [--seconds S] [--quick] [--list]
+ *     deno task bench [FILTER...] [--only NAME,...] [--runs N] [--seconds S]
+ *                     [--quick] [--list]
  *
  * FILTER is a part of a row's name (`dispatch/forward`); several words must
- * all be in it. Without FILTER, or with the name of a suite alone, the results are
- * `bench/results/SUITE.json` and `.md`; of less, `bench/results/partial.json`
- * and `.md`.
+ * all be in it. `--only` takes the contenders whose names have one of its parts.
+ * Without FILTER, or with the name of a suite alone, the results are
+ * `bench/results/SUITE.json` and `.md`; of less, `SUITE.partial.json` and `.md`
+ * there.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl, join } from "@std/path";
@@ -23,11 +25,13 @@ import {
 const RESULTS = fromFileUrl(new URL("./results/", import.meta.url));
 
 /** Each gives its rows, and the versions of its peers, given a folder for files. */
-const SUITES: ((folder: string) => Promise<Suite>)[] = [dispatchSuite];
+const SUITES: { name: string; open: (folder: string) => Promise<Suite> }[] = [
+  { name: "dispatch", open: dispatchSuite },
+];
 
 if (import.meta.main) {
-  const { _: words, runs, seconds, quick, list } = parseArgs(Deno.args, {
-    string: ["runs", "seconds"],
+  const { _: words, runs, seconds, only, quick, list } = parseArgs(Deno.args, {
+    string: ["runs", "seconds", "only"],
     boolean: ["quick", "list"],
   });
   const folder = await Deno.makeTempDir({ dir: memoryFolder() });
@@ -36,7 +40,9 @@ if (import.meta.main) {
       words: words.map(String),
       runs: runs ? Number(runs) : quick ? 1 : 5,
       seconds: seconds ? Number(seconds) : quick ? 0.5 : 1,
-      whole: words.length === 0 && !quick,
+      only: only?.split(","),
+      whole: words.every((word) => SUITES.some(({ name }) => name === word)) &&
+        !quick && only === undefined,
       list,
     });
   } finally {
@@ -49,6 +55,8 @@ interface Command {
   words: string[];
   runs: number;
   seconds: number;
+  /** Parts of contenders' names; the baseline takes part always. Default: all. */
+  only: string[] | undefined;
   /** Whether the results are worth a suite's own files. */
   whole: boolean;
   /** Whether only to name the rows. */
@@ -57,10 +65,10 @@ interface Command {
 
 async function bench(
   folder: string,
-  { words, runs, seconds, whole, list }: Command,
+  { words, runs, seconds, only, whole, list }: Command,
 ): Promise<void> {
-  for (const suite of SUITES) {
-    const { name, rows, peers } = await suite(folder);
+  for (const { name, open } of SUITES) {
+    const { rows, peers } = await open(folder);
     const chosen = rows.filter((row) =>
       words.every((word) => `${name}/${row.name}`.includes(word))
     );
@@ -75,12 +83,15 @@ async function bench(
       options: { runs, seconds },
       rows: [],
     };
-    const complete = whole || words.length === 1 && words[0] === name;
     for (const row of chosen) {
+      row.contenders = row.contenders.filter(({ name }) =>
+        name === row.baseline || !only ||
+        only.some((part) => name.includes(part))
+      );
       const result = await measureRow(row, { runs, seconds, say: progress });
       results.rows.push(result);
       say(`\n${rowTable(result).join("\n")}`);
-      await write(complete ? name : "partial", results);
+      await write(whole ? name : `${name}.partial`, results);
     }
     for (const line of expectationLines(results.rows)) say(line);
   }

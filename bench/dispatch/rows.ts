@@ -55,7 +55,7 @@ export async function dispatchSuite(folder: string): Promise<Suite> {
     serverRow(programs, size, folder),
     clientServerRow(programs, size, input, folder),
   ]);
-  return { name: "dispatch", rows, peers: programs.versions };
+  return { rows, peers: programs.versions };
 }
 
 /** How the load sends: equal datagrams joined (UDP_SEGMENT), or each by itself. */

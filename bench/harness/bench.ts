@@ -63,8 +63,6 @@ export interface Row {
 
 /** Rows that are reported together. */
 export interface Suite {
-  /** Names its results files. */
-  name: string;
   rows: Row[];
   /** Versions of the peers that are there, by name. */
   peers: Record<string, string>;
