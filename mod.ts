@@ -1,5 +1,5 @@
 /**
- * Moves bytes between sockets: UDP and multicast dispatch.
+ * Moves bytes between sockets: UDP and multicast dispatch, TCP relay.
  *
  * Every role is a function that takes one object of options and gives back a
  * handle: `stats()`, `drain()`, `finished`, and `await using` ends it.
@@ -59,6 +59,9 @@ export {
   DATAGRAM_FORMATS,
   type DatagramFormat,
 } from "./net/dispatch/log_format.ts";
+export type { LogCounter } from "./net/dispatch/append_file.ts";
+export { LOG_COUNTERS } from "./net/dispatch/append_file.ts";
+export type { LogFileOptions } from "./net/dispatch/log_file.ts";
 export { startServer } from "./net/dispatch/server.ts";
 export type {
   ServerHandle,
@@ -87,8 +90,9 @@ export { RECEIVE_COUNTERS } from "./net/dispatch/relay.ts";
 export { SEND_COUNTERS } from "./net/engine/engine.ts";
 export type { TeeStats } from "./net/dispatch/tee.ts";
 export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
-export { OperationError, UsageError } from "./net/errors.ts";
+export { failedCall, OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
+export { CounterBlock } from "./net/observe/counters.ts";
 export { Log, LOG_LEVELS } from "./net/observe/log.ts";
 export type {
   LogFields,
@@ -97,3 +101,54 @@ export type {
   LogOptions,
 } from "./net/observe/log.ts";
 export type { TlsClientOptions } from "./net/tls_client.ts";
+export {
+  DIAL_FAILURES,
+  END_REASONS,
+  REJECT_REASONS,
+} from "./net/engine/stream.ts";
+export type {
+  ConnectionInfo,
+  Deadlines,
+  DialFailure,
+  EndReason,
+  ForwardStats,
+  RejectReason,
+  RemoteStats,
+  Spread,
+} from "./net/engine/stream.ts";
+export { EchoServer } from "./net/tcp/echo_server.ts";
+export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";
+export { loadChart } from "./net/tcp/load_chart.ts";
+export {
+  DEFAULT_LOAD_TARGET,
+  DEFAULT_SCENARIO,
+  type LoadScenario,
+  MAX_LOAD_CONNECTIONS,
+  MAX_MESSAGE_BYTES,
+  readLoadTarget,
+  readScenario,
+  SHIPPED_MATRIX,
+} from "./net/tcp/load_plan.ts";
+export {
+  loadJson,
+  loadMetrics,
+  matrixBanner,
+  matrixLines,
+  progressLine,
+  reportLines,
+  resultLine,
+  runningLine,
+  singleBanner,
+} from "./net/tcp/load_report.ts";
+export {
+  type LoadNow,
+  type LoadPhase,
+  type LoadResult,
+  LoadTest,
+  type LoadTestOptions,
+} from "./net/tcp/load_test.ts";
+export { LatencyHistogram } from "./net/observe/latency_histogram.ts";
+export { type RelayEvent, TcpRelay } from "./net/tcp/relay.ts";
+export type { RelaySnapshot, TcpRelayOptions } from "./net/tcp/relay.ts";
+export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
+export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";

@@ -64,6 +64,7 @@ export function teeLines(tee: TeeStats | undefined): string[] {
     datagrams,
     droppedQueueFullDatagrams,
     droppedClosedDatagrams,
+    unwrittenBytes,
   } = tee;
   const reasons = [
     ...droppedQueueFullDatagrams > 0
@@ -74,6 +75,8 @@ export function teeLines(tee: TeeStats | undefined): string[] {
   return [
     `copied to stdout: ${amount(bytes, datagrams)}${
       drops(droppedQueueFullDatagrams + droppedClosedDatagrams, reasons)
+    }${
+      unwrittenBytes > 0 ? `, ${formatBytes(unwrittenBytes)} never written` : ""
     }`,
   ];
 }

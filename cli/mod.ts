@@ -8,8 +8,15 @@
 export * from "./command.ts";
 export * from "./dispatch_options.ts";
 export * from "./dispatch_report.ts";
-export { helpText } from "./help.ts";
-export { allOptions, runCommand } from "./run.ts";
+export { commandsHelpText, helpText, optionHelp, optionUsage } from "./help.ts";
+export {
+  allOptions,
+  type CommonOptions,
+  commonOptions,
+  runCommand,
+  runCommands,
+  writeStdout,
+} from "./run.ts";
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/dispatch/metrics.ts";

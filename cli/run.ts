@@ -6,7 +6,13 @@ import { parse as parseToml } from "smol-toml";
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
 import { OperationError, UsageError } from "../net/errors.ts";
-import { Log, LOG_LEVELS, writeStderr } from "../net/observe/log.ts";
+import {
+  Log,
+  LOG_LEVELS,
+  type LogFormat,
+  type LogLevel,
+  writeStderr,
+} from "../net/observe/log.ts";
 import {
   type MetricsServer,
   serveMetrics,
@@ -16,7 +22,9 @@ import {
   address,
   choice,
   type Command,
+  type ConfigTables,
   flag,
+  type Option,
   type OptionTable,
   type RunningRole,
   seconds,
@@ -24,15 +32,38 @@ import {
   value,
   type Values,
 } from "./command.ts";
-import { helpText } from "./help.ts";
+import { commandsHelpText, helpText } from "./help.ts";
 import { configTexts, readValues, splitArguments } from "./parse.ts";
+import { watchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
 /** How often the progress line of a terminal is written again. */
 const PROGRESS_MS = 250;
 
 /** The options that every role has. */
-export function commonOptions(command: Command) {
+export type CommonOptions = {
+  /** A TOML file with more options. */
+  readonly config: Option<string | undefined>;
+  /** Where metrics are served. */
+  readonly metricsAddr: Option<Address | undefined>;
+  /** The least important lines that are logged. */
+  readonly logLevel: Option<LogLevel>;
+  /** How log lines look. */
+  readonly logFormat: Option<LogFormat>;
+  /** Seconds between lines of figures. */
+  readonly stats: Option<number | undefined>;
+  /** Only errors on stderr. */
+  readonly quiet: Option<boolean>;
+  /** Seconds that an end waits. */
+  readonly grace: Option<number>;
+  /** Asks for the help. */
+  readonly help: Option<boolean>;
+  /** Asks for the version. */
+  readonly version: Option<boolean>;
+};
+
+/** The options that every role has, with the defaults of one. */
+export function commonOptions(command: Command): CommonOptions {
   return {
     config: value(
       "Read options from a TOML file; the command line wins",
@@ -82,7 +113,11 @@ export function commonOptions(command: Command) {
       "How long an end waits for what is in flight",
       "SECONDS",
       seconds,
-      { group: "Common options", fallback: command.graceSeconds ?? 5 },
+      {
+        group: "Common options",
+        fallback: command.graceSeconds ?? 5,
+        aliases: ["grace-period-secs"],
+      },
     ),
     help: flag("Show this help", { short: "h", group: "Common options" }),
     version: flag("Show the version", { short: "V", group: "Common options" }),
@@ -103,12 +138,40 @@ export async function runCommand(
   Deno.exit(await commandExitCode(command, args, program));
 }
 
+/** Runs the command that the first argument names; the rest is its own. */
+export async function runCommands(
+  commands: readonly Command[],
+  args: readonly string[] = Deno.args,
+  program = "mproxy",
+): Promise<never> {
+  const [name, ...rest] = args;
+  const command = commands.find((one) => one.name === name);
+  if (command) {
+    return await runCommand(command, rest, `${program} ${command.name}`);
+  }
+  if (name === "-V" || name === "--version") {
+    await writeStdout(`${program} ${VERSION}\n`);
+    Deno.exit(0);
+  }
+  if (name === "-h" || name === "--help") {
+    await writeStdout(commandsHelpText(program, commands));
+    Deno.exit(0);
+  }
+  const names = commands.map((one) => one.name).join(", ");
+  writeStderr(
+    name === undefined
+      ? `${program}: a role is wanted: ${names}; --help says what they do\n`
+      : `${program}: Unknown role "${name}": there are ${names}\n`,
+  );
+  Deno.exit(2);
+}
+
 async function commandExitCode(
   command: Command,
   args: readonly string[],
   program: string,
 ): Promise<number> {
-  let format: "text" | "json" = "text";
+  let format: "text" | "json" = asksForJson(args) ? "json" : "text";
   try {
     const table = allOptions(command);
     const { texts, positionals } = splitArguments(args, table);
@@ -126,17 +189,22 @@ async function commandExitCode(
       );
     }
     const file = texts.get("config")?.[0];
-    const given = file === undefined
-      ? texts
-      : new Map([...configTexts(readToml(file), table, file), ...texts]);
+    const { plain, tables } = file === undefined
+      ? { plain: {}, tables: {} }
+      : splitTables(readToml(file), command.configTables ?? [], file);
+    const given = new Map([
+      ...configTexts(plain, table, file ?? ""),
+      ...texts,
+    ]);
     const values = readValues(table, given) as
-      & Values<ReturnType<typeof commonOptions>>
+      & Values<CommonOptions>
       & Record<string, unknown>;
     format = values.logFormat;
-    return await runRole(command, values, positionals);
+    return await runRole(command, values, positionals, tables);
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
-      ? error.message
+      // What a user gave may hold line ends; the message is one line.
+      ? error.message.replaceAll(/\s*[\r\n]\s*/g, " ")
       : `Internal error: ${error instanceof Error ? error.stack : error}`;
     if (format === "json") new Log({ format }).error(line);
     else writeStderr(`${program}: ${line}\n`);
@@ -144,10 +212,20 @@ async function commandExitCode(
   }
 }
 
+/** Whether lines are JSON, known before the arguments are: for what is wrong with them. */
+function asksForJson(args: readonly string[]): boolean {
+  return args.some((arg, i) =>
+    `${arg} ${args[i + 1]}`.replaceAll("_", "-").match(
+      /^--log-format[= ]json( |$)/,
+    )
+  );
+}
+
 async function runRole(
   command: Command,
-  values: Values<ReturnType<typeof commonOptions>> & Record<string, unknown>,
+  values: Values<CommonOptions> & Record<string, unknown>,
   positionals: readonly string[],
+  tables: ConfigTables,
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -157,20 +235,36 @@ async function runRole(
     format: logFormat,
     write: (line) => progressLine.above(line),
   });
-  const running = await command.start(values, { log, positionals, terminal });
+  const print = (line: string) => {
+    if (quiet) return;
+    if (logFormat === "text") progressLine.above(line);
+    // Rules and empty lines are for eyes only.
+    else if (/\w/.test(line)) log.info(line.trim());
+  };
+  await using disposals = new AsyncDisposableStack();
+  // Before the start, because whoever reads "listening" may send a signal at once.
+  const signals = watchSignals(log, grace);
+  disposals.defer(signals.unwatch);
+  const running = await command.start(values, {
+    log,
+    print,
+    positionals,
+    tables,
+    terminal,
+  });
   if (running === undefined) return 0;
   const { role, progress } = running;
-
-  await using disposals = new AsyncDisposableStack();
   disposals.use(role);
-  const signals = watchSignals(running, log, grace);
-  disposals.defer(signals.unwatch);
+  signals.attach(running);
+  let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(openMetrics(values.metricsAddr, running));
+    metricsAddress = server.address;
     log.info("metrics door is open", {
-      url: `http://${formatAddress(server.address)}/metrics`,
+      url: `http://${formatAddress(metricsAddress)}/metrics`,
     });
   }
+  running.started?.(metricsAddress);
   if (progress && terminal) {
     const timer = setInterval(() => progressLine.show(progress()), PROGRESS_MS);
     disposals.defer(() => clearInterval(timer));
@@ -214,49 +308,29 @@ function summarize(
   for (const line of running.summary()) writeStderr(`${line}\n`);
 }
 
-/** First SIGINT or SIGTERM drains, the second ends at once; SIGHUP reloads. */
-function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const graceIsOver = Promise.withResolvers<void>();
-  const end = () => {
-    if (timer !== undefined) {
-      // 128 + SIGINT, as a shell reports it.
-      Deno.exit(130);
-    }
-    log.info("draining: a second signal ends at once", { graceSeconds });
-    timer = setTimeout(() => {
-      log.warn("the grace period is over: ending with work in flight");
-      graceIsOver.resolve();
-    }, graceSeconds * 1000);
-    running.role.drain().catch((error) => graceIsOver.reject(error));
-  };
-  const reload = async () => {
-    try {
-      await running.reload?.();
-    } catch (error) {
-      log.error(
-        `Cannot reload: ${error instanceof Error ? error.message : error}`,
+/** Takes the arrays of tables that a command reads itself out of a configuration. */
+function splitTables(
+  config: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+  file: string,
+): { plain: Record<string, unknown>; tables: ConfigTables } {
+  const plain = { ...config };
+  const tables: Record<string, readonly Readonly<Record<string, unknown>>[]> =
+    {};
+  for (const name of names) {
+    const value = plain[name];
+    if (value === undefined) continue;
+    const isTable = (item: unknown) =>
+      typeof item === "object" && item !== null && !Array.isArray(item);
+    if (!Array.isArray(value) || !value.every(isTable)) {
+      throw new UsageError(
+        `Cannot use "${file}": "${name}" wants tables, each below [[${name}]]`,
       );
     }
-  };
-  const handlers: [Deno.Signal, () => void][] = Deno.build.os === "windows"
-    ? [["SIGINT", end], ["SIGBREAK", end]]
-    : [["SIGINT", end], ["SIGTERM", end]];
-  if (running.reload && Deno.build.os !== "windows") {
-    handlers.push(["SIGHUP", reload]);
+    tables[name] = value;
+    delete plain[name];
   }
-  for (const [signal, handler] of handlers) {
-    Deno.addSignalListener(signal, handler);
-  }
-  return {
-    graceIsOver: graceIsOver.promise,
-    unwatch: () => {
-      clearTimeout(timer);
-      for (const [signal, handler] of handlers) {
-        Deno.removeSignalListener(signal, handler);
-      }
-    },
-  };
+  return { plain, tables };
 }
 
 function readToml(file: string): Record<string, unknown> {
@@ -286,7 +360,7 @@ function readToml(file: string): Record<string, unknown> {
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */
-async function writeStdout(text: string): Promise<void> {
+export async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
   try {
     while (bytes.length > 0) {

@@ -86,13 +86,9 @@ export function parseAddress(
   if (zone !== undefined && !hostname.includes(":")) {
     fail("only an IPv6 address has a zone");
   }
-  if (literal.includes(":") && !hostname.includes(":")) {
-    fail("the IPv6 address is wrong");
-  }
   if (!isIp(hostname)) {
-    if (
-      literal.includes(":") || !NAME.test(literal) || /^[\d.]+$/.test(literal)
-    ) {
+    if (literal.includes(":")) fail("the IPv6 address is wrong");
+    if (!NAME.test(literal) || /^[\d.]+$/.test(literal)) {
       fail("the host is neither an IP address nor a name");
     }
   }

@@ -93,6 +93,8 @@ const options = {
 export const command: cli.Command = cli.defineCommand({
   name: "server",
   summary: "Log UDP and multicast to files, to stdout or to a named pipe",
+  description:
+    "SIGHUP opens the files anew, for programs such as logrotate that rename them.",
   options,
   examples: [
     "--path logfile.log --listen-addr 127.0.0.1:9920 --listen-addr '[::1]:9921'",
@@ -125,6 +127,10 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(server.stats()),
       progress: () => progress(server.stats(), rate),
       summary: () => summary(path, server.stats()),
+      reload: () => {
+        server.reopen();
+        log.info("opened files anew", { path });
+      },
     };
   },
 });

@@ -80,6 +80,14 @@ export interface AppendFileEvents {
   onRotationError: (error: OperationError) => void;
 }
 
+/** Memory in which a file gathers; one file after another may use it. */
+export class GatherMemory {
+  /** The gathered bytes. */
+  readonly bytes: Uint8Array<ArrayBuffer> = new Uint8Array(GATHER_BYTES);
+  /** Where the datagrams in them end. */
+  readonly runs: DatagramRuns = new DatagramRuns(GATHER_RUNS);
+}
+
 /** Options of an {@linkcode AppendFile}. */
 export interface AppendFileOptions extends RotationOptions {
   /** Where the file is. */
@@ -95,7 +103,9 @@ export interface AppendFileOptions extends RotationOptions {
   /** What it tells. */
   events: AppendFileEvents;
   /** State shared with other writers of the file. Default: an own one. */
-  state?: FileState;
+  state?: FileState | undefined;
+  /** Memory that no other open file uses. Default: new memory. */
+  memory?: GatherMemory | undefined;
   /** Milliseconds since 1970. */
   now: () => number;
 }
@@ -104,11 +114,13 @@ export interface AppendFileOptions extends RotationOptions {
 export class AppendFile {
   /** Where the file is. */
   readonly path: string;
+  /** Free for another file when this one is closed. */
+  readonly memory: GatherMemory;
   readonly #options: AppendFileOptions;
   readonly #slots: Float64Array;
   readonly #state: FileState;
-  readonly #gathered: Uint8Array<ArrayBuffer> = new Uint8Array(GATHER_BYTES);
-  readonly #runs = new DatagramRuns(GATHER_RUNS);
+  readonly #gathered: Uint8Array<ArrayBuffer>;
+  readonly #runs: DatagramRuns;
   /** The one run of a large write. */
   readonly #direct = new DatagramRuns(1);
   #used = 0;
@@ -128,6 +140,9 @@ export class AppendFile {
     this.#options = options;
     this.#slots = options.counters.slots;
     this.#state = options.state ?? new FileState();
+    this.memory = options.memory ?? new GatherMemory();
+    this.#gathered = this.memory.bytes;
+    this.#runs = this.memory.runs;
   }
 
   /** What keeps it from writing, while something does. */
@@ -178,6 +193,14 @@ export class AppendFile {
   /** Tries again what failed; whether it succeeded. */
   retry(): boolean {
     return !this.#ended && this.#writeGathered();
+  }
+
+  /** Has the path opened anew by the next write: another program has renamed the file. */
+  reopen(): void {
+    if (!this.writeOut()) return;
+    this.#state.lock();
+    this.#state.generation++;
+    this.#state.unlock();
   }
 
   /** Rotates the file where its interval is over, written to or not. */
@@ -385,9 +408,11 @@ export class AppendFile {
     if (this.#options.lines && isFile && size > 0) this.#endLine(size);
   }
 
-  /** Opens the path anew where another writer has rotated the file. */
+  /** Opens the path anew where the file has another name by now. */
   #followRotation(): void {
-    if (this.#generation !== this.#state.generation) this.#reopen();
+    if (this.#generation === this.#state.generation) return;
+    // The end of a datagram belongs where its start is.
+    if (!this.#unfinished) this.#reopen();
   }
 
   /** A line that a killed run left unfinished must not take the next datagram into itself. */

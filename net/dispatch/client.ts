@@ -141,5 +141,7 @@ export async function startClient(
       tee: teeStats(tee),
     }),
     stop: () => tasks.stop(),
+    // A reader of stdout that takes nothing, or a full send queue, is waited for no more.
+    abort: () => resources.disposeAsync(),
   });
 }

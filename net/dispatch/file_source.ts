@@ -1,5 +1,5 @@
 /** A file, a named pipe, a device or stdin as a stream of bytes. */
-import { UsageError } from "../errors.ts";
+import { failedCall, UsageError } from "../errors.ts";
 import { Waiter } from "../engine/waiter.ts";
 import type { ByteSource } from "./feed.ts";
 
@@ -42,18 +42,29 @@ export async function openFileSource(
   // Opening a named pipe waits for its writer, so it must not block the thread.
   const file = await openFile(path);
   if (options.follow) return new FollowedFile(path, file, options.onRestart);
-  if (stat.isFile) {
-    return {
-      size: stat.size,
-      read: (into) => file.readSync(into),
-      [Symbol.dispose]: () => file.close(),
-    };
-  }
+  const failed = (cause: unknown): never => {
+    throw failedCall("read", `"${path}"`, cause);
+  };
   return {
-    size: undefined,
-    read: (into) => file.read(into),
+    size: stat.isFile ? stat.size : undefined,
+    read: stat.isFile
+      ? (into) => readFile(file, into, failed)
+      : (into) => file.read(into).catch(failed),
     [Symbol.dispose]: () => file.close(),
   };
+}
+
+/** A file answers at once: no promise is needed. */
+function readFile(
+  file: Deno.FsFile,
+  into: Uint8Array<ArrayBuffer>,
+  failed: (cause: unknown) => never,
+): number | null {
+  try {
+    return file.readSync(into);
+  } catch (cause) {
+    return failed(cause);
+  }
 }
 
 /** What is known of a path that can be read; throws a UsageError where it cannot. */
@@ -95,7 +106,9 @@ function unreadable(path: string, cause: unknown): UsageError {
 }
 
 function readStdin(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
-  return Deno.stdin.read(into);
+  return Deno.stdin.read(into).catch((cause) => {
+    throw failedCall("read", "stdin", cause);
+  });
 }
 
 class FollowedFile implements FileSource {
@@ -118,42 +131,63 @@ class FollowedFile implements FileSource {
   }
 
   read(into: Uint8Array<ArrayBuffer>): number | Promise<number> {
-    const bytes = this.#file.readSync(into);
-    if (bytes === null || bytes === 0) return this.#more(into);
-    this.#position += bytes;
-    return bytes;
+    const bytes = this.#readNow(into);
+    return bytes > 0 ? bytes : this.#more(into);
   }
 
   async #more(into: Uint8Array<ArrayBuffer>): Promise<number> {
     for (;;) {
       await this.#waiter.wait(FOLLOW_MS);
       if (this.#closed) return 0;
-      const bytes = this.#file.readSync(into);
-      if (bytes !== null && bytes > 0) {
-        this.#position += bytes;
-        return bytes;
+      const bytes = this.#readNow(into);
+      if (bytes > 0) return bytes;
+      const next = await this.#findNext();
+      if (this.#closed) {
+        next?.close();
+        return 0;
       }
-      await this.#restartIfReplaced();
+      if (next === undefined) continue;
+      // What was written before it was replaced comes first.
+      const last = this.#readNow(into);
+      if (last === 0) {
+        this.#restart(next);
+        continue;
+      }
+      next.close();
+      return last;
     }
   }
 
-  async #restartIfReplaced(): Promise<void> {
-    const own = await this.#file.stat();
-    if (own.size < this.#position) {
-      await this.#file.seek(0, Deno.SeekMode.Start);
-      this.#position = 0;
-      this.#onRestart?.("it was cut off");
-      return;
-    }
-    let now: Deno.FileInfo;
+  /** Bytes that are there, or 0. */
+  #readNow(into: Uint8Array<ArrayBuffer>): number {
+    const bytes = readFile(this.#file, into, (cause) => {
+      throw failedCall("read", `"${this.#path}"`, cause);
+    }) ?? 0;
+    this.#position += bytes;
+    return bytes;
+  }
+
+  /** The file that has replaced the open one; a file that was cut off is wound back. */
+  async #findNext(): Promise<Deno.FsFile | undefined> {
     try {
-      now = await Deno.stat(this.#path);
-    } catch {
+      const own = await this.#file.stat();
+      if (own.size < this.#position) {
+        await this.#file.seek(0, Deno.SeekMode.Start);
+        this.#position = 0;
+        this.#onRestart?.("it was cut off");
+        return;
+      }
+      const now = await Deno.stat(this.#path);
+      if (now.ino === own.ino && now.dev === own.dev) return;
+      return await Deno.open(this.#path, { read: true });
+    } catch (error) {
       // Moved away and not yet there again: the open one may still grow.
-      return;
+      if (this.#closed || error instanceof Deno.errors.NotFound) return;
+      throw failedCall("follow", `"${this.#path}"`, error);
     }
-    if (now.ino === own.ino && now.dev === own.dev) return;
-    const file = await Deno.open(this.#path, { read: true });
+  }
+
+  #restart(file: Deno.FsFile): void {
     this.#file.close();
     this.#file = file;
     this.#position = 0;

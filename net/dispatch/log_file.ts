@@ -15,7 +15,13 @@ import type { DatagramBatch } from "../engine/batch.ts";
 import { type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
-import { AppendFile, LOG_COUNTERS, type LogCounter } from "./append_file.ts";
+import {
+  AppendFile,
+  type GatherMemory,
+  LOG_COUNTERS,
+  type LogCounter,
+} from "./append_file.ts";
+import type { FileState } from "./file_state.ts";
 import { type DatagramFormat, LogFormatter } from "./log_format.ts";
 import { splitName } from "./log_name.ts";
 import { RotatedFiles } from "./rotated_files.ts";
@@ -37,7 +43,10 @@ export type OnWriteError = typeof WRITE_ERROR_CHOICES[number];
 export interface LogFileOptions {
   /** Where the file is; with `splitBySource`, its name stands for those of all sources. */
   path: string;
-  /** @default {"raw"} */
+  /**
+   * What is written for a datagram.
+   * @default {"raw"}
+   */
   format?: DatagramFormat | undefined;
   /** Whether each source gets a file of its own, named after it. @default {false} */
   splitBySource?: boolean | undefined;
@@ -55,9 +64,15 @@ export interface LogFileOptions {
   keepFiles?: number | undefined;
   /** Whether rotated files are compressed. @default {true} */
   gzip?: boolean | undefined;
-  /** @default {"none"} */
+  /**
+   * When the system is asked to put data on the disk.
+   * @default {"none"}
+   */
   fsync?: Fsync | undefined;
-  /** @default {"retry"} */
+  /**
+   * What a failing write means.
+   * @default {"retry"}
+   */
   onWriteError?: OnWriteError | undefined;
   /** Where to say what befell the files. Default: nowhere. */
   log?: Log | undefined;
@@ -65,6 +80,14 @@ export interface LogFileOptions {
   onEnd?: ((reason: OperationError) => void) | undefined;
   /** Shared slots to count in. Default: own ones. */
   counters?: CounterBlock<LogCounter> | undefined;
+  /**
+   * State shared with logs of the same path in other threads, each of which
+   * writes whole datagrams in its turn; not with `splitBySource`. Default: an
+   * own one.
+   */
+  state?: FileState | undefined;
+  /** Whether rotated files are compressed and thinned out: by one of those that share the state. @default {true} */
+  keepsHouse?: boolean | undefined;
   /** Milliseconds since 1970. Default: `Date.now`. */
   now?: (() => number) | undefined;
 }
@@ -89,6 +112,8 @@ export class LogFile implements DatagramSink {
   readonly #rotated: RotatedFiles | undefined;
   /** Every file that is open; the least used first. */
   readonly #files = new Map<string, AppendFile>();
+  /** Memory of files that were closed. */
+  readonly #spare: GatherMemory[] = [];
   /** The only file, where it is not split. */
   readonly #one: AppendFile | undefined;
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
@@ -100,6 +125,7 @@ export class LogFile implements DatagramSink {
   };
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #tickTimer: ReturnType<typeof setInterval> | undefined;
+  #tidiedGeneration = 0;
   #ended = false;
 
   /** Opens the file; throws an OperationError where that fails. */
@@ -117,7 +143,7 @@ export class LogFile implements DatagramSink {
       this.#one = this.#newFile(options.path);
       this.#one.open();
     }
-    if (rotates) {
+    if (rotates && options.keepsHouse !== false) {
       this.#rotated = new RotatedFiles({
         path: options.path,
         split: options.splitBySource ?? false,
@@ -127,7 +153,8 @@ export class LogFile implements DatagramSink {
       });
       this.#rotated.tidy();
     }
-    if (rotateIntervalMs !== undefined || fsync === "interval") {
+    const shared = this.#rotated !== undefined && options.state !== undefined;
+    if (rotateIntervalMs !== undefined || fsync === "interval" || shared) {
       this.#tickTimer = setInterval(() => this.tick(), TICK_MS);
     }
   }
@@ -167,6 +194,11 @@ export class LogFile implements DatagramSink {
     this.#writeOut();
   }
 
+  /** Opens all paths anew: another program has renamed the files. */
+  reopen(): void {
+    for (const file of this.#files.values()) file.reopen();
+  }
+
   /** What is due once a second: the rotation of intervals, and `interval` syncs. */
   async tick(): Promise<void> {
     const { rotateIntervalMs, fsync } = this.#options;
@@ -174,6 +206,7 @@ export class LogFile implements DatagramSink {
     if (rotateIntervalMs !== undefined) {
       for (const file of files) file.rotateIfOver();
     }
+    this.#tidyAfterOthers();
     if (fsync === "interval") {
       await Promise.all(files.map((file) => file.syncLater()));
     }
@@ -182,6 +215,7 @@ export class LogFile implements DatagramSink {
   /** Writes what was gathered and resolves when rotated files are compressed. */
   async drain(): Promise<void> {
     this.#writeOut();
+    this.#tidyAfterOthers();
     await this.#rotated?.settled();
   }
 
@@ -198,6 +232,14 @@ export class LogFile implements DatagramSink {
     for (const file of this.#files.values()) this.#close(file);
     this.#files.clear();
     await this.abort();
+  }
+
+  /** Other threads' rotations show in the shared state alone. */
+  #tidyAfterOthers(): void {
+    const generation = this.#options.state?.generation ?? 0;
+    if (generation === this.#tidiedGeneration) return;
+    this.#tidiedGeneration = generation;
+    this.#rotated?.tidy();
   }
 
   #writeOut(): void {
@@ -236,6 +278,8 @@ export class LogFile implements DatagramSink {
       lines: format === "lines" || format === "jsonl",
       syncRotated: fsync !== undefined && fsync !== "none",
       counters: this.counters,
+      state: this.#options.state,
+      memory: this.#spare.pop(),
       now: this.#now,
       events: {
         onError: (error) => this.#failed(error),
@@ -260,6 +304,7 @@ export class LogFile implements DatagramSink {
       file.sync();
     }
     file.close();
+    this.#spare.push(file.memory);
   }
 
   #failed(error: OperationError): void {
@@ -304,11 +349,17 @@ export function checkLogFileOptions(options: LogFileOptions): void {
       );
     }
   }
-  if (rotateBytes === undefined && rotateIntervalMs === undefined) {
-    if (keepFiles !== undefined) {
-      throw new UsageError(
-        `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; give --rotate-size or --rotate-interval`,
-      );
-    }
+  if (
+    keepFiles !== undefined && rotateBytes === undefined &&
+    rotateIntervalMs === undefined
+  ) {
+    throw new UsageError(
+      `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; give --rotate-size or --rotate-interval`,
+    );
+  }
+  if (options.splitBySource && options.state) {
+    throw new UsageError(
+      `Cannot split "${options.path}" by source in several threads`,
+    );
   }
 }

@@ -82,8 +82,9 @@ export class Relay {
     try {
       await this.#loop();
     } finally {
-      this.#countDrops();
       this.#listener[Symbol.dispose]();
+      // What lay unread when it closed counts as dropped too.
+      this.#countDrops();
     }
   }
 

@@ -30,11 +30,13 @@ export interface ServerOptions
 
 /** A server's figures. */
 export interface ServerStats {
+  /** What each listener received and lost. */
   listeners: ListenerStats[];
   /** What went to files, where the output is files. */
   log: LogStats | undefined;
   /** What went to stdout or a named pipe, where that is the output. */
   stream: StreamStats | undefined;
+  /** What stdout got, with `tee`. */
   tee: TeeStats | undefined;
   /** Milliseconds since the start. */
   elapsedMs: number;
@@ -44,6 +46,8 @@ export interface ServerStats {
 export interface ServerHandle extends RoleHandle<ServerStats> {
   /** Where it listens, with the real ports. */
   readonly addresses: readonly Address[];
+  /** Opens files anew that another program, such as logrotate, has renamed. */
+  reopen(): void;
 }
 
 /**
@@ -132,6 +136,7 @@ export async function startServer(
       abort: () => void output.abort(),
     }),
     addresses: listeners.addresses,
+    reopen: () => output.reopen(),
   };
 }
 

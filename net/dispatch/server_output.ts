@@ -63,6 +63,8 @@ export interface ServerOutput extends AsyncDisposable {
   logStats(): LogStats | undefined;
   /** What went to stdout or a named pipe, where there is one. */
   streamStats(): StreamStats | undefined;
+  /** Opens files anew that another program has renamed. */
+  reopen(): void;
   /** Resolves when all is written, and rotated files are compressed. */
   drain(): Promise<void>;
   /** Ends what `drain` waits for. */
@@ -140,6 +142,7 @@ export async function openOutput(
     sinkOf: () => formatted,
     logStats: () => undefined,
     streamStats: () => sink.counters.read(),
+    reopen: () => {},
     drain: () => Promise.resolve(),
     abort: () => Promise.resolve(),
     [Symbol.asyncDispose]: async () => {
@@ -190,6 +193,10 @@ class FileOutput implements ServerOutput {
 
   streamStats(): undefined {
     return undefined;
+  }
+
+  reopen(): void {
+    for (const file of this.#files) file.reopen();
   }
 
   async drain(): Promise<void> {

@@ -190,7 +190,9 @@ export class SubscriberQueue {
         while (
           this.#first < this.#ranges.length && !this.#fits(chunk, end - start)
         ) {
-          this.#dropOldest(end - start);
+          const missing = this.#bytes + (end - start) - this.#limitBytes;
+          // With bytes to spare there are too many chunks: the oldest one goes.
+          this.#dropOldest(missing > 0 ? missing : Infinity);
         }
         // More than the whole queue takes: the newest of it stay.
         this.#offerTail(chunk, start, end);

@@ -179,6 +179,8 @@ class Subscriber {
   #sentDatagrams = 0;
   #sentBytes = 0;
   #piece: Piece | undefined;
+  /** Bytes of the piece that are not sent yet. */
+  #unsentBytes = 0;
   #ended = false;
 
   constructor(
@@ -208,8 +210,7 @@ class Subscriber {
       return;
     }
     if (this.#piece || this.#ended) return;
-    this.#piece = this.#queue.take();
-    if (this.#piece) this.#send(this.#piece);
+    if (this.#next()) this.#send();
   }
 
   /** Ends the connection; what waits is dropped, counted. */
@@ -218,8 +219,10 @@ class Subscriber {
     this.#ended = true;
     this.#queue.clear();
     if (this.#piece) {
+      // Some of them may have arrived: only the subscriber knows.
       this.#queue.droppedDatagrams += this.#piece.datagrams;
-      this.#queue.droppedBytes += this.#piece.bytes.length;
+      this.#queue.droppedBytes += this.#unsentBytes;
+      this.#unsentBytes = 0;
     }
     this.#onEnd(reason);
     this.#connection.close();
@@ -232,23 +235,33 @@ class Subscriber {
       sentBytes: this.#sentBytes,
       droppedDatagrams: this.#queue.droppedDatagrams,
       droppedBytes: this.#queue.droppedBytes,
-      queuedBytes: this.#queue.bytes,
+      queuedBytes: this.#queue.bytes + this.#unsentBytes,
     };
   }
 
-  async #send(piece: Piece | undefined): Promise<void> {
+  #next(): Piece | undefined {
+    this.#piece = this.#queue.take();
+    this.#unsentBytes = this.#piece?.bytes.length ?? 0;
+    return this.#piece;
+  }
+
+  async #send(): Promise<void> {
     try {
-      while (piece && !this.#ended) {
-        let rest = piece.bytes;
-        while (rest.length > 0) {
-          const taken = await this.#connection.write(rest);
-          rest = rest.subarray(taken);
+      for (let piece = this.#piece; piece; piece = this.#next()) {
+        while (this.#unsentBytes > 0) {
+          const taken = await this.#connection.write(
+            piece.bytes.subarray(piece.bytes.length - this.#unsentBytes),
+          );
+          // What it took while it was ended is counted as dropped already.
+          if (this.#ended) break;
+          this.#unsentBytes -= taken;
           this.#sentBytes += taken;
         }
+        if (this.#ended) break;
         this.#sentDatagrams += piece.datagrams;
         this.#queue.done();
-        this.#piece = piece = this.#queue.take();
       }
+      if (this.#ended) this.#queue.done();
     } catch (error) {
       this.end(errorCode(error) ?? String(error));
       this.#queue.done();

@@ -62,9 +62,10 @@ export class MemoryNetwork {
       this.#queueDatagrams,
       () => {
         for (const key of keys) {
-          const set = this.#listeners.get(key)!;
-          set.delete(listener);
-          if (set.size === 0) this.#listeners.delete(key);
+          const set = this.#listeners.get(key);
+          if (set?.delete(listener) && set.size === 0) {
+            this.#listeners.delete(key);
+          }
         }
       },
     );

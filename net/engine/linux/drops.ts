@@ -42,6 +42,8 @@ export interface Arrived {
 export class JoinedDrops {
   /** Dropped datagrams; never falls. */
   dropped = 0;
+  /** Whether the last answer was exact. */
+  exact = true;
   /** Dropped reads and datagrams when the answer was exact last. */
   #exactReads = 0;
   #exactDatagrams = 0;
@@ -58,7 +60,8 @@ export class JoinedDrops {
       queued = 0;
     }
     const missing = now.datagrams + this.#corrupted - now.receivedDatagrams;
-    if (queued === 0) {
+    this.exact = queued === 0;
+    if (this.exact) {
       this.#exactReads = now.droppedReads;
       this.#exactDatagrams = missing;
     }

@@ -2,7 +2,7 @@
  * The linux engine: datagrams over libc's own calls, in batches, with what the
  * kernel can join and cut (UDP_GRO, UDP_SEGMENT) and what it can count.
  */
-import { formatAddress } from "../../address.ts";
+import { formatAddress, isIpv6 } from "../../address.ts";
 import { failedCall, OperationError, UsageError } from "../../errors.ts";
 import type {
   DatagramConnectOptions,
@@ -11,6 +11,7 @@ import type {
   DatagramListenOptions,
   DatagramSender,
 } from "../engine.ts";
+import { resolveAll } from "../resolve.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import { findLibc, type Libc, openLibc } from "./ffi/libc.ts";
 import {
@@ -19,7 +20,6 @@ import {
   type JoinReads,
   openListener,
 } from "./listener.ts";
-import { resolveHost } from "./resolve.ts";
 import { checkConnectOptions, openSender } from "./sender.ts";
 import { WakeEvent } from "./wake_event.ts";
 
@@ -123,15 +123,19 @@ export function createLinuxEngine(options: LinuxEngineOptions): LinuxEngine {
   };
 }
 
-/** Tries all addresses of a name; throws for the last one. */
+/**
+ * Tries all addresses of a name, IPv4 first: a datagram cannot tell that nobody
+ * listens on the other family. Throws for the last one.
+ */
 async function firstThatOpens<T>(
   action: string,
-  options: DatagramListenOptions | DatagramConnectOptions,
+  { address }: DatagramListenOptions | DatagramConnectOptions,
   open: (hostname: string) => T,
 ): Promise<T> {
-  const { address } = options;
+  const hostnames = (await resolveAll(address)).map((one) => one.hostname)
+    .sort((a, b) => Number(isIpv6(a)) - Number(isIpv6(b)));
   let failure: unknown;
-  for (const hostname of await resolveHost(address.hostname)) {
+  for (const hostname of hostnames) {
     try {
       return open(hostname);
     } catch (error) {

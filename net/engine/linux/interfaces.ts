@@ -1,6 +1,6 @@
 /** Network interfaces by name, by index or by one of their addresses. */
 import { canonicalIp, isIp } from "../../address.ts";
-import { OperationError, UsageError } from "../../errors.ts";
+import { UsageError } from "../../errors.ts";
 import type { Libc } from "./ffi/libc.ts";
 import { interfaceIndex, interfaceName } from "./ffi/socket.ts";
 
@@ -28,11 +28,10 @@ export function findInterface(libc: Libc, text: string): NetworkInterface {
     const name = interfaceName(libc, Number(text));
     if (name !== undefined) return { name, index: Number(text) };
   }
-  throw new OperationError(
-    `Cannot use network interface "${text}": this machine has none of that ${
+  throw new UsageError(
+    `Unknown interface "${text}": this machine has none of that ${
       isIp(text) ? "address" : "name"
     }; "ip address" lists them`,
-    { code: "ENODEV" },
   );
 }
 

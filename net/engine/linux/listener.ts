@@ -15,7 +15,7 @@ import {
   isUnspecified,
 } from "../../address.ts";
 import { failedCall, OperationError, UsageError } from "../../errors.ts";
-import { type DatagramBatch, SLOT_BYTES } from "../batch.ts";
+import { DatagramBatch, SLOT_BYTES } from "../batch.ts";
 import type { DatagramListener, DatagramListenOptions } from "../engine.ts";
 import { ArrivalCount } from "./arrivals.ts";
 import { JoinedDrops, WrappingCount } from "./drops.ts";
@@ -33,6 +33,7 @@ import {
   IPV6_MULTICAST_LOOP,
   POLLIN,
   SK_MEMINFO_DROPS,
+  SK_MEMINFO_RMEM_ALLOC,
   SK_MEMINFO_VARS,
   SO_BROADCAST,
   SO_MEMINFO,
@@ -158,9 +159,10 @@ export function openListener(
     SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
     IPPROTO_UDP,
   );
+  let counting: DropCounting | undefined;
   try {
     setReceiveBuffer(libc, fd, options);
-    const count = countDrops(context, fd);
+    counting = countDrops(context, fd);
     if (joins.length > 0) {
       // Others on this machine may listen to the same group; each gets a copy.
       setIntOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -204,9 +206,10 @@ export function openListener(
       context,
       fd,
       { ...address, hostname, port },
-      count,
+      counting,
     );
   } catch (error) {
+    counting?.arrivals?.[Symbol.dispose]();
     closeDescriptor(libc, fd);
     throw error;
   }
@@ -331,6 +334,8 @@ export class LinuxListener implements DatagramListener {
   readonly #vectors = new WeakMap<DatagramBatch, ReceiveVector>();
   #lastBatch: DatagramBatch | undefined;
   #lastVector: ReceiveVector | undefined;
+  /** Most reads of the next call. */
+  #ask = MAX_MESSAGES;
   #waiting: Promise<void> | undefined;
   #closed = false;
 
@@ -338,6 +343,8 @@ export class LinuxListener implements DatagramListener {
   readonly #memoryInfo = new Uint32Array(SK_MEMINFO_VARS);
   readonly #droppedReads = new WrappingCount();
   readonly #joinedDrops = new JoinedDrops();
+  /** Datagrams that were never asked for. */
+  #discarded = 0;
   #receivedReads = 0;
   #receivedDatagrams = 0;
 
@@ -389,7 +396,7 @@ export class LinuxListener implements DatagramListener {
       : this.#vectorOf(batch);
     let taken: number;
     do {
-      taken = vector.receive(this.#context.libc, this.#fd);
+      taken = vector.receive(this.#context.libc, this.#fd, this.#ask);
     } while (taken === -EINTR);
     if (taken <= 0) {
       if (taken === -EAGAIN || taken === 0) return 0;
@@ -401,15 +408,18 @@ export class LinuxListener implements DatagramListener {
     }
     const { lengths, segmentSizes } = batch;
     let datagrams = taken;
+    let bytes = 0;
     for (let slot = 0; slot < taken; slot++) {
       const length = vector.length(slot);
       const segmentSize = vector.segmentSize(slot);
+      bytes += length;
       lengths[slot] = length;
       segmentSizes[slot] = segmentSize === 0 ? length : segmentSize;
       if (segmentSize > 0 && length > segmentSize) {
         datagrams += Math.ceil(length / segmentSize) - 1;
       }
     }
+    this.#ask = bytes > taken * LONG_READ_BYTES ? LONG_READS : MAX_MESSAGES;
     this.#receivedReads += taken;
     this.#receivedDatagrams += datagrams;
     if (this.#counting.perRead) {
@@ -443,13 +453,15 @@ export class LinuxListener implements DatagramListener {
 
   dropped(): number | undefined {
     const { memoryInfo, perRead, arrivals } = this.#counting;
+    if (!memoryInfo && !perRead) return undefined;
     if (!this.#closed && memoryInfo) this.#readDrops();
-    if (arrivals) return this.#joinedDrops.dropped;
-    return memoryInfo || perRead ? this.#droppedReads.total : undefined;
+    return this.#discarded +
+      (arrivals ? this.#joinedDrops.dropped : this.#droppedReads.total);
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
+    this.#discardRest();
     this.dropped();
     this.#closed = true;
     // A wait on another thread still has the descriptors: it closes them.
@@ -495,9 +507,12 @@ export class LinuxListener implements DatagramListener {
     const { libc } = this.#context;
     const info = this.#memoryInfo;
     readOption(libc, this.#fd, SOL_SOCKET, SO_MEMINFO, info);
+    const before = this.#droppedReads.total;
     this.#droppedReads.set(info[SK_MEMINFO_DROPS]!);
     const { arrivals } = this.#counting;
     if (arrivals === undefined) return;
+    // Nothing was dropped since an exact answer: it holds.
+    if (this.#droppedReads.total === before && this.#joinedDrops.exact) return;
     arrivals.refresh();
     this.#joinedDrops.update({
       droppedReads: this.#droppedReads.total,
@@ -506,6 +521,29 @@ export class LinuxListener implements DatagramListener {
       receivedReads: this.#receivedReads,
       receivedDatagrams: this.#receivedDatagrams,
     });
+  }
+
+  /**
+   * What lies unread in the queue is lost with the socket: it counts as dropped.
+   * The queue is made small first, so that a flood adds to the kernel's count
+   * and not to the rest: a queue that holds anything takes nothing more then.
+   */
+  #discardRest(): void {
+    const { libc } = this.#context;
+    const received = this.#receivedDatagrams;
+    try {
+      if (this.#counting.memoryInfo) {
+        readOption(libc, this.#fd, SOL_SOCKET, SO_MEMINFO, this.#memoryInfo);
+        if (this.#memoryInfo[SK_MEMINFO_RMEM_ALLOC] === 0) return;
+      }
+      setIntOption(libc, this.#fd, SOL_SOCKET, SO_RCVBUF, 0);
+      const rest = new DatagramBatch(DISCARD_SLOTS);
+      while (this.tryReceive(rest) === DISCARD_SLOTS);
+    } catch (error) {
+      // Of a broken socket nothing more can be known; it is closed all the same.
+      if (!(error instanceof OperationError)) throw error;
+    }
+    this.#discarded += this.#receivedDatagrams - received;
   }
 
   #closeAll(): void {
@@ -518,6 +556,17 @@ export class LinuxListener implements DatagramListener {
 
 /** UIO_MAXIOV: most messages of one call. */
 const MAX_MESSAGES = 1024;
+
+/**
+ * Reads of a call while they are long on average. What one call takes in should
+ * still be in the cache when it is sent on: forwarding joined reads of 64 KiB,
+ * 8 a call moved 21 Gbit/s where 64 a call (4 MiB) moved 11.
+ */
+const LONG_READS = 8;
+const LONG_READ_BYTES = 16 * 1024;
+
+/** Slots to take in what nobody wants any more. */
+const DISCARD_SLOTS = 8;
 
 /** Slots of a batch: 64 plain datagrams a call, and 4 MiB of joined reads. */
 export const BATCH_SLOTS = 64;

@@ -23,6 +23,7 @@ import {
   AF_INET,
   AF_INET6,
   EACCES,
+  EADDRNOTAVAIL,
   EAGAIN,
   ECONNREFUSED,
   EHOSTDOWN,
@@ -34,13 +35,13 @@ import {
   ENETDOWN,
   ENETUNREACH,
   ENOBUFS,
+  ENODEV,
   ENOMEM,
   ENOPROTOOPT,
   ENOSYS,
   EOPNOTSUPP,
   EPERM,
   IP_MTU,
-  IP_MULTICAST_IF,
   IP_MULTICAST_LOOP,
   IP_MULTICAST_TTL,
   IP_RECVERR,
@@ -76,10 +77,11 @@ import {
   closeDescriptor,
   connectSocket,
   drainErrorQueue,
-  interfaceRequest,
+  interfaceAddress,
   openSocket,
   readIntOption,
   setIntOption,
+  setMulticastInterface,
   setOption,
 } from "./ffi/socket.ts";
 import { findInterface } from "./interfaces.ts";
@@ -168,7 +170,14 @@ export function openSender(
     if (group) {
       if (on && v6) setIntOption(libc, fd, level, IPV6_MULTICAST_IF, on.index);
       else if (on) {
-        setOption(libc, fd, level, IP_MULTICAST_IF, interfaceRequest(on.index));
+        setMulticastInterface(
+          libc,
+          fd,
+          on.index,
+          on.address !== undefined && !isIpv6(on.address)
+            ? on.address
+            : interfaceAddress(libc, fd, on.name),
+        );
       }
       if (ttl !== undefined) {
         setIntOption(
@@ -489,6 +498,8 @@ export class LinuxSender implements DatagramSender {
       case EHOSTUNREACH:
       case ENETDOWN:
       case EHOSTDOWN:
+      case ENODEV:
+      case EADDRNOTAVAIL:
         return this.#meet(message, SentSlot.unreachable);
       case EPERM:
       case EACCES:

@@ -48,7 +48,7 @@ async function listenDeno(
   const all = [address, ...groups];
   for (const { source } of all) refuse(source, "a source before @");
   const group = isMulticast(address.hostname);
-  let socket: Deno.DatagramConn;
+  let socket: Deno.DatagramConn | undefined;
   try {
     socket = Deno.listenDatagram({
       transport: "udp",
@@ -61,6 +61,7 @@ async function listenDeno(
       await join(socket, one, networkInterface);
     }
   } catch (cause) {
+    socket?.close();
     throw cause instanceof UsageError
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
@@ -205,7 +206,7 @@ async function connectDeno(
       `Cannot send from "${on}": it has no ${v6 ? "IPv6" : "IPv4"} address`,
     );
   }
-  let socket: Deno.DatagramConn;
+  let socket: Deno.DatagramConn | undefined;
   try {
     socket = Deno.listenDatagram({
       transport: "udp",
@@ -228,6 +229,7 @@ async function connectDeno(
       await membership.leave();
     }
   } catch (cause) {
+    socket?.close();
     throw failedCall("send to", formatAddress(address), cause);
   }
   return new DenoDatagramSender(socket, address, found?.name, counters);

@@ -228,27 +228,34 @@ class NodeDatagramSender implements DatagramSender {
     this.#host = zone === undefined ? hostname : `${hostname}%${zone}`;
   }
 
-  send(batch: DatagramBatch): Promise<void> {
+  async send(batch: DatagramBatch): Promise<void> {
+    for (let slot = 0; slot < batch.count; slot++) {
+      const bytes = batch.filled(slot);
+      const size = Math.max(1, batch.segmentSizes[slot]!);
+      let start = 0;
+      do {
+        // One after the other: sends that overlap overtake each other.
+        await this.#sendOne(bytes.subarray(start, start + size));
+        start += size;
+      } while (start < bytes.length);
+    }
+  }
+
+  #sendOne(datagram: Uint8Array): Promise<void> {
     return new Promise((resolve) => {
-      let pending = batch.datagrams();
-      const done = (error: Error | null, bytes: number): void => {
-        if (error) this.#counters[slotOfError(error)]!++;
-        else {
-          this.#counters[SentSlot.datagrams]!++;
-          this.#counters[SentSlot.bytes]! += bytes;
-        }
-        if (--pending === 0) resolve();
-      };
-      for (let slot = 0; slot < batch.count; slot++) {
-        const bytes = batch.filled(slot);
-        const size = Math.max(1, batch.segmentSizes[slot]!);
-        let start = 0;
-        do {
-          const datagram = bytes.subarray(start, start + size);
-          this.#socket.send(datagram, this.address.port, this.#host, done);
-          start += size;
-        } while (start < bytes.length);
-      }
+      this.#socket.send(
+        datagram,
+        this.address.port,
+        this.#host,
+        (error: Error | null, bytes: number): void => {
+          if (error) this.#counters[slotOfError(error)]!++;
+          else {
+            this.#counters[SentSlot.datagrams]!++;
+            this.#counters[SentSlot.bytes]! += bytes;
+          }
+          resolve();
+        },
+      );
     });
   }
 

@@ -7,7 +7,6 @@ import {
   LogFile,
   type LogFileOptions,
 } from "../../../net/dispatch/log_file.ts";
-import { parseRotatedName } from "../../../net/dispatch/log_name.ts";
 import { OperationError, UsageError } from "../../../net/errors.ts";
 import { Log } from "../../../net/observe/log.ts";
 import {
@@ -17,44 +16,11 @@ import {
   datagramsOf,
   numbered,
 } from "../../support/batches.ts";
+import { namesIn, readRotated, withFolder } from "../../support/folder.ts";
 import { needsLinux, testUnless } from "../../support/skip.ts";
 
 const text = new TextDecoder();
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
-
-/** A folder that goes when the test ends. */
-async function withFolder(fn: (folder: string) => Promise<void>) {
-  const folder = await Deno.makeTempDir({ prefix: "mproxy-log-" });
-  try {
-    await fn(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-/** All bytes of rotated files and the present one, oldest first, by file. */
-function readAll(folder: string, name: string): Uint8Array[] {
-  const rotated: { order: string; content: Uint8Array }[] = [];
-  for (const entry of Deno.readDirSync(folder)) {
-    const parsed = parseRotatedName(entry.name);
-    if (parsed?.base !== name) continue;
-    assert(!parsed.partial, entry.name);
-    const content = Deno.readFileSync(join(folder, entry.name));
-    rotated.push({
-      order: parsed.order,
-      content: parsed.compressed ? gunzipSync(content) : content,
-    });
-  }
-  rotated.sort((a, b) => a.order < b.order ? -1 : 1);
-  return [
-    ...rotated.map(({ content }) => content),
-    Deno.readFileSync(join(folder, name)),
-  ];
-}
-
-function names(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-}
 
 Deno.test("LogFile appends any sequence of batches byte for byte, behind what is there", async () => {
   await withFolder(async (folder) => {
@@ -226,7 +192,7 @@ Deno.test("LogFile rotates at a size and never splits a datagram over two files"
             });
             for (const slots of batches) file.write(batchOf(...slots));
           }
-          const files = readAll(folder, "feed.log");
+          const files = readRotated(folder, "feed.log");
           const datagrams = batches.flatMap(datagramsOf).map((datagram) => {
             if (format === "raw") return datagram;
             let end = datagram.length;
@@ -251,7 +217,9 @@ Deno.test("LogFile rotates at a size and never splits a datagram over two files"
             assert(ends.has(at), `a datagram is split at ${at}`);
             at += length;
           }
-          for (const name of names(folder)) Deno.removeSync(join(folder, name));
+          for (const name of namesIn(folder)) {
+            Deno.removeSync(join(folder, name));
+          }
         },
       ),
       { numRuns: 60 },
@@ -274,7 +242,7 @@ Deno.test("LogFile compresses rotated files and keeps as many as wanted", async 
       file.write(batchOf({ bytes: numbered(900, i) }));
       await file.drain();
     }
-    assertEquals(names(folder), [
+    assertEquals(namesIn(folder), [
       "feed.log",
       "feed.log.20260822T000006000Z.gz",
       "feed.log.20260822T000007000Z.gz",
@@ -282,7 +250,7 @@ Deno.test("LogFile compresses rotated files and keeps as many as wanted", async 
     ]);
     await file[Symbol.asyncDispose]();
     assertEquals(
-      concat(readAll(folder, "feed.log")),
+      concat(readRotated(folder, "feed.log")),
       concat([4, 5, 6, 7].map((i) => numbered(900, i))),
     );
   });
@@ -304,7 +272,7 @@ Deno.test("LogFile puts nothing in the wrong order when the clock is set back", 
       }
     }
     assertEquals(
-      readAll(folder, "feed.log"),
+      readRotated(folder, "feed.log"),
       Array.from({ length: 30 }, (_, i) => numbered(10, i)),
     );
   });
@@ -335,10 +303,10 @@ Deno.test("LogFile rotates when an interval is over, written to or not, and leav
     write("fourteen");
     await file.drain();
     assertEquals(
-      readAll(folder, "feed.log").map((content) => text.decode(content)),
+      readRotated(folder, "feed.log").map((content) => text.decode(content)),
       ["ten", "eleven", "fourteen"],
     );
-    assertEquals(names(folder), [
+    assertEquals(namesIn(folder), [
       "feed.log",
       "feed.log.20260822T110000000Z",
       "feed.log.20260822T120000000Z",
@@ -360,7 +328,7 @@ Deno.test("LogFile rotates what an earlier run wrote in an interval that is over
     file.write(batchOf({ bytes: bytes("today") }));
     await file.drain();
     assertEquals(
-      readAll(folder, "feed.log").map((content) => text.decode(content)),
+      readRotated(folder, "feed.log").map((content) => text.decode(content)),
       ["yesterday", "today"],
     );
   });
@@ -385,7 +353,7 @@ Deno.test("LogFile picks up what a killed run left of rotated files", async () =
     const file = new LogFile({ path, rotateBytes: 1000 });
     await file.drain();
     await file[Symbol.asyncDispose]();
-    assertEquals(names(folder), [
+    assertEquals(namesIn(folder), [
       "feed.log",
       `feed.log.${stamp}-1.gz`,
       `feed.log.${stamp}-2.gz`,
@@ -394,7 +362,7 @@ Deno.test("LogFile picks up what a killed run left of rotated files", async () =
       `other.log.${stamp}`,
     ]);
     assertEquals(
-      readAll(folder, "feed.log").map((content) => text.decode(content)),
+      readRotated(folder, "feed.log").map((content) => text.decode(content)),
       ["one", "two", "three", ""],
     );
   });
@@ -410,7 +378,7 @@ Deno.test("LogFile leaves no half compressed file when it ends in the middle", a
     }
     assertEquals(file.counters.read().rotations, 1);
     await file[Symbol.asyncDispose]();
-    for (const name of names(folder)) {
+    for (const name of namesIn(folder)) {
       if (name.endsWith(".gz")) {
         gunzipSync(Deno.readFileSync(join(folder, name)));
       }
@@ -418,11 +386,11 @@ Deno.test("LogFile leaves no half compressed file when it ends in the middle", a
     const later = new LogFile({ path, rotateBytes: 40 * 65536 });
     await later.drain();
     await later[Symbol.asyncDispose]();
-    assertEquals(names(folder), [
+    assertEquals(namesIn(folder), [
       "feed.log",
       "feed.log.19700101T000000000Z.gz",
     ]);
-    assertEquals(concat(readAll(folder, "feed.log")).length, 41 * 65000);
+    assertEquals(concat(readRotated(folder, "feed.log")).length, 41 * 65000);
   });
 });
 
@@ -453,11 +421,11 @@ Deno.test("LogFile gives each source a file and keeps few of them open", async (
     await file.drain();
     await file[Symbol.asyncDispose]();
     for (const [name, content] of expected) {
-      assertEquals(text.decode(concat(readAll(folder, name))), content);
+      assertEquals(text.decode(concat(readRotated(folder, name))), content);
     }
     assertEquals(file.counters.read().writtenDatagrams, 200);
     assert(
-      names(folder).every((name) =>
+      namesIn(folder).every((name) =>
         name.endsWith(".log") || name.endsWith(".gz")
       ),
     );
@@ -479,13 +447,59 @@ for (const fsync of ["interval", "always"] as const) {
       }
       await file[Symbol.asyncDispose]();
       assertEquals(
-        concat(readAll(folder, "feed.log")),
+        concat(readRotated(folder, "feed.log")),
         concat(Array.from({ length: 9 }, (_, i) => numbered(40, i))),
       );
       assertEquals(file.counters.read().syncErrors, 0);
     });
   });
 }
+
+Deno.test("LogFile.reopen goes on in a new file when another program has renamed the old one", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "feed.log");
+    const file = new LogFile({ path });
+    file.write(batchOf({ bytes: bytes("old") }));
+    file.flush();
+    Deno.renameSync(path, join(folder, "feed.log.1"));
+    file.write(batchOf({ bytes: bytes(" still old") }));
+    file.reopen();
+    file.write(batchOf({ bytes: bytes("new") }));
+    await file[Symbol.asyncDispose]();
+    assertEquals(
+      Deno.readTextFileSync(join(folder, "feed.log.1")),
+      "old still old",
+    );
+    assertEquals(Deno.readTextFileSync(path), "new");
+  });
+});
+
+Deno.test("LogFile goes on in a file that it cannot rotate, and says so", async () => {
+  await withFolder(async (folder) => {
+    // Too long a name with a time behind it.
+    const path = join(folder, "n".repeat(250));
+    const lines: string[] = [];
+    const file = new LogFile({
+      path,
+      rotateBytes: 10,
+      log: new Log({ write: (line) => lines.push(line) }),
+      now: () => 0,
+    });
+    for (let i = 0; i < 20; i++) {
+      file.write(batchOf({ bytes: numbered(9, i) }));
+      file.flush();
+    }
+    await file[Symbol.asyncDispose]();
+    assertEquals(
+      Deno.readFileSync(path),
+      concat(Array.from({ length: 20 }, (_, i) => numbered(9, i))),
+    );
+    const counted = file.counters.read();
+    assertEquals([counted.rotations, counted.writtenDatagrams], [0, 20]);
+    assert(counted.rotationErrors > 0);
+    assert(lines[0]!.includes("Cannot rotate"), lines[0]);
+  });
+});
 
 Deno.test("LogFile refuses a folder, a missing folder and options that do not fit", async () => {
   await withFolder((folder) => {
@@ -506,7 +520,7 @@ Deno.test("LogFile refuses a folder, a missing folder and options that do not fi
       OperationError,
       `Cannot open "${missing}"`,
     );
-    assertEquals(names(folder), []);
+    assertEquals(namesIn(folder), []);
     return Promise.resolve();
   });
 });

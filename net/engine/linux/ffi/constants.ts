@@ -28,6 +28,7 @@ export const SO_ATTACH_BPF = 50;
 export const SO_MEMINFO = 55;
 
 // <linux/sock_diag.h>: what SO_MEMINFO fills, as 32-bit words
+export const SK_MEMINFO_RMEM_ALLOC = 0;
 export const SK_MEMINFO_DROPS = 8;
 export const SK_MEMINFO_VARS = 9;
 
@@ -70,6 +71,9 @@ export const EFD_CLOEXEC = 0o2000000;
 // <net/if.h>: with its NUL
 export const IF_NAMESIZE = 16;
 
+// <bits/ioctls.h>
+export const SIOCGIFADDR = 0x8915;
+
 // <linux/bpf.h>
 export const BPF_MAP_CREATE = 0;
 export const BPF_MAP_LOOKUP_ELEM = 1;
@@ -98,6 +102,7 @@ export const EMSGSIZE = 90;
 export const ENOPROTOOPT = 92;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
 export const ENETDOWN = 100;
 export const ENETUNREACH = 101;
 export const ENOBUFS = 105;

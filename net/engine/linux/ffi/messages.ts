@@ -92,8 +92,8 @@ export class ReceiveVector {
     }
   }
 
-  /** recvmmsg(2) without waiting: the messages taken, or the negated errno. */
-  receive(libc: Libc, fd: number): number {
+  /** recvmmsg(2) of at most `most` messages without waiting: those taken, or the negated errno. */
+  receive(libc: Libc, fd: number, most: number): number {
     for (let i = 0; i < this.#used; i++) {
       const header = i * HEADER;
       this.#headers[header + NAME_LENGTH] = SOCKADDR_BYTES;
@@ -102,7 +102,7 @@ export class ReceiveVector {
     const taken = libc.symbols.recvmmsg(
       fd,
       this.#headers,
-      this.slots,
+      most < this.slots ? most : this.slots,
       MSG_DONTWAIT,
       null,
     );

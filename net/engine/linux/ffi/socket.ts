@@ -1,24 +1,27 @@
 /** Sockets: open, bind, connect, options, groups. Each throws a SystemCallError. */
+import { parseIpv4 } from "../../../address.ts";
 import {
   AF_INET6,
   EFD_CLOEXEC,
   EFD_NONBLOCK,
   IF_NAMESIZE,
+  IP_MULTICAST_IF,
   IPPROTO_IP,
   IPPROTO_IPV6,
   MCAST_JOIN_GROUP,
   MCAST_JOIN_SOURCE_GROUP,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
+  SIOCGIFADDR,
 } from "./constants.ts";
-import { checked, SystemCallError } from "./errno.ts";
+import { checked } from "./errno.ts";
 import type { Libc } from "./libc.ts";
 import {
   decodeSockaddr,
   SOCKADDR_BYTES,
   type SocketAddress,
 } from "./sockaddr.ts";
-import { groupReq, groupSourceReq, ipMreqn } from "./structs.ts";
+import { groupReq, groupSourceReq, ifreq, ipMreqn } from "./structs.ts";
 
 /** socket(2). */
 export function openSocket(
@@ -144,11 +147,37 @@ export function joinGroup(
   }
 }
 
-/** A `struct ip_mreqn` that names an interface by its index alone. */
-export function interfaceRequest(index: number): Uint8Array<ArrayBuffer> {
+/**
+ * Sends IPv4 multicast from an interface and from an address of it. Left to
+ * itself the kernel takes no address that is valid on this host alone, and so
+ * sends what leaves by `lo` from an address of another interface.
+ */
+export function setMulticastInterface(
+  libc: Libc,
+  fd: number,
+  index: number,
+  address: string | undefined,
+): void {
   const request = new Uint8Array(new ArrayBuffer(ipMreqn.size));
   new DataView(request.buffer).setInt32(ipMreqn.at.imrIfindex, index, true);
-  return request;
+  if (address !== undefined) {
+    request.set(parseIpv4(address)!, ipMreqn.at.imrAddress);
+  }
+  setOption(libc, fd, IPPROTO_IP, IP_MULTICAST_IF, request);
+}
+
+/** The first IPv4 address of an interface, or undefined; `fd` is any IPv4 socket. */
+export function interfaceAddress(
+  libc: Libc,
+  fd: number,
+  name: string,
+): string | undefined {
+  const request = new Uint8Array(new ArrayBuffer(ifreq.size));
+  request.set(new TextEncoder().encode(name), ifreq.at.ifrName);
+  if (libc.symbols.ioctl(fd, BigInt(SIOCGIFADDR), request) < 0) {
+    return undefined;
+  }
+  return decodeSockaddr(request, ifreq.at.ifrAddr).hostname;
 }
 
 /** Takes what lies in a socket's error queue and forgets it; gives the number of entries. */
@@ -205,5 +234,3 @@ export function signalEvent(libc: Libc, fd: number): void {
 export function clearEvent(libc: Libc, fd: number): void {
   libc.symbols.read(fd, new BigUint64Array(1), 8n);
 }
-
-export { SystemCallError };

@@ -91,6 +91,13 @@ export const ipMreqn = {
   at: { imrMultiaddr: 0, imrAddress: 4, imrIfindex: 8 },
 } as const satisfies Struct;
 
+export const ifreq = {
+  type: "struct ifreq",
+  header: "net/if.h",
+  size: 40,
+  at: { ifrName: 0, ifrAddr: 16 },
+} as const satisfies Struct;
+
 export const groupReq = {
   type: "struct group_req",
   header: "netinet/in.h",
@@ -155,6 +162,7 @@ export const STRUCTS: readonly Struct[] = [
   cmsghdr,
   pollfd,
   ipMreqn,
+  ifreq,
   groupReq,
   groupSourceReq,
   bpfInsn,

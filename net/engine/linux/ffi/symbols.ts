@@ -139,7 +139,15 @@ export const SYMBOLS = {
     ],
     result: "pointer",
   },
-  /** Variadic in C; integers and pointers travel alike in both ABIs used here. */
+  /** Variadic in C, as syscall; integers and pointers travel alike in both ABIs used here. */
+  ioctl: {
+    parameters: [
+      "i32", // int fd
+      "usize", // unsigned long request
+      "buffer", // void *argp
+    ],
+    result: "i32",
+  },
   bpfSyscall: {
     name: "syscall",
     parameters: [
