@@ -34,7 +34,8 @@ export function markdown(title: string, results: Results): string {
     `Contenders take turns; each figure is the median of ${options.runs} turns of ` +
     `${options.seconds} s, each ratio the median of the ratios within a turn. ` +
     "Load, contender and receiver share the cores. CPU is that of the contender alone. " +
-    "Lost is what was sent and did not arrive, over a whole turn; counted is what the contender says of it.",
+    "Lost is what was sent and did not arrive, over a whole turn; counted is what the contender says of it. " +
+    "† The load's own receiver dropped more than one in a hundred: the rate is at least this.",
     ...(expected.length > 0 ? ["", "## Expected", "", ...expected] : []),
     ...rows.flatMap((row) => ["", ...rowTable(row)]),
     "",
