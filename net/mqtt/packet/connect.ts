@@ -279,7 +279,7 @@ export class ConnectView extends PacketView {
         "MQTT-4.7.3-1",
       );
     }
-    checkTopicName(this, at + 2, topicEnd);
+    checkTopicName(this, at + 2, topicEnd, "MQTT-4.7.1-1", "MQTT-4.7.0-1");
     this.willTopicStart = at + 2;
     this.willTopicEnd = topicEnd;
     this.willPayloadStart = topicEnd + 2;

@@ -250,7 +250,8 @@ export class Framer {
     const version = this.version === 0 && first >> 4 === PacketType.CONNECT
       ? peekVersion(buffer, bodyStart, limit)
       : this.version;
-    this.#fail(first, TOO_LARGE, version);
+    const rule = this.#upstream ? TOO_LARGE_UPSTREAM : TOO_LARGE_DOWNSTREAM;
+    this.#fail(first, rule, version);
   }
 
   #fail(
@@ -299,9 +300,13 @@ const LENGTH_NOT_MINIMAL: Problem = {
   clause5: "MQTT-1.5.5-1",
   reasonCode: ReasonCode.MALFORMED_PACKET,
 };
-const TOO_LARGE: Problem = {
+const TOO_LARGE_UPSTREAM: Problem = {
   problem: "is larger than the limit",
   clause4: "2.2.3",
-  clause5: "3.1.2.11.4",
+  clause5: "MQTT-3.2.2-15",
   reasonCode: ReasonCode.PACKET_TOO_LARGE,
+};
+const TOO_LARGE_DOWNSTREAM: Problem = {
+  ...TOO_LARGE_UPSTREAM,
+  clause5: "MQTT-3.1.2-24",
 };

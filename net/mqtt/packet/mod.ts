@@ -70,6 +70,7 @@ export {
   Framer,
   type FramerOptions,
 } from "./framer.ts";
+export { limitsOfBroker, limitsOfClient, type PacketLimits } from "./limits.ts";
 export {
   type Answer,
   connackReturnCode,

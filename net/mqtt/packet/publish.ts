@@ -4,7 +4,7 @@ import { PropertyId } from "./property_id.ts";
 import { PropertyList, uint16At } from "./properties.ts";
 import { PacketType, ReasonCode } from "./protocol.ts";
 import { checkTopicName } from "./topic_bytes.ts";
-import { decodeUtf8 } from "./utf8.ts";
+import { decodeUtf8, isAsciiText, isUnicodeText } from "./utf8.ts";
 
 /** A PUBLISH that was checked whole. */
 export class PublishView extends PacketView {
@@ -21,6 +21,8 @@ export class PublishView extends PacketView {
   /** The properties of MQTT 5; empty in older versions. */
   readonly properties: PropertyList = new PropertyList();
   #topic: string | undefined;
+  // Many clients publish to one topic: to compare is faster than to decode.
+  #lastTopic = "";
 
   override get type(): typeof PacketType.PUBLISH {
     return PacketType.PUBLISH;
@@ -43,16 +45,26 @@ export class PublishView extends PacketView {
 
   /** The topic, decoded once; empty where only a topic alias tells it. */
   get topic(): string {
-    return this.#topic ??= decodeUtf8(
-      this.buffer,
-      this.topicStart,
-      this.topicEnd,
-    );
+    if (this.#topic !== undefined) return this.#topic;
+    const { buffer, topicStart, topicEnd } = this;
+    if (!isAsciiText(buffer, topicStart, topicEnd, this.#lastTopic)) {
+      this.#lastTopic = decodeUtf8(buffer, topicStart, topicEnd);
+    }
+    return this.#topic = this.#lastTopic;
   }
 
   /** The payload where it lies: valid as long as the memory is. */
   get payload(): Uint8Array {
     return this.buffer.subarray(this.payloadStart, this.end);
+  }
+
+  /**
+   * Whether the payload is what its Payload Format Indicator says: well-formed
+   * UTF-8 where that is 1 (3.3.2.3.2), anything otherwise.
+   */
+  payloadFitsFormat(): boolean {
+    return this.properties.number(PropertyId.PAYLOAD_FORMAT_INDICATOR) !== 1 ||
+      isUnicodeText(this.payload);
   }
 
   protected override check(): void {
@@ -62,11 +74,21 @@ export class PublishView extends PacketView {
     if (topicStart > end) this.failShort();
     const topicEnd = topicStart + uint16At(buffer, topicStart - 2);
     if (topicEnd > end) this.failShort();
-    checkTopicName(this, topicStart, topicEnd);
+    checkTopicName(
+      this,
+      topicStart,
+      topicEnd,
+      "MQTT-3.3.2-2",
+      "MQTT-3.3.2-2",
+    );
     this.topicStart = topicStart;
     let at = this.topicEnd = topicEnd;
     if ((buffer[this.start]! & 0x06) !== 0) {
-      this.packetId = this.packetIdAt(at, "MQTT-2.3.1-1", "MQTT-2.2.1-3");
+      this.packetId = this.packetIdAt(
+        at,
+        "MQTT-2.3.1-1",
+        this.upstream ? "MQTT-2.2.1-3" : "MQTT-2.2.1-4",
+      );
       at += 2;
     } else this.packetId = 0;
     this.topicAlias = 0;

@@ -15,6 +15,11 @@ import { ConnackView } from "./connack.ts";
 import { ConnectView } from "./connect.ts";
 import { DisconnectView } from "./disconnect.ts";
 import { Framer, type FramerOptions } from "./framer.ts";
+import {
+  checkPublishLimits,
+  checkSubscribeLimits,
+  type PacketLimits,
+} from "./limits.ts";
 import type { PacketView } from "./packet_view.ts";
 import { PingView } from "./ping.ts";
 import {
@@ -60,6 +65,12 @@ export type Packet =
 export class PacketReader {
   /** Finds the packets; its `buffer`, `start` and `end` are the current one. */
   readonly framer: Framer;
+  /**
+   * What the receiver of the packets takes in MQTT 5, once CONNECT or CONNACK
+   * told it; undefined leaves it to the receiver. `limitsOfBroker` and
+   * `limitsOfClient` make it.
+   */
+  limits: PacketLimits | undefined;
   /** The type of the current packet; 0 before the first one. */
   type: PacketType | 0 = 0;
 
@@ -129,7 +140,9 @@ export class PacketReader {
     if (!framer.next()) return false;
     const type = framer.buffer[framer.start]! >> 4;
     if (type === PacketType.PUBLISH) {
-      this.#load(this.#publish ??= new PublishView());
+      const view = this.#publish ??= new PublishView();
+      this.#load(view);
+      if (this.limits !== undefined) checkPublishLimits(view, this.limits);
     } else this.#loadOther(type);
     this.type = type as PacketType;
     return true;
@@ -235,8 +248,12 @@ export class PacketReader {
         this.framer.established = view.accepted;
         return;
       }
-      case PacketType.SUBSCRIBE:
-        return this.#load(this.#subscribe ??= new SubscribeView());
+      case PacketType.SUBSCRIBE: {
+        const view = this.#subscribe ??= new SubscribeView();
+        this.#load(view);
+        if (this.limits !== undefined) checkSubscribeLimits(view, this.limits);
+        return;
+      }
       case PacketType.SUBACK:
       case PacketType.UNSUBACK:
         return this.#load(this.#suback ??= new SubackView());

@@ -10,11 +10,13 @@ const SLASH = 0x2f;
 const PLUS = 0x2b;
 const HASH = 0x23;
 
-/** Checks a topic name of one byte or more. */
+/** Checks a topic name of one byte or more; the clauses are those of wildcards in it. */
 export function checkTopicName(
   owner: PropertyOwner,
   start: number,
   end: number,
+  clause4: string,
+  clause5: string,
 ): void {
   const { buffer } = owner;
   let ascii = true;
@@ -24,8 +26,8 @@ export function checkTopicName(
       owner.fail(
         ReasonCode.TOPIC_NAME_INVALID,
         "has a wildcard in a topic name",
-        "MQTT-4.7.1-1",
-        "MQTT-4.7.0-1",
+        clause4,
+        clause5,
       );
     }
     if (((byte - 1) >>> 0) >= 0x7f) ascii = false;

@@ -59,7 +59,22 @@ function checkFrom(buffer: Uint8Array, start: number, end: number): number {
   return UTF8_GOOD;
 }
 
-const DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/**
+ * Whether bytes are well-formed UTF-8 of any characters: what a payload must be
+ * that says it is text. U+0000 is one of them there.
+ */
+export function isUnicodeText(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// Not fatal: the bytes were checked, and Deno 2.9's fatal decoder takes three
+// times as long (0.9 against 2.5 million topics of 19 bytes a second).
+const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 const ENCODER = new TextEncoder();
 
 /** The text of bytes that {@linkcode checkUtf8} found good. */
@@ -69,6 +84,22 @@ export function decodeUtf8(
   end: number,
 ): string {
   return DECODER.decode(buffer.subarray(start, end));
+}
+
+/** Whether the bytes are this text and all of it is ASCII. */
+export function isAsciiText(
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+  text: string,
+): boolean {
+  if (text.length !== end - start) return false;
+  for (let i = 0; i < text.length; i++) {
+    const byte = buffer[start + i]!;
+    // C3 A9 is one character, and not the two that have these code units.
+    if (byte >= 0x80 || byte !== text.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 /** The bytes of a text; lone surrogates must have been refused before. */
