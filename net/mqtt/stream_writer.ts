@@ -16,10 +16,6 @@ const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 export class StreamWriter {
   /** When bytes were last given to the connection, by the clock given. */
   wroteAtMs: number;
-  /** Milliseconds spent waiting for the connection to take bytes. */
-  waitedMs = 0;
-  /** Bytes handed to the connection. */
-  bytes = 0;
 
   readonly #stream: ByteStream;
   readonly #now: () => number;
@@ -40,9 +36,9 @@ export class StreamWriter {
   }
 
   /** Writes a run of packets; rejects where the connection is broken. */
-  async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  async write(bytes: Uint8Array): Promise<void> {
     while (this.#busy) await this.#busy;
-    if (this.#failure) throw this.#failure;
+    if (this.#failure !== undefined) throw this.#failure;
     await (this.#busy = this.#writeAll(bytes));
   }
 
@@ -56,7 +52,7 @@ export class StreamWriter {
     }
     this.#added.set(packet, this.#addedBytes);
     this.#addedBytes = filled;
-    if (!this.#busy && !this.#failure) {
+    if (!this.#busy && this.#failure === undefined) {
       this.#busy = this.#writeAll(EMPTY);
       this.#busy.catch(() => {});
     }
@@ -68,35 +64,30 @@ export class StreamWriter {
   }
 
   /** Writes what was added before, then the bytes, then what was added meanwhile. */
-  async #writeAll(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  async #writeAll(bytes: Uint8Array): Promise<void> {
     try {
       // What is added in one turn, such as the answers to a chunk, leaves together.
       if (bytes.length === 0) await null;
-      await this.#writeAdded();
-      if (bytes.length > 0) await this.#writeOnce(bytes);
-      await this.#writeAdded();
+      let rest: Uint8Array | undefined = bytes;
+      while (rest !== undefined || this.#addedBytes > 0) {
+        let next: Uint8Array;
+        if (this.#addedBytes > 0) {
+          next = this.#added.subarray(0, this.#addedBytes);
+          this.#added = EMPTY;
+          this.#addedBytes = 0;
+        } else {
+          next = rest!;
+          rest = undefined;
+          if (next.length === 0) continue;
+        }
+        await this.#stream.write(next);
+        this.wroteAtMs = this.#now();
+      }
     } catch (error) {
       this.#failure = error;
       throw error;
     } finally {
       this.#busy = undefined;
     }
-  }
-
-  async #writeAdded(): Promise<void> {
-    while (this.#addedBytes > 0) {
-      const taken = this.#added.subarray(0, this.#addedBytes);
-      this.#added = EMPTY;
-      this.#addedBytes = 0;
-      await this.#writeOnce(taken);
-    }
-  }
-
-  async #writeOnce(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const startedMs = this.#now();
-    await this.#stream.write(bytes);
-    this.wroteAtMs = this.#now();
-    this.waitedMs += this.wroteAtMs - startedMs;
-    this.bytes += bytes.length;
   }
 }

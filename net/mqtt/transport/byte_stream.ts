@@ -37,7 +37,7 @@ export interface ByteStream {
    */
   read(buffer: Uint8Array<ArrayBuffer>): Promise<number>;
   /** Writes all bytes; resolves when the next layer has taken them (back-pressure). */
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  write(bytes: Uint8Array): Promise<void>;
   /** Tells the other end, behind all that was written, that no more comes. */
   end(): Promise<void>;
   /** Ends both ways now. Never throws; a second call does nothing. */

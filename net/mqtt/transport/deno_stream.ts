@@ -19,7 +19,7 @@ export class DenoStream implements ByteStream {
     return await this.#connection.read(buffer) ?? 0;
   }
 
-  async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  async write(bytes: Uint8Array): Promise<void> {
     let written = await this.#connection.write(bytes);
     while (written < bytes.length) {
       written += await this.#connection.write(bytes.subarray(written));

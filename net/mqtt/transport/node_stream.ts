@@ -58,7 +58,7 @@ export class NodeStream implements ByteStream {
     }
   }
 
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  write(bytes: Uint8Array): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       // The callback does not come any more where the socket is destroyed.

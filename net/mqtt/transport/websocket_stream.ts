@@ -100,7 +100,7 @@ export class WebSocketStream implements ByteStream {
     }
   }
 
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  write(bytes: Uint8Array): Promise<void> {
     return this.#writeFrame(BINARY_FRAME, bytes);
   }
 
