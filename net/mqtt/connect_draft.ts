@@ -34,6 +34,22 @@ export class ConnectDraft implements ConnectRequest {
       : password ?? undefined;
   }
 
+  /** The name that the session has from then on. */
+  get identity(): string | undefined {
+    const { identity } = this.#change;
+    return identity === undefined ? this.username : identity ?? undefined;
+  }
+
+  /** Highest QoS of the client's messages. */
+  get maximumQos(): 0 | 1 | 2 {
+    return this.#change.maximumQos ?? 2;
+  }
+
+  /** Whether the client may have messages retained. */
+  get retainAvailable(): boolean {
+    return this.#change.retainAvailable ?? true;
+  }
+
   get cleanStart(): boolean {
     return this.#view.cleanStart;
   }
@@ -61,23 +77,25 @@ export class ConnectDraft implements ConnectRequest {
 
   /** Puts a hook's change on top; throws a TypeError where it cannot be done. */
   apply(change: ConnectChange): void {
-    const { clientId, username, password, userProperties } = change;
+    const { userProperties } = change;
     if (userProperties !== undefined && this.#view.version !== 5) {
       throw new TypeError(
         "Cannot set user properties: the client does not speak MQTT 5",
       );
     }
-    if (clientId !== undefined) this.#change.clientId = clientId;
-    if (username !== undefined) this.#change.username = username;
-    if (password !== undefined) this.#change.password = password;
-    if (userProperties !== undefined) {
-      this.#change.userProperties = userProperties;
+    for (const [key, value] of Object.entries(change)) {
+      if (value !== undefined) Object.assign(this.#change, { [key]: value });
     }
   }
 
   /** What is to be spliced into the packet; empty where nothing is. */
   edit(): ConnectEdit {
-    const { userProperties, ...rest } = this.#change;
+    const { clientId, username, password, userProperties } = this.#change;
+    const rest: ConnectEdit = {
+      ...(clientId === undefined ? {} : { clientId }),
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+    };
     if (this.#view.version !== 5 && this.username === undefined) {
       // [MQTT-3.1.2-22] of 3.1.1: no password without a username.
       if (this.password !== undefined) rest.password = null;

@@ -25,7 +25,9 @@ import {
   encodeAnswer,
   encodeConnack,
   hexByte,
-  PacketError,
+  limitsOfBroker,
+  type PacketError,
+  type PacketLimits,
   packetName,
   PacketType,
   type Property,
@@ -200,20 +202,19 @@ export class DownstreamPath extends PacketPath {
       });
       return;
     }
-    if (version === 5) {
+    const limits = version === 5 ? this.#limits(view) : undefined;
+    if (limits) {
       const { properties } = view;
       const number = (id: number) => properties.number(id);
       agreement.brokerMaxPacketBytes = number(PropertyId.MAXIMUM_PACKET_SIZE) ??
         Infinity;
-      agreement.brokerTopicAliasMaximum =
-        number(PropertyId.TOPIC_ALIAS_MAXIMUM) ?? 0;
       agreement.keepAliveSeconds = number(PropertyId.SERVER_KEEP_ALIVE) ??
         agreement.keepAliveSeconds;
       const assigned = properties.text(PropertyId.ASSIGNED_CLIENT_IDENTIFIER);
       if (assigned !== undefined) this.#link.assignClientId(assigned);
       this.#keepEdited(view, {
         remove: this.#hidden(),
-        set: this.#ownProperties(agreement.brokerMaxPacketBytes),
+        set: this.#ownProperties(limits, agreement.brokerMaxPacketBytes),
       });
     } else this.keep();
     // The broker may send messages in the same chunk: the client's CONNACK and
@@ -227,7 +228,18 @@ export class DownstreamPath extends PacketPath {
     });
     if (notified) await this.notified(notified);
     await this.flush();
-    this.#link.accept();
+    this.#link.accept(limits);
+  }
+
+  /** What the broker takes from its client, and the hooks let through. */
+  #limits(view: ConnackView): PacketLimits {
+    const { maximumQos, retainAvailable } = this.#link.agreement;
+    const limits = limitsOfBroker(view);
+    return {
+      ...limits,
+      maximumQos: Math.min(limits.maximumQos, maximumQos) as Qos,
+      retainAvailable: limits.retainAvailable && retainAvailable,
+    };
   }
 
   /** Properties of the broker that are not the client's business. */
@@ -238,10 +250,23 @@ export class DownstreamPath extends PacketPath {
   }
 
   /** What the gateway says about itself in an MQTT 5 CONNACK. */
-  #ownProperties(brokerMaxPacketBytes: number): Property[] {
+  #ownProperties(
+    limits: PacketLimits,
+    brokerMaxPacketBytes: number,
+  ): Property[] {
     const { maxPacketBytes } = this.context.settings;
-    const { assignedClientId } = this.#link.agreement;
+    const { assignedClientId, maximumQos, retainAvailable } =
+      this.#link.agreement;
     const properties: Property[] = [];
+    if (maximumQos < 2) {
+      properties.push({
+        id: PropertyId.MAXIMUM_QOS,
+        value: limits.maximumQos,
+      });
+    }
+    if (!retainAvailable) {
+      properties.push({ id: PropertyId.RETAIN_AVAILABLE, value: 0 });
+    }
     if (brokerMaxPacketBytes > maxPacketBytes) {
       properties.push({
         id: PropertyId.MAXIMUM_PACKET_SIZE,
@@ -383,10 +408,7 @@ export class DownstreamPath extends PacketPath {
 
   #resolve(view: PublishView): string {
     const { topicAlias } = view;
-    const topic = topicAlias <= this.#link.agreement.clientTopicAliasMaximum
-      ? this.#aliases.resolve(topicAlias, view.topic)
-      : undefined;
-    return topic ?? view.fail(
+    return this.#aliases.resolve(topicAlias, view.topic) ?? view.fail(
       ReasonCode.TOPIC_ALIAS_INVALID,
       `has topic alias ${topicAlias}, which stands for nothing`,
       "3.3.2.3.4",

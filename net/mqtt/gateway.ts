@@ -6,6 +6,7 @@ import { formatAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
+import { formatBytes, formatCount } from "../observe/units.ts";
 import { AuditLog, type AuditOptions } from "./audit.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import { HookChain, type NamedHooks } from "./hook_chain.ts";
@@ -189,6 +190,28 @@ export class MqttGateway implements AsyncDisposable {
     };
   }
 
+  /** One line about now. */
+  progress(): string {
+    const { openSessions, messages, denials } = this.stats();
+    return `${formatCount(openSessions)} sessions, ${
+      formatCount(messages)
+    } messages, ${formatCount(denials)} denied`;
+  }
+
+  /** Lines about all of it, for the end. */
+  summary(): string[] {
+    const stats = this.stats();
+    return [
+      `sessions: ${formatCount(stats.totalSessions)}`,
+      `messages: ${formatCount(stats.messages)}, denied: ${
+        formatCount(stats.denials)
+      }`,
+      `from clients: ${formatBytes(stats.upstreamBytes)}, from brokers: ${
+        formatBytes(stats.downstreamBytes)
+      }`,
+    ];
+  }
+
   /** Its metrics, now. */
   metrics(): Metric[] {
     return this.#metrics.metrics();
@@ -211,7 +234,7 @@ export class MqttGateway implements AsyncDisposable {
 
   /** Ends the sessions that the policy does not allow any more, after it was changed. */
   reviewSessions(): void {
-    this.#policy?.review([...this.#sessions], Date.now());
+    this.#policy?.review([...this.#sessions]);
   }
 
   /** Takes no new clients, tells MQTT 5 clients that it shuts down, and ends all sessions. */
@@ -234,7 +257,7 @@ export class MqttGateway implements AsyncDisposable {
 
   #tick(nowMs: number): void {
     for (const session of this.#sessions) session.tick(nowMs);
-    this.#policy?.tick(this.#sessions, Date.now());
+    this.#policy?.tick();
   }
 }
 

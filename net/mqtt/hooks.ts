@@ -144,6 +144,18 @@ export interface ConnectChange {
   username?: string | null;
   password?: Uint8Array | string | null;
   userProperties?: readonly UserProperty[];
+  /**
+   * The name that the session has from then on, where the broker gets another
+   * username; `null` for none. Default: the username.
+   */
+  identity?: string | null;
+  /**
+   * Highest QoS of the client's messages. MQTT 5 clients are told in the
+   * CONNACK, and a message beyond it ends their session [MQTT-3.2.2-11].
+   */
+  maximumQos?: 0 | 1;
+  /** Whether the client may have messages retained; MQTT 5 clients are told. */
+  retainAvailable?: boolean;
 }
 
 /** An application message on its way: a PUBLISH, or a will in its CONNECT. */

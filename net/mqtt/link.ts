@@ -5,7 +5,7 @@ import type { BufferPool } from "./buffer_pool.ts";
 import type { HookChain } from "./hook_chain.ts";
 import type { EndReason, MqttSession } from "./hooks.ts";
 import type { MqttMetrics } from "./mqtt_metrics.ts";
-import type { ProtocolVersion } from "./packet/mod.ts";
+import type { PacketLimits, ProtocolVersion } from "./packet/mod.ts";
 import type { PendingTable } from "./pending_filters.ts";
 import type { PublishFlow } from "./publish_flow.ts";
 import type { StreamWriter } from "./stream_writer.ts";
@@ -41,12 +41,7 @@ export interface Throttle {
    * For how many milliseconds nothing more is read from a client that has just
    * sent so many messages and bytes.
    */
-  pauseMs(
-    session: MqttSession,
-    messages: number,
-    bytes: number,
-    nowMs: number,
-  ): number;
+  pauseMs(session: MqttSession, messages: number, bytes: number): number;
 }
 
 /** What all sessions of a gateway use. */
@@ -81,12 +76,12 @@ export interface Agreement {
   clientMaxPacketBytes: number;
   /** Of the client: whether reasons may be explained to it. */
   problemInformation: boolean;
-  /** Of the client: highest topic alias that it takes. */
-  clientTopicAliasMaximum: number;
   /** Of the broker: the largest packet that it takes. */
   brokerMaxPacketBytes: number;
-  /** Of the broker: highest topic alias that it takes. */
-  brokerTopicAliasMaximum: number;
+  /** Of the hooks: highest QoS of the client's messages. */
+  maximumQos: 0 | 1 | 2;
+  /** Of the hooks: whether the client may have messages retained. */
+  retainAvailable: boolean;
   /** Of both: what the session's AUTH packets name. */
   authenticationMethod: string | undefined;
   /** In seconds; 0 for none. */
@@ -119,8 +114,8 @@ export interface Link {
   untilAccepted(): Promise<void>;
   /** The broker gave the client its identifier. */
   assignClientId(clientId: string): void;
-  /** The broker took the CONNECT. */
-  accept(): void;
+  /** The broker took the CONNECT, and said what else it takes. */
+  accept(limits: PacketLimits | undefined): void;
   /** Ends the session; only the first call counts. */
   finish(end: SessionEnd): void;
   /** Ends the session and tells an MQTT 5 client the reason code. */

@@ -14,13 +14,13 @@ import type { Address } from "../address.ts";
 import { ConnectDraft } from "./connect_draft.ts";
 import { DownstreamPath } from "./downstream_path.ts";
 import type { Decision, HookName } from "./hook_chain.ts";
-import {
+import type {
   Denial,
-  type EndReason,
-  type EndSessionOptions,
-  type MqttSession,
-  type PeerCertificate,
-  type UserProperty,
+  EndReason,
+  EndSessionOptions,
+  MqttSession,
+  PeerCertificate,
+  UserProperty,
 } from "./hooks.ts";
 import { InterceptDraft } from "./intercept_draft.ts";
 import { keepAliveAction } from "./keep_alive.ts";
@@ -34,7 +34,9 @@ import {
   encodeConnack,
   encodeDisconnect,
   encodePingreq,
+  limitsOfClient,
   PacketError,
+  type PacketLimits,
   PacketReader,
   PacketType,
   PropertyId,
@@ -83,9 +85,9 @@ export class Session implements MqttSession, Link {
   readonly agreement: Agreement = {
     clientMaxPacketBytes: Infinity,
     problemInformation: true,
-    clientTopicAliasMaximum: 0,
     brokerMaxPacketBytes: Infinity,
-    brokerTopicAliasMaximum: 0,
+    maximumQos: 2,
+    retainAvailable: true,
     authenticationMethod: undefined,
     keepAliveSeconds: 0,
     assignedClientId: undefined,
@@ -257,7 +259,9 @@ export class Session implements MqttSession, Link {
       reason: denial?.reason,
     });
     if (denial) return this.#refuse(denial);
-    this.username = draft.username;
+    this.username = draft.identity;
+    this.agreement.maximumQos = draft.maximumQos;
+    this.agreement.retainAvailable = draft.retainAvailable;
     const edit: ConnectEdit = draft.edit();
     const { clientId } = edit;
     if (clientId !== undefined && this.clientId === "") {
@@ -298,8 +302,6 @@ export class Session implements MqttSession, Link {
     agreement.keepAliveSeconds = connect.keepAliveSeconds;
     agreement.clientMaxPacketBytes =
       properties.number(PropertyId.MAXIMUM_PACKET_SIZE) ?? Infinity;
-    agreement.clientTopicAliasMaximum =
-      properties.number(PropertyId.TOPIC_ALIAS_MAXIMUM) ?? 0;
     agreement.problemInformation =
       properties.number(PropertyId.REQUEST_PROBLEM_INFORMATION) !== 0;
     agreement.authenticationMethod = properties.text(
@@ -425,6 +427,7 @@ export class Session implements MqttSession, Link {
     toBroker.add(connect.bytes());
     const up = this.#up!;
     const down = this.#down = new DownstreamPath(this, broker);
+    if (version === 5) down.reader.limits = limitsOfClient(connect);
     this.#runs = [up.run(), down.run()];
     await Promise.all(this.#runs);
   }
@@ -439,8 +442,9 @@ export class Session implements MqttSession, Link {
     this.clientId = clientId;
   }
 
-  accept(): void {
+  accept(limits: PacketLimits | undefined): void {
     this.isAccepted = true;
+    this.#up!.reader.limits = limits;
     const { maxPacketBytes } = this.context.settings;
     this.#up!.reader.maxPacketBytes = maxPacketBytes;
     this.#accepted.resolve();

@@ -17,6 +17,7 @@ import { InterceptDraft } from "./intercept_draft.ts";
 import type { Decision } from "./hook_chain.ts";
 import type { Link } from "./link.ts";
 import { PublishMessage } from "./message.ts";
+import { checkPublishLimits } from "./packet/limits.ts";
 import {
   editPublish,
   editSubscribe,
@@ -25,7 +26,7 @@ import {
   encodeSuback,
   encodeUnsuback,
   hexByte,
-  PacketError,
+  type PacketError,
   packetName,
   PacketType,
   PropertyId,
@@ -117,7 +118,6 @@ export class UpstreamPath extends PacketPath {
       this.#link.session,
       messages,
       bytes,
-      this.context.now(),
     );
     const unread = this.#link.toClient.addedBytes > MAX_UNREAD_ANSWER_BYTES;
     return pauseMs > 0 || unread ? this.#pause(pauseMs, unread) : undefined;
@@ -136,6 +136,11 @@ export class UpstreamPath extends PacketPath {
   async #handleLater(): Promise<void> {
     await this.flush();
     await this.wait(this.#link.untilAccepted(), Infinity);
+    const { limits, type } = this.reader;
+    // It was read before the broker said what it takes.
+    if (limits && type === PacketType.PUBLISH) {
+      checkPublishLimits(this.reader.publish, limits);
+    }
     await this.handle();
   }
 
@@ -341,13 +346,6 @@ export class UpstreamPath extends PacketPath {
 
   #resolve(view: PublishView): string {
     const { topicAlias } = view;
-    if (topicAlias > this.#link.agreement.brokerTopicAliasMaximum) {
-      return view.fail(
-        ReasonCode.TOPIC_ALIAS_INVALID,
-        `has topic alias ${topicAlias}, beyond the broker's maximum`,
-        "MQTT-3.3.2-9",
-      );
-    }
     return this.#aliases.resolve(topicAlias, view.topic) ?? view.fail(
       ReasonCode.PROTOCOL_ERROR,
       `has topic alias ${topicAlias}, which stands for nothing`,
