@@ -85,14 +85,17 @@ export function filterCovers(allowed: string, requested: string): boolean {
   const narrow = withoutShare(requested).split("/");
   // Topics with a $ in front are matched by neither # nor + there.
   if (narrow[0]!.startsWith("$") && /^[#+]$/.test(wide[0]!)) return false;
-  // A topic has at least one level, so here these two mean the same.
-  if (narrow[0] === "#" && wide[0] === "+" && wide[1] === "#") return true;
   for (let i = 0;; i++) {
     if (wide[i] === "#") return true;
     if (i === wide.length || i === narrow.length) {
       return wide.length === narrow.length;
     }
-    if (narrow[i] === "#") return false;
+    if (narrow[i] === "#") {
+      // "#" matches the parent level too, which "+/#" does not; but there is
+      // no parent of the first level, and none of "/#": the empty topic.
+      const hasParent = i > 1 || i === 1 && narrow[0] !== "";
+      return !hasParent && wide[i] === "+" && wide[i + 1] === "#";
+    }
     if (wide[i] !== "+" && wide[i] !== narrow[i]) return false;
   }
 }

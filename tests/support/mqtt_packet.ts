@@ -57,7 +57,7 @@ export function readAll(
       const scratch = chunk.slice();
       reader.push(scratch);
       while (reader.next()) {
-        result.packets.push(describe(reader.packet));
+        result.packets.push(describePacket(reader.packet));
         result.bytes.push(...reader.packet.bytes());
       }
       scratch.fill(0xee);
@@ -85,8 +85,28 @@ export function byteByByte(bytes: Uint8Array): Uint8Array[] {
   return Array.from(bytes, (_, i) => bytes.subarray(i, i + 1));
 }
 
+/** Packets as a receiver cuts them that looks at nothing but their lengths. */
+export function cutByHeaders(bytes: Uint8Array): Uint8Array<ArrayBuffer>[] {
+  const packets: Uint8Array<ArrayBuffer>[] = [];
+  for (let at = 0; at < bytes.length;) {
+    let end = at + 1;
+    let remaining = 0;
+    let factor = 1;
+    for (;;) {
+      const byte = bytes[end++]!;
+      remaining += (byte & 127) * factor;
+      factor *= 128;
+      if (byte < 128) break;
+    }
+    end += remaining;
+    packets.push(new Uint8Array(bytes.subarray(at, end)));
+    at = end;
+  }
+  return packets;
+}
+
 /** A packet as plain values: every field that its view has. Bytes are Latin-1 text. */
-export function describe(packet: Packet): Record<string, unknown> {
+export function describePacket(packet: Packet): Record<string, unknown> {
   const type = packetName(packet.type);
   if (packet instanceof ConnectView) {
     return {

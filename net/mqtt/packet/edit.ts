@@ -13,8 +13,10 @@ import type { AckView } from "./ack.ts";
 import type { AuthView } from "./auth.ts";
 import type { ConnackView } from "./connack.ts";
 import type { ConnectView } from "./connect.ts";
+import { fixedHeaderProblem } from "./fixed_header.ts";
 import type { DisconnectView } from "./disconnect.ts";
 import type { PacketView } from "./packet_view.ts";
+import { PacketType } from "./protocol.ts";
 import type { Property, PropertyList } from "./properties.ts";
 import type { PublishView } from "./publish.ts";
 import type { SubackView } from "./suback.ts";
@@ -159,7 +161,7 @@ export function editPublish(
   edit: PublishEdit,
 ): PublishView {
   const { buffer, start, properties } = view;
-  const qos = edit.qos ?? view.qos;
+  const qos = checkedQos(edit.qos ?? view.qos);
   const dup = (edit.dup ?? view.dup) && (qos > 0 || edit.dup === true);
   const retain = edit.retain ?? view.retain;
   const writer = writerFor(view, edit.payload?.length);
@@ -193,7 +195,7 @@ export function editConnect(
   if (will && !view.hasWill && willEdit.topic === undefined) {
     throw new UsageError("Cannot add a will without a topic");
   }
-  const willQos = will ? willEdit.qos ?? view.willQos : 0;
+  const willQos = will ? checkedQos(willEdit.qos ?? view.willQos) : 0;
   const willRetain = will && (willEdit.retain ?? view.willRetain);
   const cleanStart = edit.cleanStart ?? view.cleanStart;
 
@@ -453,6 +455,17 @@ function finish<View extends PacketView>(
   first: number,
 ): View {
   writer.finish(first);
+  const problem = fixedHeaderProblem(
+    first,
+    writer.end - writer.bodyStart,
+    view.version,
+    view.upstream,
+    view.type !== PacketType.CONNECT && view.type !== PacketType.CONNACK,
+  );
+  if (problem !== undefined) {
+    const { reasonCode, clause4, clause5 } = problem;
+    view.fail(reasonCode, problem.problem, clause4, clause5);
+  }
   const result = view.blank();
   result.load(
     writer.buffer,
@@ -463,6 +476,13 @@ function finish<View extends PacketView>(
     view.upstream,
   );
   return result;
+}
+
+function checkedQos(qos: number): number {
+  if (qos !== 0 && qos !== 1 && qos !== 2) {
+    throw new UsageError(`Cannot use QoS ${qos}: it must be 0, 1 or 2`);
+  }
+  return qos;
 }
 
 function checkedPacketId(id: number): number {

@@ -29,6 +29,12 @@ export class PacketWriter {
 
   /** Writes one byte. */
   byte(value: number): void {
+    // The memory would cut it down to another byte, such as 256 to a success.
+    if (!Number.isInteger(value) || value < 0 || value > 0xff) {
+      throw new UsageError(
+        `Cannot write ${value} as a byte: it must be 0 to 255`,
+      );
+    }
     this.#room(1);
     this.buffer[this.end++] = value;
   }

@@ -158,7 +158,7 @@ export const PUBLISH_VECTORS: readonly Vector[] = parseVectors(String.raw`
 5>: 30 [ 0001 00 { } ] => MQTT-1.5.4-2 disconnect 81
 5<: 30 [ 0001 00 { } ] => MQTT-1.5.4-2 disconnect 81
 # U+0000 wherever a fast check might not look
-4>: 30 [ s'abcdefghijklmnop' ] 30 [ 0010 'abcdefghijklmno' 00 ] => MQTT-1.5.3-2 close
+4> before=1: 30 [ s'abcdefghijklmnop' ] 30 [ 0010 'abcdefghijklmno' 00 ] => MQTT-1.5.3-2 close
 4>: 30 [ 0010 00 'abcdefghijklmno' ] => MQTT-1.5.3-2 close
 
 # no property length
