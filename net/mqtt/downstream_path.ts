@@ -42,6 +42,7 @@ import { PacketPath } from "./packet_path.ts";
 import { spliceCodes } from "./pending_filters.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 import { TopicAliases } from "./topic_aliases.ts";
+import { TopicSplice } from "./topic_splice.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
 /** What explains a packet, and may be left out where there is no room for it. */
@@ -54,6 +55,7 @@ const MAX_UNREAD_ANSWER_BYTES = 1 << 20;
 export class DownstreamPath extends PacketPath {
   readonly #link: Link;
   readonly #aliases = new TopicAliases();
+  readonly #splice = new TopicSplice();
   readonly #seesPackets: boolean;
   readonly #seesMessages: boolean;
   #message = new PublishMessage();
@@ -354,6 +356,19 @@ export class DownstreamPath extends PacketPath {
     const { downFlow, agreement } = this.#link;
     const alias = view.topicAlias;
     const topic = message?.topic ?? resolvedTopic ?? "";
+    if (alias === 0 && message?.changed && message.changesTopicOnly) {
+      const front = this.#splice.front(
+        view,
+        topic,
+        agreement.clientMaxPacketBytes,
+      );
+      // Where it cannot be done, the way below says why.
+      if (front) {
+        this.splice(front, view.topicEnd);
+        if (view.qos === 2) downFlow.forwarded(view.packetId);
+        return undefined;
+      }
+    }
     let edit: PublishEdit | undefined;
     if (message?.changed) {
       edit = message.edit();

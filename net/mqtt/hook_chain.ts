@@ -212,10 +212,11 @@ export class HookChain {
     const calls = this.#calls[name];
     for (let i = from; i < calls.length; i++) {
       const { call, set, times } = calls[i]!;
-      const startedMs = performance.now();
+      const startedMs = times.start();
       try {
         const answer = call(session, request, extra) as Answer<Change>;
-        if (answer instanceof Promise || isThenable(answer)) {
+        if (isThenable(answer)) {
+          times.isAsync = true;
           return this.#decideLater(
             name,
             session,
@@ -226,7 +227,7 @@ export class HookChain {
             startedMs,
           );
         }
-        this.#metrics.hookTook(times, performance.now() - startedMs);
+        times.end(startedMs);
         if (answer === undefined || answer === null) continue;
         if (answer instanceof Denial) return this.#deny(name, answer);
         request.apply(answer as Change);
@@ -252,7 +253,7 @@ export class HookChain {
     const { set, times } = this.#calls[name][index]!;
     try {
       const answer = await promise;
-      this.#metrics.hookTook(times, performance.now() - startedMs);
+      times.end(startedMs);
       if (answer instanceof Denial) return this.#deny(name, answer);
       if (answer !== undefined && answer !== null) request.apply(answer);
     } catch (error) {
@@ -268,9 +269,8 @@ export class HookChain {
   ): Promise<void> | undefined {
     let last: Promise<void> | undefined;
     for (const { call, set, times } of this.#calls[name]) {
-      const startedMs = performance.now();
-      const took = () =>
-        this.#metrics.hookTook(times, performance.now() - startedMs);
+      const startedMs = times.start();
+      const took = () => times.end(startedMs);
       try {
         const answer = call(session, result) as void | Promise<void>;
         if (!isThenable(answer)) {

@@ -134,6 +134,11 @@ abstract class Message implements MessageRequest {
     this.#newUserProperties = this.#newResponseTopic = undefined;
   }
 
+  protected get changesProperties(): boolean {
+    return this.#newResponseTopic !== undefined ||
+      this.#newUserProperties !== undefined;
+  }
+
   /** What hooks changed of the properties. */
   protected propertyEdit(): PropertyEdit | undefined {
     const response = this.#newResponseTopic;
@@ -205,6 +210,13 @@ export class PublishMessage extends Message {
 
   protected override get properties(): PropertyList {
     return this.view.properties;
+  }
+
+  /** Whether nothing but the topic is another one. */
+  get changesTopicOnly(): boolean {
+    return this.newTopic !== undefined && this.newPayload === undefined &&
+      this.newQos === undefined && this.newRetain === undefined &&
+      !this.changesProperties;
   }
 
   /** What is to be spliced into the packet, beside its topic. */

@@ -141,6 +141,17 @@ export abstract class PacketPath {
     this.#batch.put(bytes);
   }
 
+  /**
+   * The current packet goes on behind other bytes in place of its front, up to
+   * `tailStart` in the packet's own memory.
+   */
+  protected splice(front: Uint8Array, tailStart: number): void {
+    const { framer } = this.current;
+    const start = this.#keepStart + tailStart - framer.start;
+    this.#batch.put(front);
+    this.#batch.put(this.#keepBuffer.subarray(start, this.#keepEnd));
+  }
+
   /** Bytes of the current packet. */
   protected get packetBytes(): Uint8Array<ArrayBuffer> {
     return this.#keepBuffer.subarray(this.#keepStart, this.#keepEnd);
@@ -191,7 +202,11 @@ export abstract class PacketPath {
     promise: Promise<Decision>,
     abandon?: () => void,
   ): Promise<Decision> {
-    if (!await isSoon(promise)) await this.flush();
+    if (await isSoon(promise)) {
+      if (this.#link.isOver) throw new SessionOver();
+      return await promise;
+    }
+    await this.flush();
     const { hooks, settings } = this.context;
     const decided = await this.wait(
       promise.then((decision) => ({ decision })),
@@ -204,7 +219,8 @@ export abstract class PacketPath {
 
   /** Waits for hooks that were told something, at most for the hook timeout. */
   protected async notified(promise: Promise<void>): Promise<void> {
-    if (!await isSoon(promise)) await this.flush();
+    if (await isSoon(promise)) return;
+    await this.flush();
     await this.wait(promise, this.context.settings.hookTimeoutMs);
   }
 

@@ -39,6 +39,7 @@ import { pendingOf } from "./pending_filters.ts";
 import { reasonFor } from "./publish_flow.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 import { TopicAliases } from "./topic_aliases.ts";
+import { TopicSplice } from "./topic_splice.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
 /** Beyond this, answers of the gateway's own wait for the client to read them. */
@@ -48,6 +49,7 @@ const MAX_UNREAD_ANSWER_BYTES = 65536;
 export class UpstreamPath extends PacketPath {
   readonly #link: Link;
   readonly #aliases = new TopicAliases();
+  readonly #splice = new TopicSplice();
   readonly #seesPackets: boolean;
   readonly #seesMessages: boolean;
   readonly #seesFilters: boolean;
@@ -281,6 +283,19 @@ export class UpstreamPath extends PacketPath {
     const { upFlow, agreement } = this.#link;
     const alias = view.topicAlias;
     const topic = message?.topic ?? resolvedTopic ?? "";
+    if (alias === 0 && message?.changed && message.changesTopicOnly) {
+      const front = this.#splice.front(
+        view,
+        topic,
+        agreement.brokerMaxPacketBytes,
+      );
+      // Where it cannot be done, the way below says why.
+      if (front) {
+        this.splice(front, view.topicEnd);
+        if (view.qos === 2) upFlow.forwarded(view.packetId);
+        return undefined;
+      }
+    }
     let edit: PublishEdit | undefined;
     if (message?.changed) {
       edit = message.edit();
