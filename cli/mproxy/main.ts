@@ -23,6 +23,7 @@ import { command as proxy } from "@mproxy/proxy";
 import { command as relay } from "@mproxy/relay";
 import { command as reverseproxy } from "@mproxy/reverseproxy";
 import { command as server } from "@mproxy/server";
+import { command as tunnel } from "@mproxy/tunnel";
 
 /** All roles. */
 export const commands: readonly Command[] = [
@@ -31,6 +32,7 @@ export const commands: readonly Command[] = [
   proxy,
   reverseproxy,
   relay,
+  tunnel,
   echo,
   loadtest,
 ];

@@ -67,7 +67,7 @@ export class Listeners implements AsyncDisposable {
           relays.push(
             placed
               ? await openElsewhere(options, at, workers > 1)
-              : await openHere(options, at),
+              : await openHere(options, at, workers > 1),
           );
         }
       }
@@ -123,12 +123,14 @@ interface OpenRelay extends AsyncDisposable {
 async function openHere(
   { engine, options, log, destinations, sinksOf }: ListenersOptions,
   address: Address,
+  reusePort: boolean,
 ): Promise<OpenRelay> {
   const { networkInterface, receiveBufferBytes } = options;
   const listener = await engine.listen({
     address,
     networkInterface,
     receiveBufferBytes,
+    reusePort,
     onWarning: (message) => log.warn(message),
   });
   let own: DatagramSink[];

@@ -394,6 +394,8 @@ export interface ForwardStats {
   readonly bytesDownstream: number;
   /** Accepts that failed, such as for want of file descriptors. */
   readonly acceptErrors: number;
+  /** Failed dials of clients, those of removed remotes too. */
+  readonly dialErrors: number;
   /** Events that were not told because too many came in one tick. */
   readonly eventsDropped: number;
   /** Connections that ended, by why. */

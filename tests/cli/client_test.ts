@@ -7,6 +7,7 @@ import {
 import { concat, numbered } from "../support/batches.ts";
 import { freeUdpPort, ownGroup, Receiver } from "../support/datagram_peer.ts";
 import { testOnEngines } from "../support/engines.ts";
+import { TestFolder } from "../support/folder.ts";
 import {
   type ProcessOptions,
   startRole,
@@ -23,25 +24,10 @@ function startClient(
   return startRole("client", [...args, "--engine", engine], options);
 }
 
-/** A folder of this test's files. */
-async function folder() {
-  const path = await Deno.makeTempDir({ prefix: "mproxy-test-" });
-  return {
-    path,
-    async file(name: string, bytes: Uint8Array | string): Promise<string> {
-      const file = `${path}/${name}`;
-      if (typeof bytes === "string") await Deno.writeTextFile(file, bytes);
-      else await Deno.writeFile(file, bytes);
-      return file;
-    },
-    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
-  };
-}
-
 testOnEngines(
   "client sends a file byte for byte to several destinations, IPv4 and IPv6, and ends with a summary",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const bytes = numbered(300_001);
     const path = await files.file("data.bin", bytes);
     await using one = await Receiver.open("127.0.0.1:0");
@@ -71,7 +57,7 @@ testOnEngines(
 testOnEngines(
   "client sends a lone newline, a byte that is no text, and a last short piece",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const contents = [
       new TextEncoder().encode("\n"),
       Uint8Array.of(0xff),
@@ -100,7 +86,7 @@ testOnEngines(
 testOnEngines(
   "client sends nothing of an empty file and ends well",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     await using receiver = await Receiver.open();
     const path = await files.file("empty", "");
     const { code, stderr } = await startClient(engine, [
@@ -119,7 +105,7 @@ testOnEngines(
 testOnEngines(
   "client --datagram-size cuts at any size from 1 byte to the most that UDP takes",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     for (const [size, length] of [[1, 50], [700, 5000], [65507, 200_000]]) {
       const bytes = numbered(length!);
       const path = await files.file(`${size}`, bytes);
@@ -138,7 +124,7 @@ testOnEngines(
 testOnEngines(
   "client --lines ends datagrams at line ends, and still sends a line that is too long and a last one without end",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const lines = Array.from(
       { length: 400 },
       (_, i) => `${i}${".".repeat(i % 90)}\n`,
@@ -165,7 +151,7 @@ testOnEngines(
 );
 
 testOnEngines("client --rate is never faster than it says", async (engine) => {
-  await using files = await folder();
+  await using files = await TestFolder.create();
   const bytes = numbered(400_000);
   const path = await files.file("data", bytes);
   await using receiver = await Receiver.open();
@@ -183,7 +169,7 @@ testOnEngines("client --rate is never faster than it says", async (engine) => {
 testOnEngines(
   "client sends to a group on --interface, where all who joined hear it",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const group = `${ownGroup()}:${await freeUdpPort()}`;
     const bytes = numbered(20_000);
     const path = await files.file("data", bytes);
@@ -203,7 +189,7 @@ testOnEngines(
 testOnEngines(
   "client --interface takes an address of the interface",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const group = `${ownGroup()}:${await freeUdpPort()}`;
     const path = await files.file("data", "over lo");
     await using receiver = await Receiver.open(group, {
@@ -220,7 +206,7 @@ testOnEngines(
 );
 
 testOnEngines("client sends to a broadcast address", async (engine) => {
-  await using files = await folder();
+  await using files = await TestFolder.create();
   const path = await files.file("data", "to all");
   await using receiver = await Receiver.open("0.0.0.0:0");
   const { code, stderr } = await startClient(engine, [
@@ -234,7 +220,7 @@ testOnEngines("client sends to a broadcast address", async (engine) => {
 testOnEngines(
   "client goes on with the good destination beside one where nobody listens",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const bytes = numbered(30_000);
     const path = await files.file("data", bytes);
     const nobody = `127.0.0.1:${await freeUdpPort()}`;
@@ -260,7 +246,7 @@ testOnEngines(
 testOnEngines(
   "client --tee copies byte for byte to stdout, and nothing else goes there",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const bytes = numbered(500_000);
     const path = await files.file("data", bytes);
     await using receiver = await Receiver.open();
@@ -310,7 +296,7 @@ testOnEngines(
 );
 
 testOnEngines("client reads a named pipe", async (engine) => {
-  await using files = await folder();
+  await using files = await TestFolder.create();
   const path = `${files.path}/pipe`;
   await new Deno.Command("mkfifo", { args: [path] }).output();
   await using receiver = await Receiver.open();
@@ -351,7 +337,7 @@ testOnEngines(
 testOnEngines(
   "client --follow waits for more, starts over where the file is cut off or replaced, and ends by a signal",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const path = await files.file("log", "one\n");
     await using receiver = await Receiver.open();
     await using client = startClient(engine, [
@@ -423,7 +409,7 @@ testOnEngines(
 testOnEngines(
   "client goes on without --tee where the reader of stdout has left",
   async (engine) => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const bytes = numbered(300_000);
     const path = await files.file("data", bytes);
     await using receiver = await Receiver.open();
@@ -446,7 +432,7 @@ testUnless(
   needsLinux(),
   "client reads a file that a shell redirects to stdin, to its end",
   async () => {
-    await using files = await folder();
+    await using files = await TestFolder.create();
     const bytes = numbered(123_456);
     const path = await files.file("data", bytes);
     const main = new URL("../../cli/client/main.ts", import.meta.url).pathname;

@@ -15,6 +15,32 @@ export async function withFolder(
   }
 }
 
+/** A folder of a test's files, as long as its scope. */
+export class TestFolder implements AsyncDisposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** A new one. */
+  static async create(): Promise<TestFolder> {
+    return new TestFolder(await Deno.makeTempDir({ prefix: "mproxy-test-" }));
+  }
+
+  /** Writes a file; gives its path. */
+  async file(name: string, content: Uint8Array | string): Promise<string> {
+    const path = join(this.path, name);
+    if (typeof content === "string") await Deno.writeTextFile(path, content);
+    else await Deno.writeFile(path, content);
+    return path;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Deno.remove(this.path, { recursive: true });
+  }
+}
+
 /** The names in a folder, in order. */
 export function namesIn(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();

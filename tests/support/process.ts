@@ -122,8 +122,9 @@ export class TestProcess implements AsyncDisposable {
     if (this.#ended) return;
     try {
       this.#child.kill(signal);
-    } catch {
-      // It has ended by itself; `end` tells how.
+    } catch (error) {
+      // It has ended, and what tells us so is on its way.
+      if (!(error instanceof TypeError)) throw error;
     }
   }
 
