@@ -6,7 +6,6 @@ import {
 } from "@std/assert";
 import { concat, numbered } from "../support/batches.ts";
 import { freeUdpPort, ownGroup, Receiver } from "../support/datagram_peer.ts";
-import { TestFolder } from "../support/folder.ts";
 import {
   assertAllPlaced,
   assertSameDatagrams,
