@@ -60,3 +60,5 @@ export type {
   UserProperty,
   WillChange,
 } from "./net/mqtt/hooks.ts";
+export { TokenBucket } from "./net/mqtt/policy/token_bucket.ts";
+export { filterCovers, topicMatches } from "./net/mqtt/topic.ts";
