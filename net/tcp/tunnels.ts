@@ -166,6 +166,7 @@ export class Tunnels implements AsyncDisposable {
   /** The last of the changes that wait for each other. */
   #turn: Promise<unknown> = Promise.resolve();
   #tlsTimer: ReturnType<typeof setInterval> | undefined;
+  #refreshing = false;
   #ending = false;
   #ended: TunnelTotals = totalsOf([]);
 
@@ -199,7 +200,14 @@ export class Tunnels implements AsyncDisposable {
     const tunnels = new Tunnels(options);
     const { stateFile, signal, tlsCheckMs = 2000 } = options;
     if (stateFile !== undefined) tunnels.#changes = await readState(stateFile);
-    await tunnels.#exclusive(async () => tunnels.#apply(await tunnels.#load()));
+    try {
+      await tunnels.#exclusive(async () =>
+        tunnels.#apply(await tunnels.#load())
+      );
+    } catch (error) {
+      await tunnels.close();
+      throw error;
+    }
     tunnels.#tlsTimer = setInterval(() => tunnels.#refreshTls(), tlsCheckMs);
     signal?.addEventListener("abort", tunnels.#onAbort);
     if (signal?.aborted) await tunnels.close();
@@ -514,6 +522,8 @@ export class Tunnels implements AsyncDisposable {
   }
 
   async #refreshTls(): Promise<void> {
+    if (this.#refreshing) return;
+    this.#refreshing = true;
     for (const tunnel of this.#open.values()) {
       try {
         if (await tunnel.refreshTls()) {
@@ -528,6 +538,7 @@ export class Tunnels implements AsyncDisposable {
         );
       }
     }
+    this.#refreshing = false;
   }
 
   #hear(tunnel: Tunnel, events: readonly StreamEvent[]): void {
