@@ -1,5 +1,6 @@
 /** Certificates, keys and roots in PEM files, and whether the files have changed. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import { getCACertificates } from "node:tls";
 import type { RemoteTls, TlsTermination } from "../engine/stream.ts";
 import { OperationError } from "../errors.ts";
 
@@ -37,6 +38,20 @@ export async function readRoots(file: string): Promise<RemoteTls> {
   const pem = await readPem(file);
   certificatesOf(pem, file);
   return { caCerts: [pem] };
+}
+
+/**
+ * Roots of this machine that Deno does not bring along itself. Each dial reads
+ * its roots anew: all of them would cost a millisecond each time.
+ */
+export function systemRoots(): RemoteTls {
+  const spaceless = (pem: string) => pem.replaceAll(/\s/g, "");
+  const bundled = new Set(getCACertificates("bundled").map(spaceless));
+  return {
+    caCerts: getCACertificates("system").filter((pem) =>
+      !bundled.has(spaceless(pem))
+    ),
+  };
 }
 
 async function readPem(file: string): Promise<string> {

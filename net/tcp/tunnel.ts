@@ -11,7 +11,6 @@
  *
  * Functions stand in that order.
  */
-import { getCACertificates } from "node:tls";
 import { type Address, formatAddress } from "../address.ts";
 import type {
   ConnectionInfo,
@@ -36,7 +35,12 @@ import {
   type TunnelOptions,
   type TunnelSpec,
 } from "./spec.ts";
-import { FileStamps, readCertificate, readRoots } from "./tls_files.ts";
+import {
+  FileStamps,
+  readCertificate,
+  readRoots,
+  systemRoots,
+} from "./tls_files.ts";
 
 /** What a user asked for that cannot be done to tunnels as they are. */
 export class TunnelError extends Error {
@@ -428,7 +432,7 @@ async function readTls(options: TunnelOptions, setup: TunnelSetup) {
   const trust: RemoteTls | undefined = !remoteTls
     ? undefined
     : roots === undefined
-    ? { caCerts: getCACertificates("system") }
+    ? systemRoots()
     : await readRoots(roots);
   return {
     ...(tls ? { tls } : {}),
