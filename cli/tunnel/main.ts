@@ -59,7 +59,7 @@ const options = {
     { defaultText: "256Ki" },
   ),
   caBundle: value(
-    "PEM file of roots to trust for remote-tls",
+    "PEM file of roots to trust for remote-tls, beside the built-in ones",
     "FILE",
     text,
   ),
@@ -90,7 +90,7 @@ const options = {
     CONTROL,
   ),
   metricsCompat: choice(
-    "Also show metrics under the names of",
+    "Also show metrics under another tool's names",
     ["plexy"],
     undefined,
     CONTROL,

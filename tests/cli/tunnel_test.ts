@@ -160,11 +160,17 @@ Deno.test("tunnel says what is wrong with its arguments, in one line, before it 
     const [args, message] of [
       [["3000=bad-:1"], /column 9: a host name ends with a letter or a digit$/],
       [["3000"], /column 5: "=" and a remote must follow$/],
-      [["3000=1[timeout=-1]"], /column 16: seconds from 0\.001 /],
-      [["--remote-timeout=NaN", "3000=1"], /--remote-timeout: seconds from/],
+      [
+        ["3000=1[timeout=-1]"],
+        /column 16: "-1" is not a number of seconds from 0\.001 /,
+      ],
+      [
+        ["--remote-timeout=NaN", "3000=1"],
+        /--remote-timeout: "NaN" is not a number of seconds/,
+      ],
       [
         ["--remote-retries=-1", "3000=1"],
-        /--remote-retries: a whole number up to 65535/,
+        /--remote-retries: "-1" is not a whole number up to 65535/,
       ],
       [["-c", "0.0.0.0:0"], /--control-token-file or use a loopback address$/],
       [
@@ -377,16 +383,16 @@ remote-ca = "x"
       line.replace(`${file}:`, "")
     );
     const wanted = [
-      /^1:18: seconds from/,
+      /^1:18: "-1" is not a number of seconds/,
       /^2:1: the key "remote-retrys" is unknown/,
       /^3:1: "control-socket" takes one value/,
       /^4:13: "loud" is none of/,
       /^5:24: a port must follow/,
       /^5:27: .*column 2: "=" and a remote must follow|^5:29: "=" and a remote must follow/,
-      /^5:46: seconds from/,
+      /^5:46: "0" is not a number of seconds/,
       /^8:22: a port must follow/,
       /^8:32: a:1 stands here twice/,
-      /^9:12: a strategy is one of/,
+      /^9:12: "best" is no strategy/,
       /^10:1: the key "weight" is unknown/,
       /^11:3: "local" is missing/,
       /^12:11: at least one remote is wanted/,
