@@ -19,6 +19,7 @@ import { command as client } from "@mproxy/client";
 import { command as echo } from "@mproxy/echo";
 import { command as loadtest } from "@mproxy/loadtest";
 import { type Command, runCommands } from "@mproxy/mproxy/cli";
+import { command as mqtt } from "@mproxy/mqtt";
 import { command as proxy } from "@mproxy/proxy";
 import { command as relay } from "@mproxy/relay";
 import { command as reverseproxy } from "@mproxy/reverseproxy";
@@ -33,6 +34,7 @@ export const commands: readonly Command[] = [
   reverseproxy,
   relay,
   tunnel,
+  mqtt,
   echo,
   loadtest,
 ];

@@ -21,7 +21,7 @@ import {
   LOG_COUNTERS,
   type LogCounter,
 } from "./append_file.ts";
-import type { FileState } from "./file_state.ts";
+import { FileState } from "./file_state.ts";
 import { type DatagramFormat, LogFormatter } from "./log_format.ts";
 import { splitName } from "./log_name.ts";
 import { RotatedFiles } from "./rotated_files.ts";
@@ -81,11 +81,11 @@ export interface LogFileOptions {
   /** Shared slots to count in. Default: own ones. */
   counters?: CounterBlock<LogCounter> | undefined;
   /**
-   * State shared with logs of the same path in other threads, each of which
-   * writes whole datagrams in its turn; not with `splitBySource`. Default: an
-   * own one.
+   * The buffer of a FileState, shared with logs of the same path in other
+   * threads, each of which writes whole datagrams in its turn; not with
+   * `splitBySource`. Default: an own one.
    */
-  state?: FileState | undefined;
+  state?: SharedArrayBuffer | undefined;
   /** Whether rotated files are compressed and thinned out: by one of those that share the state. @default {true} */
   keepsHouse?: boolean | undefined;
   /** Milliseconds since 1970. Default: `Date.now`. */
@@ -108,6 +108,8 @@ export class LogFile implements DatagramSink {
   readonly #options: LogFileOptions;
   readonly #formatter: LogFormatter;
   readonly #now: () => number;
+  /** State that other threads share. */
+  readonly #shared: FileState | undefined;
   readonly #maxOpenFiles: number;
   readonly #rotated: RotatedFiles | undefined;
   /** Every file that is open; the least used first. */
@@ -137,6 +139,7 @@ export class LogFile implements DatagramSink {
     this.counters = options.counters ?? new CounterBlock(LOG_COUNTERS);
     this.#formatter = new LogFormatter(format);
     this.#now = now;
+    this.#shared = options.state && new FileState(options.state);
     this.#maxOpenFiles = maxOpenFiles;
     const rotates = rotateBytes !== undefined || rotateIntervalMs !== undefined;
     if (!options.splitBySource) {
@@ -153,8 +156,8 @@ export class LogFile implements DatagramSink {
       });
       this.#rotated.tidy();
     }
-    const shared = this.#rotated !== undefined && options.state !== undefined;
-    if (rotateIntervalMs !== undefined || fsync === "interval" || shared) {
+    const others = this.#rotated !== undefined && this.#shared !== undefined;
+    if (rotateIntervalMs !== undefined || fsync === "interval" || others) {
       this.#tickTimer = setInterval(() => this.tick(), TICK_MS);
     }
   }
@@ -236,7 +239,7 @@ export class LogFile implements DatagramSink {
 
   /** Other threads' rotations show in the shared state alone. */
   #tidyAfterOthers(): void {
-    const generation = this.#options.state?.generation ?? 0;
+    const generation = this.#shared?.generation ?? 0;
     if (generation === this.#tidiedGeneration) return;
     this.#tidiedGeneration = generation;
     this.#rotated?.tidy();
@@ -278,7 +281,7 @@ export class LogFile implements DatagramSink {
       lines: format === "lines" || format === "jsonl",
       syncRotated: fsync !== undefined && fsync !== "none",
       counters: this.counters,
-      state: this.#options.state,
+      state: this.#shared,
       memory: this.#spare.pop(),
       now: this.#now,
       events: {
@@ -324,6 +327,7 @@ export class LogFile implements DatagramSink {
       if (file.failure !== undefined && !file.retry()) failing = true;
     }
     if (failing) {
+      this.#options.log?.debug("still not writing");
       this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
     }
   }

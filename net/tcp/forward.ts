@@ -224,8 +224,7 @@ class PortableForwarder implements Forwarder {
       prepareTcp(client, this.#keepAlive);
       connection = await this.#open(client, text, host);
     } finally {
-      slots[ForwardSlot.opening]!--;
-      this.#opening.delete(client);
+      this.#endOpening(client);
       if (!connection) this.#policy.released(host);
     }
     if (!connection) return;
@@ -234,6 +233,11 @@ class PortableForwarder implements Forwarder {
     } finally {
       this.#policy.released(host);
     }
+  }
+
+  /** Counted in the turn of what ends it, so that a client never counts twice or not at all. */
+  #endOpening(client: StreamConn): void {
+    if (this.#opening.delete(client)) this.#slots[ForwardSlot.opening]!--;
   }
 
   async #open(
@@ -264,6 +268,7 @@ class PortableForwarder implements Forwarder {
       upstream: 0,
       downstream: 0,
     };
+    this.#endOpening(client);
     this.#slots[ForwardSlot.open]!++;
     this.#slots[ForwardSlot.opened]!++;
     remote.slots[RemoteSlot.open]!++;
@@ -388,9 +393,9 @@ class PortableForwarder implements Forwarder {
 
   /**
    * Lets a client go without a remote. `Deno.TcpConn` has no SO_LINGER, so the
-   * reset is the kernel's: it answers a close with bytes unread with RST
-   * (RFC 2525, 2.17), and one without with FIN. Nothing was read from this
-   * client, so whoever has spoken first is told that nobody listened.
+   * reset is the kernel's: after the end (FIN) of every close it sends RST where
+   * bytes are left unread (RFC 2525, 2.17). Nothing was read from this client,
+   * so whoever has spoken is told that nobody listened.
    */
   #reject(
     client: StreamConn,
@@ -399,6 +404,7 @@ class PortableForwarder implements Forwarder {
     attempts: number,
   ): void {
     closeQuietly(client);
+    this.#endOpening(client);
     this.#slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
     this.#tell({
       type: "rejected",

@@ -220,6 +220,10 @@ export class StreamPipe {
     this.#close();
   }
 
+  /**
+   * `Deno.TcpConn` has no SO_LINGER: of a reset on one side the other sees an
+   * end (FIN), and a reset (RST) after it where it had sent what nobody read.
+   */
   #close(): void {
     closeQuietly(this.#client);
     closeQuietly(this.#upstream);

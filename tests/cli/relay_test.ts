@@ -6,6 +6,7 @@ import { startPeer, startRole, type TestProcess } from "../support/process.ts";
 import {
   needsLinux,
   needsMountNamespaces,
+  needsOpenFiles,
   needsProgram,
   testUnless,
 } from "../support/skip.ts";
@@ -420,6 +421,31 @@ testUnless(
     const [, errors] = /^mproxy_relay_accept_errors_total (\d+)$/m.exec(text)!;
     assert(Number(errors) > 0 && Number(errors) < 100, errors);
     assertEquals(relay.stderr.match(/cannot accept a client/g)!.length, 1);
+  },
+);
+
+testUnless(
+  needsOpenFiles(8192),
+  "relay holds a thousand connections in less than 150 MB",
+  async () => {
+    await using target = echoServer();
+    const { relay, address } = await startRelay(target.address);
+    await using _relay = relay;
+    const clients: Deno.TcpConn[] = [];
+    const message = new Uint8Array(1024);
+    try {
+      for (let i = 0; i < 1000; i++) {
+        const client = await connectTo(address);
+        clients.push(client);
+        await writeAll(client, message);
+        await readExactly(client, message.length);
+      }
+      const status = await Deno.readTextFile(`/proc/${relay.pid}/status`);
+      const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(status)!;
+      assert(Number(kilobytes) * 1024 < 150e6, `${kilobytes} kB`);
+    } finally {
+      for (const client of clients) client.close();
+    }
   },
 );
 

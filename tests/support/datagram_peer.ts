@@ -7,7 +7,7 @@ import {
 import { Destination } from "../../net/dispatch/destination.ts";
 import { RECEIVE_COUNTERS, Relay } from "../../net/dispatch/relay.ts";
 import type { DatagramSink } from "../../net/dispatch/sink.ts";
-import { type DatagramBatch } from "../../net/engine/batch.ts";
+import type { DatagramBatch } from "../../net/engine/batch.ts";
 import { chooseDatagramEngine } from "../../net/engine/choose.ts";
 import type { DatagramListener } from "../../net/engine/engine.ts";
 import { CounterBlock } from "../../net/observe/counters.ts";

@@ -1,7 +1,5 @@
 /** Writes numbered datagrams to a log that other threads write to, too. */
-/// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
-import { FileState } from "../../net/dispatch/file_state.ts";
 import { LogFile } from "../../net/dispatch/log_file.ts";
 import { batchOf } from "./batches.ts";
 
@@ -19,7 +17,7 @@ self.addEventListener("message", async (event: MessageEvent<LogFileOrder>) => {
   const { path, state, rotateBytes, name, datagrams } = event.data;
   const file = new LogFile({
     path,
-    state: new FileState(state),
+    state,
     rotateBytes,
     keepsHouse: false,
   });

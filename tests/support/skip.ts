@@ -43,6 +43,17 @@ export function needsIpv6(): SkipReason {
   }
 }
 
+/** A reason where this is not Linux, or a process may not have so many files open. */
+export function needsOpenFiles(count: number): SkipReason {
+  const reason = needsLinux();
+  if (reason) return reason;
+  const limits = Deno.readTextFileSync("/proc/self/limits");
+  const [, hard] = /^Max open files\s+\d+\s+(\d+|unlimited)/m.exec(limits)!;
+  return hard === "unlimited" || Number(hard) >= count
+    ? undefined
+    : `only ${hard} files may be open`;
+}
+
 /** A reason where this process may not give a child a view of its own of the files. */
 export function needsMountNamespaces(): SkipReason {
   const reason = needsLinux() ?? needsProgram("unshare", "mount");

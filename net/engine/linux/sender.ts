@@ -271,6 +271,33 @@ const Next = {
   wait: 3,
 } as const;
 
+/** Whether an errno says that a joined message cannot be sent, where its datagrams could. */
+function refusesJoined(errno: number): boolean {
+  return errno === EIO || errno === EINVAL || errno === EMSGSIZE ||
+    errno === ENOSYS || errno === ENOPROTOOPT || errno === EOPNOTSUPP;
+}
+
+/** The counter of a datagram that met an errno. */
+function counterOf(errno: number): number {
+  switch (errno) {
+    case ECONNREFUSED:
+      return SentSlot.refused;
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case EHOSTDOWN:
+    case ENODEV:
+    case EADDRNOTAVAIL:
+      return SentSlot.unreachable;
+    case EACCES:
+      return SentSlot.permission;
+    case EMSGSIZE:
+      return SentSlot.tooBig;
+    default:
+      return SentSlot.other;
+  }
+}
+
 /** A connected UDP socket. */
 export class LinuxSender implements DatagramSender {
   readonly engine = "linux" as const;
@@ -476,44 +503,35 @@ export class LinuxSender implements DatagramSender {
         return Next.wait;
       case EINTR:
         return Next.again;
+      case EPERM:
+        return this.#drop(message, SentSlot.permission);
       case EIO:
       case EINVAL:
-      case EMSGSIZE:
       case ENOSYS:
-      case ENOPROTOOPT:
-      case EOPNOTSUPP:
-        if (this.#plan.datagrams[message]! > 1) {
-          this.#lower(errno, message);
-          return Next.plan;
-        }
-        return this.#drop(
-          message,
-          errno === EMSGSIZE ? SentSlot.tooBig : SentSlot.other,
-        );
-      // An ICMP answer to a datagram before is told once, in place of sending
-      // this one; what stays after that is of this one.
-      case ECONNREFUSED:
-        return this.#meet(message, SentSlot.refused);
-      case ENETUNREACH:
-      case EHOSTUNREACH:
-      case ENETDOWN:
-      case EHOSTDOWN:
-      case ENODEV:
-      case EADDRNOTAVAIL:
-        return this.#meet(message, SentSlot.unreachable);
-      case EPERM:
-      case EACCES:
-        return this.#drop(message, SentSlot.permission);
+        return this.#lowerOrDrop(errno, message);
       default:
-        return this.#drop(message, SentSlot.other);
+        return this.#meet(errno, message);
     }
   }
 
-  #meet(message: number, counter: number): number {
+  /**
+   * An ICMP answer to a datagram before is told once, in place of sending this
+   * one. What is told twice in a row is of this one.
+   */
+  #meet(errno: number, message: number): number {
+    if (this.#metError >= 0) return this.#lowerOrDrop(errno, message);
+    this.#metError = counterOf(errno);
     drainErrorQueue(this.#context.libc, this.#fd, this.#scratch);
-    if (this.#metError >= 0) return this.#drop(message, counter);
-    this.#metError = counter;
     return Next.again;
+  }
+
+  #lowerOrDrop(errno: number, message: number): number {
+    if (this.#plan.datagrams[message]! === 1 || !refusesJoined(errno)) {
+      return this.#drop(message, counterOf(errno));
+    }
+    this.#metError = -1;
+    this.#lower(errno, message);
+    return Next.plan;
   }
 
   #drop(message: number, counter: number): number {

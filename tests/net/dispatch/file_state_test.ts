@@ -26,7 +26,7 @@ Deno.test("FileState lets several threads write whole datagrams to one log and r
     const path = join(folder, "feed.log");
     const state = new FileState();
     const rotateBytes = 300_000;
-    const house = new LogFile({ path, state, rotateBytes });
+    const house = new LogFile({ path, state: state.buffer, rotateBytes });
     const datagrams = 700;
     const written = await Promise.all(
       ["a", "b", "c"].map((name) =>

@@ -344,6 +344,7 @@ Deno.test("LogFile picks up what a killed run left of rotated files", async () =
     Deno.writeTextFileSync(at(`${stamp}-1`), "two");
     Deno.writeTextFileSync(at(`${stamp}-1.gz.tmp`), "half");
     Deno.writeTextFileSync(at(`${stamp}-2`), "three");
+    Deno.writeTextFileSync(at(`${stamp}-3.gz.tmp`), "of no use");
     const gz = new Response("three").body!
       .pipeThrough(new CompressionStream("gzip"));
     await Deno.writeFile(at(`${stamp}-2.gz`), gz);

@@ -150,3 +150,19 @@ testUnless(
     await server[Symbol.asyncDispose]();
   },
 );
+
+testUnless(
+  needsLinux(),
+  "startServer rejects drain where the last write of all fails",
+  async () => {
+    await using server = await startServer({
+      path: "/dev/full",
+      onWriteError: "end",
+      listen: [loopback],
+      log: quiet,
+    });
+    await send(server.addresses[0]!.port, "lost");
+    const error = await assertRejects(() => server.drain(), OperationError);
+    assertEquals(error.code, "ENOSPC");
+  },
+);

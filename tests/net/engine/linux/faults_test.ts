@@ -241,15 +241,26 @@ test(
   },
 );
 
-test(
-  "send() that finds a refusal of a datagram before sends again and counts it",
-  async (libc, engine) => {
-    const { counters } = await expectAll(engine, () => {
-      libc.failNext("sendmmsg", [c.ECONNREFUSED]);
-    });
-    assertEquals(counters[SentSlot.refused], 1);
-  },
-);
+for (
+  const [errno, name, slot] of [
+    [c.ECONNREFUSED, "refusal", SentSlot.refused],
+    [c.EHOSTUNREACH, "host that is not reached", SentSlot.unreachable],
+    [c.EMSGSIZE, "path that is too narrow", SentSlot.tooBig],
+    [c.EACCES, "prohibition", SentSlot.permission],
+    [c.ENOPROTOOPT, "host without UDP", SentSlot.other],
+  ] as const
+) {
+  test(
+    `send() that is told of a ${name} for a datagram before sends again and counts it`,
+    async (libc, engine) => {
+      const { counters, maxSegments } = await expectAll(engine, () => {
+        libc.failNext("sendmmsg", [errno]);
+      });
+      assertEquals(counters[slot], 1);
+      assertEquals(maxSegments, 128);
+    },
+  );
+}
 
 for (
   const [errno, name, slot] of [
