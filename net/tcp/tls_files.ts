@@ -87,17 +87,22 @@ function certificatesOf(pem: string, file: string): X509Certificate[] {
   );
 }
 
-/** Tells whether files have changed since it was asked last. */
+/** Tells whether files have changed since they were taken last. */
 export class FileStamps {
   readonly #files: readonly string[];
-  #stamp = "";
+  #seen = "";
+  #taken = "";
 
   constructor(files: readonly string[]) {
     this.#files = files;
   }
 
-  /** Whether any file was replaced, written or touched since the last call. */
-  async changed(): Promise<boolean> {
+  /**
+   * Takes the files as they are: true where any was replaced, written or
+   * touched since it was taken last. With `settled`, only once they stand as
+   * they stood at the call before, so that no half-written pair is taken.
+   */
+  async take(settled: boolean): Promise<boolean> {
     const stamps = await Promise.all(this.#files.map(async (file) => {
       try {
         const { ino, size, mtime } = await Deno.stat(file);
@@ -108,8 +113,10 @@ export class FileStamps {
       }
     }));
     const stamp = stamps.join("\n");
-    const changed = stamp !== this.#stamp;
-    this.#stamp = stamp;
-    return changed;
+    const moving = settled && stamp !== this.#seen;
+    this.#seen = stamp;
+    if (moving || stamp === this.#taken) return false;
+    this.#taken = stamp;
+    return true;
   }
 }

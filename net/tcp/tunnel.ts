@@ -153,7 +153,7 @@ export class Tunnel {
       );
     }
     const tlsFiles = new FileStamps(filesOf(options, setup));
-    await tlsFiles.changed();
+    await tlsFiles.take(false);
     const tls = await readTls(options, setup);
     const remotes = spec.remotes.map((address, id) => ({
       id,
@@ -359,9 +359,9 @@ export class Tunnel {
     }
   }
 
-  /** Reads certificates and roots again if a file has changed; true where that was so. */
-  async refreshTls(): Promise<boolean> {
-    if (!await this.#tlsFiles.changed()) return false;
+  /** Reads certificates and roots again if a file has changed (and settled); true where that was so. */
+  async refreshTls(settled: boolean): Promise<boolean> {
+    if (!await this.#tlsFiles.take(settled)) return false;
     await this.#forwarder.update(await readTls(this.#options, this.#setup));
     return true;
   }

@@ -78,7 +78,8 @@ export interface TunnelsOptions {
    */
   readonly engine?: EngineChoice;
   /**
-   * How often certificate files are looked at.
+   * How often certificate files are looked at; they are read again when they
+   * have changed and stand still from one look to the next.
    * @default {2000}
    */
   readonly tlsCheckMs?: number;
@@ -166,7 +167,8 @@ export class Tunnels implements AsyncDisposable {
   /** The last of the changes that wait for each other. */
   #turn: Promise<unknown> = Promise.resolve();
   #tlsTimer: ReturnType<typeof setInterval> | undefined;
-  #refreshing = false;
+  /** The look at certificates that is under way. */
+  #refreshing: Promise<void> | undefined;
   #ending = false;
   #ended: TunnelTotals = totalsOf([]);
 
@@ -208,7 +210,10 @@ export class Tunnels implements AsyncDisposable {
       await tunnels.close();
       throw error;
     }
-    tunnels.#tlsTimer = setInterval(() => tunnels.#refreshTls(), tlsCheckMs);
+    tunnels.#tlsTimer = setInterval(
+      () => tunnels.#refreshing ?? tunnels.#refreshTls(true),
+      tlsCheckMs,
+    );
     signal?.addEventListener("abort", tunnels.#onAbort);
     if (signal?.aborted) await tunnels.close();
     return tunnels;
@@ -367,7 +372,8 @@ export class Tunnels implements AsyncDisposable {
       const config = await this.#load();
       await this.#options.accessLog?.reopen();
       const report = await this.#apply(config);
-      await this.#refreshTls();
+      await this.#refreshing;
+      await this.#refreshTls(false);
       return report;
     });
   }
@@ -521,12 +527,18 @@ export class Tunnels implements AsyncDisposable {
     await writeFileAtomically(stateFile, formatState(this.#changes));
   }
 
-  async #refreshTls(): Promise<void> {
-    if (this.#refreshing) return;
-    this.#refreshing = true;
+  #refreshTls(settled: boolean): Promise<void> {
+    const looking = this.#lookAtTls(settled).finally(() => {
+      this.#refreshing = undefined;
+    });
+    this.#refreshing = looking;
+    return looking;
+  }
+
+  async #lookAtTls(settled: boolean): Promise<void> {
     for (const tunnel of this.#open.values()) {
       try {
-        if (await tunnel.refreshTls()) {
+        if (await tunnel.refreshTls(settled)) {
           this.#log.info("certificates read again", { tunnel: tunnel.label });
         }
       } catch (error) {
@@ -538,7 +550,6 @@ export class Tunnels implements AsyncDisposable {
         );
       }
     }
-    this.#refreshing = false;
   }
 
   #hear(tunnel: Tunnel, events: readonly StreamEvent[]): void {
