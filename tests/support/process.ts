@@ -37,6 +37,7 @@ export class TestProcess implements AsyncDisposable {
   #stdoutBytes = 0;
   #ended = false;
   readonly #stdoutMode: "read" | "unread" | "closed";
+  readonly #hasStdin: boolean;
   /** Resolves when it has ended. */
   readonly end: Promise<ProcessEnd>;
 
@@ -54,6 +55,7 @@ export class TestProcess implements AsyncDisposable {
       stderr: "piped",
     }).spawn();
     this.#stdoutMode = options.stdout ?? "read";
+    this.#hasStdin = options.stdin ?? false;
     this.end = this.#watch();
   }
 
@@ -170,6 +172,10 @@ export class TestProcess implements AsyncDisposable {
       this.#readStdout(),
       this.#readStderr(),
     ]);
+    // A test that never wrote to it need not close it; one that did has it locked.
+    if (this.#hasStdin && !this.#child.stdin.locked) {
+      await this.#child.stdin.abort().catch(() => {});
+    }
     this.#ended = true;
     this.#notify();
     const { code, signal } = status;
