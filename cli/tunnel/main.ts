@@ -23,6 +23,7 @@ import {
   text,
   value,
   type Values,
+  writeStdout,
 } from "@mproxy/mproxy/cli";
 import {
   checkTunnelFiles,
@@ -189,7 +190,7 @@ export const command: Command = defineCommand({
   },
   async start(values, { log, positionals, config, reread }) {
     if (values.helpTunnel) {
-      await Deno.stdout.write(new TextEncoder().encode(tunnelHelp()));
+      await writeStdout(tunnelHelp());
       return undefined;
     }
     const given = (

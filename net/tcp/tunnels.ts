@@ -490,7 +490,8 @@ export class Tunnels implements AsyncDisposable {
     this.#open.delete(tunnelKey(tunnel.spec));
     this.#draining.add(tunnel);
     if (ending.mode === "now") await tunnel.close();
-    else void tunnel.drain(ending.deadlineMs);
+    // Where it breaks, `finished` tells.
+    else tunnel.drain(ending.deadlineMs).catch(() => {});
   }
 
   async #changeTunnel(tunnel: Tunnel, spec: TunnelSpec): Promise<void> {
@@ -615,7 +616,7 @@ export class Tunnels implements AsyncDisposable {
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     clearInterval(this.#tlsTimer);
     const all = [...this.#open.values(), ...this.#draining];
-    await Promise.all(
+    await Promise.allSettled(
       all.map((tunnel) =>
         ending.mode === "now" ? tunnel.close() : tunnel.drain(ending.deadlineMs)
       ),
