@@ -334,7 +334,7 @@ class PortableForwarder implements Forwarder {
         remote.slots[RemoteSlot.pending]!--;
         this.#forget(remote);
       }
-      const delayMs = policy.retryDelayMs(tried.length);
+      const delayMs = policy.retryDelayMs(tried);
       if (delayMs > 0) await this.#retryPause(delayMs);
     }
     this.#reject(client, text, "closed", tried.length);
