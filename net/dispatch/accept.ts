@@ -1,5 +1,5 @@
 /** The accept loop of the dispatch roles' TCP listeners. */
-import { type Address, formatAddress } from "../address.ts";
+import { type Address, formatAddress, hostWithZone } from "../address.ts";
 import { errorCode, failedCall } from "../errors.ts";
 import { resolveOne } from "../engine/resolve.ts";
 import type { Log } from "../observe/log.ts";
@@ -19,11 +19,12 @@ export async function acceptTcp(
   onConnection: (connection: Deno.TcpConn) => void,
   log: Log,
 ): Promise<Acceptor> {
-  const { hostname, port, zone } = await resolveOne(address);
+  const resolved = await resolveOne(address);
+  const { port } = resolved;
   let listener: Deno.TcpListener;
   try {
     listener = Deno.listen({
-      hostname: zone === undefined ? hostname : `${hostname}%${zone}`,
+      hostname: hostWithZone(resolved),
       port,
     });
   } catch (cause) {

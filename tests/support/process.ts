@@ -26,6 +26,8 @@ export interface ProcessOptions {
    * @default {"read"}
    */
   stdout?: "read" | "unread" | "closed";
+  /** Flags of Deno itself, for roles. Default: `-A`. */
+  denoFlags?: readonly string[];
 }
 
 /** A running process. */
@@ -218,7 +220,7 @@ export function startRole(
   const main = `${ROOT}cli/${role}/main.ts`;
   return new TestProcess(
     Deno.execPath(),
-    ["run", "-A", main, ...args],
+    ["run", ...options.denoFlags ?? ["-A"], main, ...args],
     options,
   );
 }
