@@ -37,7 +37,7 @@ const options = {
     { required: true },
   ),
   listenAddr: cli.list(
-    "UDP address or group to listen on; all go to the file in the order of arrival",
+    "UDP address or group to listen on; all go to one file without --split",
     "HOST:PORT",
     cli.address({ allowPortZero: true }),
   ),
