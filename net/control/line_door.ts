@@ -14,7 +14,7 @@ import {
   prepareTcp,
   type StreamConn,
 } from "../engine/portable/stream.ts";
-import { AcceptLoop } from "../tcp/accept.ts";
+import { AcceptLoop } from "../accept_loop.ts";
 import { closeQuietly } from "../tcp/pipe.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { COMMANDS, helpLines, type LineReply } from "./commands.ts";
@@ -62,7 +62,7 @@ class LineDoor implements ControlDoor {
   readonly #options: LineDoorOptions;
   readonly #clients = new Set<StreamConn>();
   readonly #serving = new Set<Promise<void>>();
-  readonly #accepting: AcceptLoop;
+  readonly #accepting: AcceptLoop<StreamConn>;
 
   constructor(options: LineDoorOptions) {
     this.#options = options;

@@ -60,7 +60,7 @@ import {
   type StreamConn,
   type StreamListener,
 } from "../engine/portable/stream.ts";
-import { AcceptLoop } from "./accept.ts";
+import { AcceptLoop } from "../accept_loop.ts";
 import { BufferPool, closeQuietly, StreamPipe } from "./pipe.ts";
 
 /** How often deadlines are looked at and events are told. */
@@ -150,7 +150,7 @@ class PortableForwarder implements Forwarder {
   #nextId = 1;
 
   readonly #closing = new AbortController();
-  readonly #accepting: AcceptLoop;
+  readonly #accepting: AcceptLoop<StreamConn>;
   readonly #done = Promise.withResolvers<void>();
 
   #events: StreamEvent[] = [];
