@@ -27,6 +27,9 @@ interface Holdings {
 const ALLOWED_GROWTH = 1.25;
 const ALLOWED_GROWTH_MIB = 24;
 
+/** Pools, caches and compiled code are full after this. */
+const WARM_UP_MS = 30_000;
+
 const POLICY = `
 [acl]
 [[acl.rules]]
@@ -45,7 +48,7 @@ async function soak(): Promise<void> {
   const policy = await Deno.makeTempFile({ suffix: ".toml" });
   await Deno.writeTextFile(policy, POLICY);
   await using mosquitto = await startMosquitto({
-    lines: ["max_connections -1", "log_type error"],
+    quiet: true,
   });
   await using role = startRole("mqtt", [
     ...["--listen", "mqtt://127.0.0.1:0", "--target", mosquitto.url],
@@ -55,7 +58,7 @@ async function soak(): Promise<void> {
     const port = await portOf(role);
     const counts = { sessions: 0, failures: 0 };
     // The first round fills pools, caches and code: what it leaves is the floor.
-    await round(port, performance.now() + 5000, counts);
+    await round(port, performance.now() + WARM_UP_MS, counts);
     await idle(port, role);
     const before = await holdings(role);
     say("before", before, counts.sessions);
@@ -135,7 +138,11 @@ async function live(port: number, clientId: string): Promise<void> {
     const buffer = new Uint8Array(4096);
     const length = await connection.read(buffer);
     if (length === null || buffer[0] !== 0x20 || buffer[3] !== 0) {
-      throw new Error("it was not let in");
+      throw new Error(
+        `it was not let in: ${
+          length === null ? "closed" : buffer.slice(0, length).toHex()
+        }`,
+      );
     }
     await sendAll(
       connection,

@@ -21,7 +21,7 @@ const denyNo = (_: unknown, { filters }: SubscribeRequest) =>
 
 const hooks = {
   authSubscribe: denyNo,
-  authUnsubscribe: (session, { filters }) =>
+  authUnsubscribe: (_session, { filters }) =>
     filters.map(({ filter }) => filter.startsWith("no") ? deny() : undefined),
 } satisfies MqttHooks;
 
