@@ -12,6 +12,7 @@ import { UsageError } from "../net/errors.ts";
 import { parseScaled } from "../net/observe/units.ts";
 import type { Log } from "../net/observe/log.ts";
 import type { Metric } from "../net/observe/metrics.ts";
+import type { TomlProblem, TomlTable } from "../net/toml.ts";
 
 /** One option: how it is written, what it means and how its text becomes a value. */
 export interface Option<Value> {
@@ -172,10 +173,16 @@ export function scaled(least: number, most: number): (text: string) => number {
   };
 }
 
-/** Reads seconds, with decimals, not negative. */
+/** A timer's milliseconds are 32 bits with a sign: a longer wait would be none. */
+const MOST_SECONDS = Math.floor((2 ** 31 - 1) / 1000);
+
+/** Reads seconds, with decimals, not negative, as many as a timer can wait. */
 export function seconds(text: string): number {
-  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
-  throw new UsageError(`"${text}" is not a number of seconds`);
+  const number = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
+  if (number <= MOST_SECONDS) return number;
+  throw new UsageError(
+    `"${text}" is not a number of seconds from 0 to ${MOST_SECONDS}`,
+  );
 }
 
 /** What a running role tells its command. */
@@ -196,24 +203,66 @@ export interface RunningRole {
   progress?: () => string;
   /** Lines for the end. */
   summary: () => readonly string[];
+  /** Text for stdout at the end, where the role's product is a report. */
+  report?: () => string | Promise<string>;
   /** Exit code where the role ended without failing. Default: 0. */
   exitCode?: () => number;
   /** Whether new work is taken, or why not, for `/readyz`. */
   ready?: () => boolean | string | Promise<boolean | string>;
-  /** Answers `/metrics?format=json`. */
+  /** Answers `/metrics?format=json`; may be a promise. */
   json?: () => unknown;
+  /** Called when everything is open, with the bound metrics door where there is one. */
+  started?: (metricsAddress: Address | undefined) => void;
+  /** Called before `drain`, with the signal that asked for it. */
+  draining?: (signal: Deno.Signal) => void;
   /** Called on SIGHUP; without it the signal keeps its meaning. */
   reload?: () => void | Promise<void>;
 }
+
+/** Arrays of tables of a configuration file, by their name. */
+export type ConfigTables = Readonly<
+  Record<string, readonly Readonly<Record<string, unknown>>[]>
+>;
 
 /** What a command gets beside its values. */
 export interface CommandContext {
   /** Log lines on stderr. */
   log: Log;
+  /** A whole line on stderr without a time, such as a banner's; none when quiet, a log line where the format is JSON. */
+  print: (line: string) => void;
   /** Positional arguments, where the command takes them. */
   positionals: readonly string[];
+  /** Tables of the configuration file that {@linkcode Command.configTables} names. */
+  tables: ConfigTables;
   /** Whether stderr is a terminal. */
   terminal: boolean;
+  /** The configuration file, where one was given. */
+  config: ConfigFile | undefined;
+  /** Reads the configuration file again; the command line wins as before. Throws a UsageError. */
+  reread: () => Reread;
+}
+
+/** A configuration file that was read. */
+export interface ConfigFile {
+  /** Its path. */
+  readonly file: string;
+  /** All of it. */
+  readonly root: TomlTable;
+  /** Texts of the options that it gives. */
+  readonly texts: ReadonlyMap<string, readonly string[]>;
+  /** Its tables that {@linkcode Command.configTables} names. */
+  readonly tables: ConfigTables;
+  /** What is wrong with its options and tables. */
+  readonly problems: readonly TomlProblem[];
+}
+
+/** What a command line and its configuration file say, read again. */
+export interface Reread {
+  /** Values of all options. */
+  // deno-lint-ignore no-explicit-any
+  values: any;
+  /** The file, where there is one. */
+  config: ConfigFile | undefined;
 }
 
 /** A role on the command line. */
@@ -228,8 +277,17 @@ export interface Command<Table extends OptionTable = OptionTable> {
   readonly options: Table;
   /** What positional arguments are, for the usage line; none are taken without it. */
   readonly positionals?: string;
+  /** Arrays of tables (`[[name]]`) that the command reads itself from `--config`. */
+  readonly configTables?: readonly string[];
   /** Command lines for the help, without the program's name. */
   readonly examples: readonly string[];
+  /** Other top-level keys of the configuration file that are no options. */
+  readonly configSections?: readonly string[];
+  /** Everything that is wrong in those sections. */
+  readonly checkConfig?: (
+    config: TomlTable,
+    values: Values<Table>,
+  ) => readonly TomlProblem[] | Promise<readonly TomlProblem[]>;
   /** Default of `--metrics-addr`. */
   readonly metricsAddress?: string;
   /** Default of `--grace`, in seconds. */

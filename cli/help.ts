@@ -49,9 +49,9 @@ export function optionGroups(
 export function helpText(
   program: string,
   command: Command,
-  table: OptionTable,
+  table: OptionTable = command.options,
 ): string {
-  const lines = [`${program}: ${command.summary}`, ""];
+  const lines = [...wrap(`${program}: ${command.summary}`, "", 80), ""];
   if (command.description) lines.push(...wrap(command.description, "", 80), "");
   lines.push("Usage:", `  ${usageLine(program, command)}`);
   for (const [heading, options] of optionGroups(table)) {
@@ -75,6 +75,28 @@ export function helpText(
     }
   }
   return lines.join("\n") + "\n";
+}
+
+/** The help text of a program with subcommands. */
+export function commandsHelpText(
+  program: string,
+  commands: readonly Command[],
+): string {
+  const width = Math.max(...commands.map(({ name }) => name.length)) + 4;
+  const lines = commands.flatMap(({ name, summary }) => {
+    const [first = "", ...rest] = wrap(summary, " ".repeat(width), 80);
+    return [`  ${name}`.padEnd(width) + first.trimStart(), ...rest];
+  });
+  return [
+    `${program}: moves bytes between sockets`,
+    "",
+    "Usage:",
+    `  ${program} ROLE [OPTIONS]`,
+    `  ${program} ROLE --help`,
+    "",
+    "Roles:",
+    ...lines,
+  ].join("\n") + "\n";
 }
 
 function wrap(text: string, indent: string, width: number): string[] {

@@ -93,6 +93,9 @@ export function splitArguments(
   return { texts, positionals };
 }
 
+/** What a configuration file cannot say. */
+const COMMAND_LINE_ONLY = ["config", "checkConfig", "help", "version"];
+
 /** Texts of a configuration's keys: the flags' names, with arrays where a flag repeats. */
 export function configTexts(
   config: Readonly<Record<string, unknown>>,
@@ -109,6 +112,16 @@ export function configTexts(
       );
     }
     const { key, option } = found;
+    if (COMMAND_LINE_ONLY.includes(key)) {
+      throw new UsageError(
+        `Cannot use "${file}": "${name}" is for the command line only`,
+      );
+    }
+    if (texts.has(key)) {
+      throw new UsageError(
+        `Cannot use "${file}": "${name}" is given twice, in two spellings`,
+      );
+    }
     const items = Array.isArray(value) ? value : [value];
     if (items.length > 1 && !option.repeated) {
       throw new UsageError(`Cannot use "${file}": "${name}" takes one value`);

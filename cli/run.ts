@@ -2,11 +2,16 @@
  * Runs a command: arguments to values, help, configuration, log, metrics door,
  * signals, progress, summary, exit code. The only place that ends the process.
  */
-import { parse as parseToml } from "smol-toml";
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
 import { OperationError, UsageError } from "../net/errors.ts";
-import { Log, LOG_LEVELS, writeStderr } from "../net/observe/log.ts";
+import {
+  Log,
+  LOG_LEVELS,
+  type LogFormat,
+  type LogLevel,
+  writeStderr,
+} from "../net/observe/log.ts";
 import {
   type MetricsServer,
   serveMetrics,
@@ -16,7 +21,10 @@ import {
   address,
   choice,
   type Command,
+  type CommandContext,
+  type ConfigFile,
   flag,
+  type Option,
   type OptionTable,
   type RunningRole,
   seconds,
@@ -24,15 +32,41 @@ import {
   value,
   type Values,
 } from "./command.ts";
-import { helpText } from "./help.ts";
-import { configTexts, readValues, splitArguments } from "./parse.ts";
+import { configError, problemLines, readConfigFile } from "./config.ts";
+import { commandsHelpText, helpText } from "./help.ts";
+import { readValues, splitArguments } from "./parse.ts";
+import { watchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
 /** How often the progress line of a terminal is written again. */
 const PROGRESS_MS = 250;
 
 /** The options that every role has. */
-export function commonOptions(command: Command) {
+export type CommonOptions = {
+  /** A TOML file with more options. */
+  readonly config: Option<string | undefined>;
+  /** Only checks the configuration file. */
+  readonly checkConfig: Option<boolean>;
+  /** Where metrics are served. */
+  readonly metricsAddr: Option<Address | undefined>;
+  /** The least important lines that are logged. */
+  readonly logLevel: Option<LogLevel>;
+  /** How log lines look. */
+  readonly logFormat: Option<LogFormat>;
+  /** Seconds between lines of figures. */
+  readonly stats: Option<number | undefined>;
+  /** Only errors on stderr. */
+  readonly quiet: Option<boolean>;
+  /** Seconds that an end waits. */
+  readonly grace: Option<number>;
+  /** Asks for the help. */
+  readonly help: Option<boolean>;
+  /** Asks for the version. */
+  readonly version: Option<boolean>;
+};
+
+/** The options that every role has, with the defaults of one. */
+export function commonOptions(command: Command): CommonOptions {
   return {
     config: value(
       "Read options from a TOML file; the command line wins",
@@ -41,6 +75,10 @@ export function commonOptions(command: Command) {
       {
         group: "Common options",
       },
+    ),
+    checkConfig: flag(
+      "Show everything that is wrong with the configuration file, and exit",
+      { group: "Common options" },
     ),
     metricsAddr: value(
       "Serve /metrics, /healthz and /readyz here; off for none",
@@ -82,7 +120,11 @@ export function commonOptions(command: Command) {
       "How long an end waits for what is in flight",
       "SECONDS",
       seconds,
-      { group: "Common options", fallback: command.graceSeconds ?? 5 },
+      {
+        group: "Common options",
+        fallback: command.graceSeconds ?? 5,
+        aliases: ["grace-period-secs"],
+      },
     ),
     help: flag("Show this help", { short: "h", group: "Common options" }),
     version: flag("Show the version", { short: "V", group: "Common options" }),
@@ -103,12 +145,40 @@ export async function runCommand(
   Deno.exit(await commandExitCode(command, args, program));
 }
 
+/** Runs the command that the first argument names; the rest is its own. */
+export async function runCommands(
+  commands: readonly Command[],
+  args: readonly string[] = Deno.args,
+  program = "mproxy",
+): Promise<never> {
+  const [name, ...rest] = args;
+  const command = commands.find((one) => one.name === name);
+  if (command) {
+    return await runCommand(command, rest, `${program} ${command.name}`);
+  }
+  if (name === "-V" || name === "--version") {
+    await writeStdout(`${program} ${VERSION}\n`);
+    Deno.exit(0);
+  }
+  if (name === "-h" || name === "--help") {
+    await writeStdout(commandsHelpText(program, commands));
+    Deno.exit(0);
+  }
+  const names = commands.map((one) => one.name).join(", ");
+  writeStderr(
+    name === undefined
+      ? `${program}: a role is wanted: ${names}; --help says what they do\n`
+      : `${program}: Unknown role "${name}": there are ${names}\n`,
+  );
+  Deno.exit(2);
+}
+
 async function commandExitCode(
   command: Command,
   args: readonly string[],
   program: string,
 ): Promise<number> {
-  let format: "text" | "json" = "text";
+  let format: "text" | "json" = asksForJson(args) ? "json" : "text";
   try {
     const table = allOptions(command);
     const { texts, positionals } = splitArguments(args, table);
@@ -125,18 +195,21 @@ async function commandExitCode(
         `Unknown argument "${positionals[0]}": --help lists the options`,
       );
     }
-    const file = texts.get("config")?.[0];
-    const given = file === undefined
-      ? texts
-      : new Map([...configTexts(readToml(file), table, file), ...texts]);
-    const values = readValues(table, given) as
-      & Values<ReturnType<typeof commonOptions>>
-      & Record<string, unknown>;
+    if (texts.has("checkConfig")) {
+      return await checkConfig(command, table, texts);
+    }
+    const read = () => readAll(command, table, texts);
+    const { values, config } = read();
     format = values.logFormat;
-    return await runRole(command, values, positionals);
+    return await runRole(command, values, {
+      positionals,
+      config,
+      reread: read,
+    });
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
-      ? error.message
+      // What a user gave may hold line ends; the message is one line.
+      ? error.message.replaceAll(/\s*[\r\n]\s*/g, " ")
       : `Internal error: ${error instanceof Error ? error.stack : error}`;
     if (format === "json") new Log({ format }).error(line);
     else writeStderr(`${program}: ${line}\n`);
@@ -144,10 +217,69 @@ async function commandExitCode(
   }
 }
 
+/** Whether lines are JSON, known before the arguments are: for what is wrong with them. */
+function asksForJson(args: readonly string[]): boolean {
+  return args.some((arg, i) =>
+    `${arg} ${args[i + 1]}`.replaceAll("_", "-").match(
+      /^--log-format[= ]json( |$)/,
+    )
+  );
+}
+
+/** Values of the common options, and of the command's own. */
+type CommonValues =
+  & Values<CommonOptions>
+  & Record<string, unknown>;
+
+/** Command line over configuration file; throws a UsageError. */
+function readAll(
+  command: Command,
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+): { values: CommonValues; config: ConfigFile | undefined } {
+  const path = texts.get("config")?.[0];
+  const config = path === undefined
+    ? undefined
+    : readConfigFile(path, table, command);
+  if (config && config.problems.length > 0) {
+    throw configError(config.file, config.problems);
+  }
+  const given = new Map([...config?.texts ?? [], ...texts]);
+  return { values: readValues(table, given) as CommonValues, config };
+}
+
+/** Shows every problem of the configuration file; exits with 2 where there is one. */
+async function checkConfig(
+  command: Command,
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+): Promise<number> {
+  const path = texts.get("config")?.[0];
+  if (path === undefined) {
+    throw new UsageError("--check-config wants --config FILE too");
+  }
+  const config = readConfigFile(path, table, command);
+  const problems = [...config.problems];
+  try {
+    const given = new Map([...config.texts, ...texts]);
+    const values = readValues(table, given) as CommonValues;
+    problems.push(...await command.checkConfig?.(config.root, values) ?? []);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.push({ line: 1, column: 1, message: error.message });
+  }
+  if (problems.length === 0) {
+    await writeStdout(`${path}: ok\n`);
+    return 0;
+  }
+  for (const line of problemLines(path, problems)) writeStderr(`${line}\n`);
+  return 2;
+}
+
 async function runRole(
   command: Command,
-  values: Values<ReturnType<typeof commonOptions>> & Record<string, unknown>,
-  positionals: readonly string[],
+  values: CommonValues,
+  given: Pick<CommandContext, "positionals" | "config" | "reread">,
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -157,20 +289,36 @@ async function runRole(
     format: logFormat,
     write: (line) => progressLine.above(line),
   });
-  const running = await command.start(values, { log, positionals, terminal });
+  const print = (line: string) => {
+    if (quiet) return;
+    if (logFormat === "text") progressLine.above(line);
+    // Rules and empty lines are for eyes only.
+    else if (/\w/.test(line)) log.info(line.trim());
+  };
+  await using disposals = new AsyncDisposableStack();
+  // Before the start, because whoever reads "listening" may send a signal at once.
+  const signals = watchSignals(log, grace);
+  disposals.defer(signals.ended);
+  const running = await command.start(values, {
+    log,
+    print,
+    terminal,
+    tables: given.config?.tables ?? {},
+    ...given,
+  });
   if (running === undefined) return 0;
   const { role, progress } = running;
-
-  await using disposals = new AsyncDisposableStack();
   disposals.use(role);
-  const signals = watchSignals(running, log, grace);
-  disposals.defer(signals.unwatch);
+  signals.attach(running);
+  let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(openMetrics(values.metricsAddr, running));
+    metricsAddress = server.address;
     log.info("metrics door is open", {
-      url: `http://${formatAddress(server.address)}/metrics`,
+      url: `http://${formatAddress(metricsAddress)}/metrics`,
     });
   }
+  running.started?.(metricsAddress);
   if (progress && terminal) {
     const timer = setInterval(() => progressLine.show(progress()), PROGRESS_MS);
     disposals.defer(() => clearInterval(timer));
@@ -190,6 +338,7 @@ async function runRole(
   progressLine.clear();
   if (!quiet) summarize(running, log, logFormat);
   if (failure !== undefined) throw failure;
+  if (running.report) await writeStdout(await running.report());
   return running.exitCode?.() ?? 0;
 }
 
@@ -214,79 +363,8 @@ function summarize(
   for (const line of running.summary()) writeStderr(`${line}\n`);
 }
 
-/** First SIGINT or SIGTERM drains, the second ends at once; SIGHUP reloads. */
-function watchSignals(running: RunningRole, log: Log, graceSeconds: number) {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const graceIsOver = Promise.withResolvers<void>();
-  const end = () => {
-    if (timer !== undefined) {
-      // 128 + SIGINT, as a shell reports it.
-      Deno.exit(130);
-    }
-    log.info("draining: a second signal ends at once", { graceSeconds });
-    timer = setTimeout(() => {
-      log.warn("the grace period is over: ending with work in flight");
-      graceIsOver.resolve();
-    }, graceSeconds * 1000);
-    running.role.drain().catch((error) => graceIsOver.reject(error));
-  };
-  const reload = async () => {
-    try {
-      await running.reload?.();
-    } catch (error) {
-      log.error(
-        `Cannot reload: ${error instanceof Error ? error.message : error}`,
-      );
-    }
-  };
-  const handlers: [Deno.Signal, () => void][] = Deno.build.os === "windows"
-    ? [["SIGINT", end], ["SIGBREAK", end]]
-    : [["SIGINT", end], ["SIGTERM", end]];
-  if (running.reload && Deno.build.os !== "windows") {
-    handlers.push(["SIGHUP", reload]);
-  }
-  for (const [signal, handler] of handlers) {
-    Deno.addSignalListener(signal, handler);
-  }
-  return {
-    graceIsOver: graceIsOver.promise,
-    unwatch: () => {
-      clearTimeout(timer);
-      for (const [signal, handler] of handlers) {
-        Deno.removeSignalListener(signal, handler);
-      }
-    },
-  };
-}
-
-function readToml(file: string): Record<string, unknown> {
-  let source: string;
-  try {
-    source = Deno.readTextFileSync(file);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot read "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
-      { cause },
-    );
-  }
-  try {
-    return parseToml(source);
-  } catch (cause) {
-    const [first] = cause instanceof Error
-      ? cause.message.split("\n")
-      : [String(cause)];
-    const at = cause as { line?: number; column?: number };
-    throw new UsageError(
-      `Cannot use "${file}:${at.line}:${at.column}": ${first}`,
-      { cause },
-    );
-  }
-}
-
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */
-async function writeStdout(text: string): Promise<void> {
+export async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
   try {
     while (bytes.length > 0) {

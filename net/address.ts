@@ -86,13 +86,9 @@ export function parseAddress(
   if (zone !== undefined && !hostname.includes(":")) {
     fail("only an IPv6 address has a zone");
   }
-  if (literal.includes(":") && !hostname.includes(":")) {
-    fail("the IPv6 address is wrong");
-  }
   if (!isIp(hostname)) {
-    if (
-      literal.includes(":") || !NAME.test(literal) || /^[\d.]+$/.test(literal)
-    ) {
+    if (literal.includes(":")) fail("the IPv6 address is wrong");
+    if (!NAME.test(literal) || /^[\d.]+$/.test(literal)) {
       fail("the host is neither an IP address nor a name");
     }
   }
@@ -124,6 +120,11 @@ export function formatAddress(address: Address): string {
     ? `[${source}]@`
     : `${source}@`;
   return `${before}${host}:${port}`;
+}
+
+/** The host as the system's resolver takes it: `fe80::1%eth0` where there is a zone. */
+export function hostWithZone({ hostname, zone }: Address): string {
+  return zone === undefined ? hostname : `${hostname}%${zone}`;
 }
 
 function splitZone(host: string): [string, string | undefined] {

@@ -5,6 +5,7 @@
 
 /** What was asked for cannot be right: nothing was opened. Commands exit with 2. */
 export class UsageError extends RangeError {
+  /** Always `UsageError`. */
   override name = "UsageError";
 }
 
@@ -16,10 +17,12 @@ export interface OperationErrorOptions extends ErrorOptions {
 
 /** The system refused or broke off what was asked for. Commands exit with 1. */
 export class OperationError extends Error {
+  /** Always `OperationError`. */
   override name = "OperationError";
   /** The system's name of the error, such as `EADDRINUSE`. */
   readonly code: string | undefined;
 
+  /** One line: what failed, the value, what was wanted, what to do. */
   constructor(message: string, options: OperationErrorOptions = {}) {
     super(message, options);
     this.code = options.code;

@@ -11,7 +11,7 @@ import {
   filterCovers,
   type MqttHooks,
   topicMatches,
-} from "@mproxy/mproxy";
+} from "@mproxy/mproxy/mqtt";
 import { jwtVerify } from "jose";
 
 interface Claims {

@@ -5,7 +5,7 @@
  *
  * deno run -A jsr:@mproxy/mqtt --listen mqtt://:1884 --target mqtt://127.0.0.1:1883 --hooks examples/mqtt/payload_schema.ts
  */
-import { deny, type MqttHooks, topicMatches } from "@mproxy/mproxy";
+import { deny, type MqttHooks, topicMatches } from "@mproxy/mproxy/mqtt";
 import * as v from "valibot";
 
 const reading = v.strictObject({

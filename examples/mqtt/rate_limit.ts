@@ -6,7 +6,7 @@
  *
  * deno run -A jsr:@mproxy/mqtt --listen mqtt://:1884 --target mqtt://127.0.0.1:1883 --hooks examples/mqtt/rate_limit.ts
  */
-import { deny, type MqttHooks, TokenBucket } from "@mproxy/mproxy";
+import { deny, type MqttHooks, TokenBucket } from "@mproxy/mproxy/mqtt";
 
 const PER_SECOND = 10;
 const AT_ONCE = 100;

@@ -3,7 +3,7 @@
  *
  * deno run -A jsr:@mproxy/mqtt --listen mqtt://:1884 --target mqtt://127.0.0.1:1883 --hooks examples/mqtt/simple.ts
  */
-import type { MqttHooks, MqttSession } from "@mproxy/mproxy";
+import type { MqttHooks, MqttSession } from "@mproxy/mproxy/mqtt";
 
 function say(session: MqttSession, what: string): void {
   const who = session.username === undefined

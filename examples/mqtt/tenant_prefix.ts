@@ -13,7 +13,7 @@ import {
   type MessageRequest,
   type MqttHooks,
   type MqttSession,
-} from "@mproxy/mproxy";
+} from "@mproxy/mproxy/mqtt";
 
 /** Where a tenant's topics lie. */
 function prefixOf(session: MqttSession): string {

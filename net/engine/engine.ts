@@ -72,7 +72,10 @@ export interface DatagramListener extends Disposable {
   readable(timeoutMs?: number): Promise<void> | void;
   /** Ends a wait of `readable` now, or the next one at once; from any thread's event loop. */
   wake(): void;
-  /** Datagrams that the kernel dropped so far, or undefined where nobody can tell. */
+  /**
+   * Datagrams that the kernel dropped so far, or undefined where nobody can tell.
+   * Once closed, with those that it left unread.
+   */
   dropped(): number | undefined;
 }
 

@@ -11,7 +11,7 @@
  *
  * @example Only temperatures, and everything below a prefix
  * ```ts
- * import { deny, type MqttHooks } from "@mproxy/mproxy";
+ * import { deny, type MqttHooks } from "@mproxy/mproxy/mqtt";
  *
  * export default {
  *   authPublish(session, message) {

@@ -21,7 +21,10 @@ export interface LogOptions {
    * @default {"info"}
    */
   level?: LogLevel;
-  /** @default {"text"} */
+  /**
+   * How lines look.
+   * @default {"text"}
+   */
   format?: LogFormat;
   /** Takes each line without its line end. Default: stderr. */
   write?: (line: string) => void;
@@ -54,6 +57,7 @@ export class Log {
   readonly #now: () => number;
   readonly #limited = new Map<string, { until: number; held: number }>();
 
+  /** A log that writes to stderr unless told otherwise. */
   constructor(options: LogOptions = {}) {
     const { level = "info", format = "text", now = Date.now } = options;
     this.#level = LOG_LEVELS.indexOf(level);
@@ -62,18 +66,22 @@ export class Log {
     this.#now = now;
   }
 
+  /** What somebody who looks for a fault wants to see. */
   debug(message: string, fields?: LogFields): void {
     this.#line("debug", message, fields);
   }
 
+  /** What happens in order. */
   info(message: string, fields?: LogFields): void {
     this.#line("info", message, fields);
   }
 
+  /** What should not happen and is dealt with. */
   warn(message: string, fields?: LogFields): void {
     this.#line("warn", message, fields);
   }
 
+  /** What failed. */
   error(message: string, fields?: LogFields): void {
     this.#line("error", message, fields);
   }

@@ -29,6 +29,21 @@ export interface Metric {
   samples: readonly MetricSample[];
 }
 
+/** Joins the values of metrics that have the same name. */
+export function mergeMetrics(metrics: readonly Metric[]): Metric[] {
+  const byName = new Map<string, Metric>();
+  for (const metric of metrics) {
+    const same = byName.get(metric.name);
+    byName.set(
+      metric.name,
+      same
+        ? { ...same, samples: [...same.samples, ...metric.samples] }
+        : metric,
+    );
+  }
+  return [...byName.values()];
+}
+
 /** Prometheus text (format 0.0.4) of metrics. */
 export async function prometheusText(
   metrics: readonly Metric[],
@@ -36,7 +51,7 @@ export async function prometheusText(
   const { Registry } = await import("prom-client");
   const registry = new Registry();
   for (const { name, help, type, samples } of metrics) {
-    const values = samples.map(({ labels = {}, value, suffix }) => ({
+    const values = addUp(samples).map(({ labels = {}, value, suffix }) => ({
       labels,
       value,
       ...(suffix === undefined ? {} : { metricName: name + suffix }),
@@ -51,6 +66,52 @@ export async function prometheusText(
   return await registry.metrics();
 }
 
+/**
+ * One value for each set of labels: two listeners that share an address, or
+ * a destination that was given twice, are one series.
+ */
+function addUp(samples: readonly MetricSample[]): readonly MetricSample[] {
+  const bySeries = new Map<string, MetricSample>();
+  for (const sample of samples) {
+    const { labels = {}, suffix = "" } = sample;
+    const series = JSON.stringify([suffix, Object.entries(labels).sort()]);
+    const same = bySeries.get(series);
+    bySeries.set(
+      series,
+      same ? { ...same, value: same.value + sample.value } : sample,
+    );
+  }
+  return [...bySeries.values()];
+}
+
 /** Content type of {@linkcode prometheusText}. */
 export const PROMETHEUS_CONTENT_TYPE =
   "text/plain; version=0.0.4; charset=utf-8";
+
+/**
+ * Samples of a histogram from counts per bucket. `counts` has one value per
+ * bound and one for the rest; bounds and sum are in the metric's unit.
+ */
+export function histogramSamples(
+  counts: readonly number[],
+  bounds: readonly number[],
+  sum: number,
+  labels: MetricLabels = {},
+): MetricSample[] {
+  const samples: MetricSample[] = [];
+  let count = 0;
+  for (const [i, bucket] of counts.entries()) {
+    count += bucket;
+    const le = i < bounds.length ? String(bounds[i]) : "+Inf";
+    samples.push({
+      labels: { ...labels, le },
+      value: count,
+      suffix: "_bucket",
+    });
+  }
+  return [
+    ...samples,
+    { labels, value: sum, suffix: "_sum" },
+    { labels, value: count, suffix: "_count" },
+  ];
+}

@@ -16,7 +16,7 @@ export interface MetricsServerOptions {
   metrics: () => readonly Metric[];
   /** Whether new work is taken, or why not. Default: always. */
   ready?: () => boolean | string | Promise<boolean | string>;
-  /** Answers `/metrics?format=json`, where the role has such a document. */
+  /** Answers `/metrics?format=json`, where the role has such a document; may be a promise. */
   json?: () => unknown;
 }
 
@@ -40,7 +40,7 @@ export function serveMetrics(options: MetricsServerOptions): MetricsServer {
     switch (url.pathname) {
       case "/metrics":
         if (json && url.searchParams.get("format") === "json") {
-          return Response.json(json());
+          return Response.json(await json());
         }
         return new Response(await prometheusText(metrics()), {
           headers: { "content-type": PROMETHEUS_CONTENT_TYPE },

@@ -33,9 +33,10 @@ function scaled(value: number): string {
   }
   const digits = prefix === 0 && Number.isInteger(value)
     ? 0
-    : value < 10
+    // Not 10 and 100: what rounds up to them has a figure more before the point.
+    : value < 9.995
     ? 2
-    : value < 100
+    : value < 99.95
     ? 1
     : 0;
   return `${value.toFixed(digits)} ${PREFIXES[prefix]}`;
@@ -46,7 +47,7 @@ function scaled(value: number): string {
  * one (`Ki`, `Mi`, `Gi`). A `B` or `bit/s` behind it is passed over.
  */
 export function parseScaled(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([kKMGT]?)(i?)(?:B|bit\/s|bps)?$/.exec(
+  const match = /^(\d+(?:\.\d+)?)(?:([kKMGT])(i?))?(?:B|bit\/s|bps)?$/.exec(
     text.trim(),
   );
   if (!match) {
@@ -54,7 +55,7 @@ export function parseScaled(text: string): number {
       `"${text}" is not a number with a unit such as 64k, 500M or 4Mi`,
     );
   }
-  const [, digits, prefix, binary] = match;
-  const power = ["", "K", "M", "G", "T"].indexOf(prefix!.toUpperCase());
+  const [, digits, prefix = "", binary] = match;
+  const power = ["", "K", "M", "G", "T"].indexOf(prefix.toUpperCase());
   return Math.round(Number(digits) * (binary ? 1024 : 1000) ** power);
 }

@@ -3,6 +3,9 @@ import { fromFileUrl } from "@std/path";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 
+/** How long a test waits for what must come: only a broken role lets it pass. */
+const DEADLINE_MS = 60_000;
+
 /** How a process ended, with all that it wrote. */
 export interface ProcessEnd {
   code: number;
@@ -18,6 +21,13 @@ export interface ProcessOptions {
   env?: Record<string, string>;
   /** Whether its stdin can be written to; else it reads nothing. */
   stdin?: boolean;
+  /**
+   * Who reads its stdout: this test, nobody, or somebody who left.
+   * @default {"read"}
+   */
+  stdout?: "read" | "unread" | "closed";
+  /** Flags of Deno itself, for roles. Default: `-A`. */
+  denoFlags?: readonly string[];
 }
 
 /** A running process. */
@@ -28,6 +38,8 @@ export class TestProcess implements AsyncDisposable {
   readonly #stdout: Uint8Array[] = [];
   #stdoutBytes = 0;
   #ended = false;
+  readonly #stdoutMode: "read" | "unread" | "closed";
+  readonly #hasStdin: boolean;
   /** Resolves when it has ended. */
   readonly end: Promise<ProcessEnd>;
 
@@ -44,6 +56,8 @@ export class TestProcess implements AsyncDisposable {
       stdout: "piped",
       stderr: "piped",
     }).spawn();
+    this.#stdoutMode = options.stdout ?? "read";
+    this.#hasStdin = options.stdin ?? false;
     this.end = this.#watch();
   }
 
@@ -75,22 +89,31 @@ export class TestProcess implements AsyncDisposable {
 
   /** The first match of a pattern in a line of stderr, now or later. */
   async line(pattern: RegExp): Promise<RegExpExecArray> {
+    const [first] = await this.lines(pattern, 1);
+    return first!;
+  }
+
+  /** The first so many matches of a pattern in lines of stderr, now or later. */
+  async lines(pattern: RegExp, count: number): Promise<RegExpExecArray[]> {
     const found = await this.#until(() => {
+      const matches: RegExpExecArray[] = [];
       for (const line of this.#lines) {
         const match = pattern.exec(line);
-        if (match) return match;
+        if (match) matches.push(match);
+        if (matches.length === count) return matches;
       }
-    });
+    }, `${count} lines like ${pattern}`);
     if (found) return found;
     throw new Error(
-      `Process ended without a line like ${pattern}:\n${this.stderr}`,
+      `Process ended without ${count} lines like ${pattern}:\n${this.stderr}`,
     );
   }
 
   /** Resolves when stdout has at least so many bytes. */
   async stdoutBytes(least: number): Promise<Uint8Array<ArrayBuffer>> {
-    const enough = await this.#until(() =>
-      this.#stdoutBytes >= least ? true : undefined
+    const enough = await this.#until(
+      () => this.#stdoutBytes >= least ? true : undefined,
+      `${least} bytes on stdout, not ${this.#stdoutBytes}`,
     );
     if (enough) return this.stdout;
     throw new Error(
@@ -100,7 +123,13 @@ export class TestProcess implements AsyncDisposable {
 
   /** Sends a signal. */
   signal(signal: Deno.Signal): void {
-    if (!this.#ended) this.#child.kill(signal);
+    if (this.#ended) return;
+    try {
+      this.#child.kill(signal);
+    } catch (error) {
+      // It has ended, and what tells us so is on its way.
+      if (!(error instanceof TypeError)) throw error;
+    }
   }
 
   /** Sends SIGTERM and waits for the end. */
@@ -114,11 +143,23 @@ export class TestProcess implements AsyncDisposable {
     await this.end;
   }
 
-  async #until<T>(probe: () => T | undefined): Promise<T | undefined> {
+  async #until<T>(
+    probe: () => T | undefined,
+    what: string,
+  ): Promise<T | undefined> {
+    const deadline = performance.now() + DEADLINE_MS;
     for (;;) {
       const found = probe();
       if (found !== undefined || this.#ended) return found;
-      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+      const left = deadline - performance.now();
+      if (left <= 0) throw new Error(`Never came: ${what}\n${this.stderr}`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        this.#waiting.add(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
     }
   }
 
@@ -133,6 +174,10 @@ export class TestProcess implements AsyncDisposable {
       this.#readStdout(),
       this.#readStderr(),
     ]);
+    // A test that never wrote to it need not close it; one that did has it locked.
+    if (this.#hasStdin && !this.#child.stdin.locked) {
+      await this.#child.stdin.abort().catch(() => {});
+    }
     this.#ended = true;
     this.#notify();
     const { code, signal } = status;
@@ -140,6 +185,11 @@ export class TestProcess implements AsyncDisposable {
   }
 
   async #readStdout(): Promise<void> {
+    if (this.#stdoutMode !== "read") {
+      if (this.#stdoutMode === "unread") await this.#child.status;
+      await this.#child.stdout.cancel();
+      return;
+    }
     for await (const part of this.#child.stdout) {
       this.#stdout.push(part);
       this.#stdoutBytes += part.length;
@@ -170,7 +220,7 @@ export function startRole(
   const main = `${ROOT}cli/${role}/main.ts`;
   return new TestProcess(
     Deno.execPath(),
-    ["run", "-A", main, ...args],
+    ["run", ...options.denoFlags ?? ["-A"], main, ...args],
     options,
   );
 }

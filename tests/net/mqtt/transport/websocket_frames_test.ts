@@ -46,8 +46,8 @@ function decode(
   sizes: readonly number[] = [stream.length || 1],
 ): Uint8Array {
   const parts: Uint8Array[] = [];
-  let at = 0;
-  for (let turn = 0; at < stream.length; turn++) {
+  let turn = 0;
+  for (let at = 0; at < stream.length; turn++) {
     const size = Math.min(sizes[turn % sizes.length]!, stream.length - at);
     const buffer = stream.slice(at, at + size);
     parts.push(buffer.slice(0, decoder.decode(buffer, size)));

@@ -1,0 +1,144 @@
+/**
+ * Forwards UDP, multicast, TCP and TLS sources to UDP destinations.
+ *
+ * ```sh
+ * deno run -A jsr:@mproxy/proxy --udp-listen-addr 0.0.0.0:9920 --udp-downstream-addr '[::1]:9921'
+ * ```
+ *
+ * @example Check a command line
+ * ```ts
+ * import { command } from "@mproxy/proxy";
+ * import { helpText } from "@mproxy/mproxy/cli";
+ * import { assert } from "@std/assert";
+ *
+ * assert(helpText("proxy", command).includes("--udp-downstream-addr"));
+ * ```
+ *
+ * @module
+ */
+import { type ProxyStats, startProxy } from "@mproxy/mproxy";
+import * as cli from "@mproxy/mproxy/cli";
+
+const TLS = { group: "TLS of --tcp-connect-addr" };
+
+const options = {
+  udpListenAddr: cli.list(
+    "UDP address or group to listen on",
+    "HOST:PORT",
+    cli.address({ allowPortZero: true }),
+    { aliases: ["listen-addr"] },
+  ),
+  udpDownstreamAddr: cli.list(
+    "UDP address, group or broadcast address to forward to",
+    "HOST:PORT",
+    cli.address(),
+    { aliases: ["downstream-addr"] },
+  ),
+  tcpConnectAddr: cli.list(
+    "TCP host to connect to, its stream forwarded; tls://HOST:PORT for TLS",
+    "HOST:PORT",
+    cli.tlsAddress,
+  ),
+  tee: cli.teeOption,
+  datagramSize: cli.datagramSizeOption,
+  lines: cli.linesOption,
+  tls: cli.flag("Speak TLS to every --tcp-connect-addr", TLS),
+  tlsCa: cli.value(
+    "Roots to trust in place of the system's, PEM",
+    "FILE",
+    cli.text,
+    TLS,
+  ),
+  tlsCert: cli.value("Our certificate chain, PEM", "FILE", cli.text, TLS),
+  tlsKey: cli.value("Our private key, PEM", "FILE", cli.text, TLS),
+  tlsServerName: cli.value(
+    "Name to verify in place of the host's",
+    "NAME",
+    cli.text,
+    TLS,
+  ),
+  tlsInsecure: cli.flag("Believe anybody to be the host", TLS),
+  interface: cli.interfaceOption,
+  ttl: cli.ttlOption,
+  loop: cli.loopOption,
+  rcvbuf: cli.rcvbufOption,
+  workers: cli.workersOption,
+  engine: cli.engineOption,
+};
+
+/** The proxy's command. */
+export const command: cli.Command = cli.defineCommand({
+  name: "proxy",
+  summary: "Forward UDP, multicast, TCP and TLS sources to UDP destinations",
+  options,
+  examples: [
+    "--udp-listen-addr 0.0.0.0:9920 --udp-downstream-addr '[::1]:9921' " +
+    "--udp-downstream-addr localhost:9922 --tcp-connect-addr localhost:9925 --tee",
+    "--udp-listen-addr 239.1.2.3:9920 --interface eth0 --udp-downstream-addr 10.0.0.7:9920",
+    "--tcp-connect-addr tls://feed.example:443 --lines --udp-downstream-addr 239.1.2.3:9920",
+  ],
+  async start(values, { log }) {
+    const tls = cli.readTlsOptions(values);
+    const proxy = await startProxy({
+      listen: values.udpListenAddr,
+      connect: values.tcpConnectAddr.map(({ address, secure }) => ({
+        address,
+        tls: secure || values.tls ? tls : undefined,
+      })),
+      destinations: values.udpDownstreamAddr,
+      tee: values.tee,
+      datagramBytes: values.datagramSize,
+      lines: values.lines,
+      networkInterface: values.interface,
+      ttl: values.ttl,
+      loop: values.loop,
+      receiveBufferBytes: values.rcvbuf,
+      workers: values.workers,
+      engine: values.engine,
+      log,
+    });
+    const rate = new cli.RateMeter();
+    return {
+      role: proxy,
+      metrics: () => metrics(proxy.stats()),
+      progress: () => progress(proxy.stats(), rate),
+      summary: () => summary(proxy.stats()),
+    };
+  },
+});
+
+function metrics(stats: ProxyStats): cli.Metric[] {
+  return [
+    ...cli.listenerMetrics(stats.listeners),
+    ...cli.tcpSourceMetrics(stats.sources),
+    ...cli.destinationMetrics(stats.destinations),
+    ...cli.teeMetrics(stats.tee),
+  ];
+}
+
+function progress(stats: ProxyStats, rate: cli.RateMeter): string {
+  const bytes = cli.sum(stats.listeners, (one) => one.receivedBytes) +
+    cli.sum(stats.sources, (one) => one.readBytes);
+  const dropped = cli.sum(stats.listeners, (one) => one.droppedKernel) +
+    cli.sum(stats.destinations, (one) => one.droppedDatagrams);
+  return `${cli.formatBytes(bytes)} forwarded, ${rate.since(bytes)}${
+    cli.drops(dropped)
+  }`;
+}
+
+function summary(
+  { listeners, sources, destinations, tee, elapsedMs }: ProxyStats,
+): string[] {
+  return [
+    ...cli.listenerLines(listeners, elapsedMs),
+    ...sources.map(({ address, readBytes, cutDatagrams, connects, failures }) =>
+      `read from ${address}: ${cli.amount(readBytes, cutDatagrams)} ${
+        cli.pace(readBytes, elapsedMs)
+      }, ${connects} connects, ${failures} failures`
+    ),
+    ...cli.destinationLines(destinations, elapsedMs),
+    ...cli.teeLines(tee),
+  ];
+}
+
+if (import.meta.main) await cli.runCommand(command);

@@ -1,0 +1,173 @@
+/**
+ * Puts itself in front of a TCP service and shows what goes through.
+ *
+ * @example Relay port 8080 to a service on port 8081, with live figures
+ * ```sh
+ * deno run -A jsr:@mproxy/relay 127.0.0.1:8080 127.0.0.1:8081 --events
+ * ```
+ *
+ * @module
+ */
+import {
+  address,
+  choice,
+  type Command,
+  defineCommand,
+  flag,
+  integer,
+  runCommand,
+  scaled,
+  seconds,
+  value,
+} from "@mproxy/mproxy/cli";
+import {
+  bannerLines,
+  formatAddress,
+  RelayConsole,
+  relayJson,
+  relayMetrics,
+  TcpRelay,
+  UsageError,
+} from "@mproxy/mproxy";
+
+const LOCAL = "127.0.0.1";
+const readListen = address({ defaultHostname: LOCAL, allowPortZero: true });
+const readTarget = address({ defaultHostname: LOCAL });
+
+/** The `relay` command. */
+export const command: Command = defineCommand({
+  name: "relay",
+  summary: "Relay TCP connections to one target and show what goes through",
+  description:
+    "LISTEN and TARGET win over --listen and --target. A client that the target refuses is counted, logged and closed, with a reset where it has sent something. Ctrl+C stops accepting and waits --grace seconds for open connections.",
+  positionals: "[LISTEN TARGET]",
+  metricsAddress: "127.0.0.1:8998",
+  graceSeconds: 60,
+  examples: [
+    "127.0.0.1:8080 example.com:80",
+    "--listen 8080 --target 8081 --events --summary 5",
+    "--config proxy.toml",
+  ],
+  options: {
+    listen: value("Where to listen", "HOST:PORT", readListen, {
+      aliases: ["listen-addr"],
+    }),
+    target: value("Where to connect to", "HOST:PORT", readTarget, {
+      aliases: ["target-addr"],
+    }),
+    events: flag("Print a line for what happens on each connection"),
+    summary: value(
+      "Print a line of figures every so often; 0 for never",
+      "SECONDS",
+      seconds,
+      {
+        fallback: 10,
+        aliases: ["metrics-log-interval-secs"],
+      },
+    ),
+    maxConnections: value(
+      "Clients served at once; 0 for no limit",
+      "N",
+      integer(0, 1_000_000),
+      {
+        fallback: 0,
+      },
+    ),
+    connectTimeout: value(
+      "How long the target may take to answer; 0 for ever",
+      "SECONDS",
+      seconds,
+      {
+        fallback: 10,
+      },
+    ),
+    idleTimeout: value(
+      "End connections on which nothing moves; 0 for never",
+      "SECONDS",
+      seconds,
+      {
+        fallback: 0,
+      },
+    ),
+    halfCloseTimeout: value(
+      "The same after one side has ended",
+      "SECONDS",
+      seconds,
+      {
+        fallback: 0,
+      },
+    ),
+    bufferSize: value(
+      "Largest buffer of one direction",
+      "BYTES",
+      scaled(1024, 16 << 20),
+      {
+        fallback: 256 * 1024,
+        defaultText: "256Ki",
+      },
+    ),
+    engine: choice(
+      "What moves the bytes",
+      ["auto", "portable", "linux"],
+      "auto",
+    ),
+    channelBufferSize: value(
+      "Events that may wait to be printed",
+      "N",
+      integer(1, 1_000_000),
+      {
+        fallback: 1000,
+      },
+    ),
+  },
+  async start(values, { log, print, positionals }) {
+    if (positionals.length !== 0 && positionals.length !== 2) {
+      throw new UsageError(
+        `LISTEN and TARGET are wanted, but got ${positionals.length} argument(s)`,
+      );
+    }
+    const [listenText, targetText] = positionals;
+    const listen = listenText === undefined
+      ? values.listen
+      : readListen(listenText);
+    const target = targetText === undefined
+      ? values.target
+      : readTarget(targetText);
+    if (!listen || !target) {
+      throw new UsageError(
+        "LISTEN and TARGET are missing, such as 127.0.0.1:8080 example.com:80",
+      );
+    }
+    const relay = await TcpRelay.bind(listen, target, {
+      maxConnections: values.maxConnections,
+      connectTimeoutMs: values.connectTimeout * 1000,
+      idleTimeoutMs: values.idleTimeout * 1000,
+      halfCloseTimeoutMs: values.halfCloseTimeout * 1000,
+      bufferBytes: values.bufferSize,
+      eventQueue: values.channelBufferSize,
+      engine: values.engine,
+      log,
+    });
+    log.info("listening", {
+      address: relay.boundAddress,
+      target: formatAddress(target),
+    });
+    const role = new RelayConsole(relay, print, {
+      events: values.events,
+      summarySeconds: values.summary,
+    });
+    return {
+      role,
+      started: (metrics) =>
+        bannerLines(relay.address, target, metrics).forEach(print),
+      draining: (signal) => role.draining(signal),
+      metrics: () => relayMetrics(relay.stats()),
+      json: async () => relayJson(relay.snapshot(), await relay.connections()),
+      ready: () => role.ready(),
+      progress: () => role.progress(),
+      summary: () => role.summary(),
+    };
+  },
+});
+
+if (import.meta.main) await runCommand(command);

@@ -1,0 +1,177 @@
+/**
+ * Logs UDP and multicast to files, to stdout or to a named pipe.
+ *
+ * ```sh
+ * deno run -A jsr:@mproxy/server --path logfile.log --listen-addr 127.0.0.1:9920
+ * ```
+ *
+ * @example Check a command line
+ * ```ts
+ * import { command } from "@mproxy/server";
+ * import { helpText } from "@mproxy/mproxy/cli";
+ * import { assert } from "@std/assert";
+ *
+ * assert(helpText("server", command).includes("--listen-addr"));
+ * ```
+ *
+ * @module
+ */
+import {
+  DATAGRAM_FORMATS,
+  FSYNC_CHOICES,
+  type ServerStats,
+  SPLIT_CHOICES,
+  startServer,
+  UsageError,
+  WRITE_ERROR_CHOICES,
+} from "@mproxy/mproxy";
+import * as cli from "@mproxy/mproxy/cli";
+
+const FILES = { group: "Files" };
+
+const options = {
+  path: cli.value(
+    "File to append to; - is stdout, a named pipe waits for its reader",
+    "FILE|-",
+    cli.text,
+    { required: true },
+  ),
+  listenAddr: cli.list(
+    "UDP address or group to listen on; all go to one file without --split",
+    "HOST:PORT",
+    cli.address({ allowPortZero: true }),
+  ),
+  tee: cli.teeOption,
+  format: cli.choice(
+    "raw is byte for byte; lines ends each datagram with one newline; jsonl is an object each with time, source, text or base64",
+    DATAGRAM_FORMATS,
+    "raw",
+  ),
+  split: cli.choice(
+    "A file for each listening address or each sender, with its address in the name",
+    SPLIT_CHOICES,
+    undefined,
+    FILES,
+  ),
+  rotateSize: cli.value(
+    "Begin a new file before one grows larger, such as 100M; datagrams stay whole",
+    "BYTES",
+    cli.scaled(1, 2 ** 53),
+    FILES,
+  ),
+  rotateInterval: cli.value(
+    "Begin a new file every so often, at multiples since 1970, UTC: 3600 is the full hour",
+    "SECONDS",
+    intervalSeconds,
+    FILES,
+  ),
+  keep: cli.value(
+    "Rotated files to keep of each file; all without it",
+    "N",
+    cli.integer(0, 1e9),
+    FILES,
+  ),
+  gzip: cli.toggle("Compress rotated files (yes without it)", FILES),
+  fsync: cli.choice(
+    "When the disk must have what was written: never, once a second, or before more is taken",
+    FSYNC_CHOICES,
+    "none",
+    FILES,
+  ),
+  onWriteError: cli.choice(
+    "What a full disk or another failure leads to: retry keeps up to 512 kB and drops what comes beyond, end ends the server (retry without it)",
+    WRITE_ERROR_CHOICES,
+    undefined,
+    FILES,
+  ),
+  interface: cli.interfaceOption,
+  rcvbuf: cli.rcvbufOption,
+  workers: cli.workersOption,
+  engine: cli.engineOption,
+};
+
+/** The server's command. */
+export const command: cli.Command = cli.defineCommand({
+  name: "server",
+  summary: "Log UDP and multicast to files, to stdout or to a named pipe",
+  description:
+    "SIGHUP opens the files anew, for programs such as logrotate that rename them.",
+  options,
+  examples: [
+    "--path logfile.log --listen-addr 127.0.0.1:9920 --listen-addr '[::1]:9921'",
+    "--path - --format jsonl --listen-addr 239.1.2.3:9920 --interface eth0 | jq .text",
+    "--path feed.log --listen-addr 0.0.0.0:9920 --split source --rotate-size 100M --keep 10",
+    "--path day.log --listen-addr 0.0.0.0:9920 --format lines --rotate-interval 86400 --fsync interval",
+  ],
+  async start(values, { log }) {
+    const path = values.path!;
+    const server = await startServer({
+      path,
+      listen: values.listenAddr,
+      tee: values.tee,
+      format: values.format,
+      split: values.split,
+      rotateBytes: values.rotateSize,
+      rotateIntervalMs: values.rotateInterval && values.rotateInterval * 1000,
+      keepFiles: values.keep,
+      gzip: values.gzip,
+      fsync: values.fsync,
+      onWriteError: values.onWriteError,
+      networkInterface: values.interface,
+      receiveBufferBytes: values.rcvbuf,
+      workers: values.workers,
+      engine: values.engine,
+      log,
+    });
+    const rate = new cli.RateMeter();
+    return {
+      role: server,
+      metrics: () => metrics(server.stats()),
+      progress: () => progress(server.stats(), rate),
+      summary: () => summary(path, server.stats()),
+      reload: () => {
+        server.reopen();
+        log.info("opened files anew", { path });
+      },
+    };
+  },
+});
+
+function intervalSeconds(text: string): number {
+  const number = cli.seconds(text);
+  if (number >= 1) return number;
+  throw new UsageError(`"${text}" is less than 1 second`);
+}
+
+function metrics(stats: ServerStats): cli.Metric[] {
+  return [
+    ...cli.listenerMetrics(stats.listeners),
+    ...cli.logMetrics(stats.log, stats.stream),
+    ...cli.teeMetrics(stats.tee),
+  ];
+}
+
+function progress(stats: ServerStats, rate: cli.RateMeter): string {
+  const bytes = cli.sum(stats.listeners, (one) => one.receivedBytes);
+  const { log, stream } = stats;
+  const dropped = cli.sum(stats.listeners, (one) => one.droppedKernel) +
+    (log?.droppedDiskFullDatagrams ?? 0) +
+    (log?.droppedWriteErrorDatagrams ?? 0) +
+    (stream?.droppedQueueFullDatagrams ?? 0);
+  return `${cli.formatBytes(bytes)} logged, ${rate.since(bytes)}${
+    cli.drops(dropped)
+  }`;
+}
+
+function summary(
+  path: string,
+  { listeners, log, stream, tee, elapsedMs }: ServerStats,
+): string[] {
+  return [
+    ...cli.listenerLines(listeners, elapsedMs),
+    ...cli.logLines(path, log, stream),
+    ...cli.teeLines(tee),
+  ];
+}
+
+if (import.meta.main) await cli.runCommand(command);

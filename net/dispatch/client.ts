@@ -1,0 +1,150 @@
+/** The client role: a file, a device or stdin to UDP destinations. */
+import type { Address } from "../address.ts";
+import { UsageError } from "../errors.ts";
+import { CounterBlock } from "../observe/counters.ts";
+import { Tasks } from "../tasks.ts";
+import { DEFAULT_DATAGRAM_BYTES, makeCutter } from "./cut.ts";
+import {
+  closeAll,
+  Destinations,
+  type DestinationStats,
+} from "./destinations.ts";
+import { Feed, FEED_COUNTERS } from "./feed.ts";
+import { checkFileSource, openFileSource } from "./file_source.ts";
+import {
+  checkDatagramBytes,
+  checkDestinations,
+  checkDispatchOptions,
+  chooseEngine,
+  type DispatchOptions,
+  logOf,
+} from "./options.ts";
+import { Pacer } from "./pace.ts";
+import { endOnAbort, type RoleHandle } from "./role.ts";
+import type { DatagramSink } from "./sink.ts";
+import { openTee, type TeeStats, teeStats } from "./tee.ts";
+
+/** What a client sends, and how. */
+export interface ClientOptions extends DispatchOptions {
+  /** A file, a named pipe, a device, or `-` for stdin. */
+  path: string;
+  /** Where to send; none is right only with `tee`. */
+  destinations: readonly Address[];
+  /** Payload of a full datagram in bytes, 1 to 65507. @default {1452} */
+  datagramBytes?: number | undefined;
+  /** Whether datagrams end at line ends wherever a line fits. @default {false} */
+  lines?: boolean | undefined;
+  /** Bits per second at most. Default: as fast as the path takes it. */
+  bitsPerSecond?: number | undefined;
+  /** Whether to wait for more at the end of the file. @default {false} */
+  follow?: boolean | undefined;
+}
+
+/** A client's figures. */
+export interface ClientStats {
+  /** Bytes read so far. */
+  readBytes: number;
+  /** Bytes of the file when it was opened; undefined for pipes and devices. */
+  sizeBytes: number | undefined;
+  /** Datagrams made of them. */
+  cutDatagrams: number;
+  /** Milliseconds since the start. */
+  elapsedMs: number;
+  /** What each destination got. */
+  destinations: DestinationStats[];
+  /** What stdout got, with `tee`. */
+  tee: TeeStats | undefined;
+}
+
+/** A running client. */
+export type ClientHandle = RoleHandle<ClientStats>;
+
+/**
+ * Sends a file to every destination. `finished` resolves when all of it is
+ * sent, and rejects where reading fails.
+ *
+ * @throws {UsageError} where the options cannot be right or the file cannot be read.
+ * @throws {OperationError} where a destination cannot be reached at all.
+ */
+export async function startClient(
+  options: ClientOptions,
+): Promise<ClientHandle> {
+  const { path, destinations: addresses, follow = false, lines = false } =
+    options;
+  const { datagramBytes = DEFAULT_DATAGRAM_BYTES, bitsPerSecond } = options;
+  if (addresses.length === 0 && !options.tee) {
+    throw new UsageError(
+      "No destination: --server-addr HOST:PORT or --tee is wanted",
+    );
+  }
+  checkDatagramBytes(datagramBytes);
+  checkDispatchOptions(options, addresses);
+  checkDestinations(addresses);
+  await checkFileSource(path, { follow });
+
+  const log = logOf(options);
+  const engine = chooseEngine(options, log);
+  const startedMs = performance.now();
+  const pacer = bitsPerSecond === undefined
+    ? undefined
+    : new Pacer(bitsPerSecond, datagramBytes, startedMs);
+  // What comes from a file can wait: a full send queue holds it up, nothing is dropped.
+  const destinations = new Destinations(
+    engine,
+    addresses,
+    options,
+    log,
+    Infinity,
+  );
+  await using opening = new AsyncDisposableStack();
+  const tee = options.tee ? opening.use(openTee(log, "wait")) : undefined;
+  const opened = await destinations.open();
+  opening.defer(() => closeAll(opened));
+  const source = opening.use(
+    await openFileSource(path, {
+      follow,
+      onRestart: (reason) =>
+        log.warn("the followed file starts over", { path, reason }),
+    }),
+  );
+  const resources = opening.move();
+
+  const counters = new CounterBlock(FEED_COUNTERS);
+  const sinks: DatagramSink[] = tee ? [...opened, tee] : opened;
+  const cutter = makeCutter({
+    datagramBytes,
+    lines,
+    slots: engine.batchSize,
+    ...(pacer ? { burstBytes: pacer.burstBytes } : {}),
+  });
+  const feed = new Feed({
+    source,
+    cutter,
+    sinks,
+    counters: counters.slots,
+    pacer,
+  });
+  const tasks = new Tasks();
+  tasks.start({ run: () => feed.run(), stop: () => feed.stop() });
+  tasks.seal();
+  const warnings = setInterval(() => destinations.warnOfDrops(), 1000);
+  let endedMs: number | undefined;
+  const finished = tasks.finished.finally(async () => {
+    endedMs = performance.now();
+    clearInterval(warnings);
+    await resources.disposeAsync();
+  });
+  return endOnAbort(options.signal, {
+    finished,
+    stats: () => ({
+      ...counters.read(),
+      sizeBytes: source.size,
+      elapsedMs: (endedMs ?? performance.now()) - startedMs,
+      destinations: destinations.stats(),
+      tee: teeStats(tee),
+    }),
+    stop: () => tasks.stop(),
+    // A reader of stdout that takes nothing, or a full send queue, is waited for no more.
+    abort: () => resources.disposeAsync(),
+  });
+}

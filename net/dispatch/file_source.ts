@@ -1,0 +1,211 @@
+/** A file, a named pipe, a device or stdin as a stream of bytes. */
+import { failedCall, UsageError } from "../errors.ts";
+import { Waiter } from "../engine/waiter.ts";
+import type { ByteSource } from "./feed.ts";
+
+/** How often a followed file is looked at for more, in milliseconds. */
+const FOLLOW_MS = 100;
+
+/** An open source of bytes. */
+export interface FileSource extends ByteSource, Disposable {
+  /** Bytes of a regular file when it was opened. */
+  readonly size: number | undefined;
+}
+
+/** How a file is read. */
+export interface FileSourceOptions {
+  /**
+   * Waits for more at the end, as `tail -F`: a file that was cut off starts
+   * over, one that was replaced is opened anew.
+   * @default {false}
+   */
+  follow?: boolean;
+  /** Told when a followed file starts over. */
+  onRestart?: (reason: string) => void;
+}
+
+/** Opens `-` (stdin) or a path; throws a UsageError where it cannot be read. */
+export async function openFileSource(
+  path: string,
+  options: FileSourceOptions = {},
+): Promise<FileSource> {
+  const stat = await checkFileSource(path, options);
+  if (stat === undefined) {
+    return { size: undefined, read: readStdin, [Symbol.dispose]: () => {} };
+  }
+  // Opening a named pipe waits for its writer, so it must not block the thread.
+  const file = await openFile(path);
+  if (options.follow) return new FollowedFile(path, file, options.onRestart);
+  const failed = (cause: unknown): never => {
+    throw failedCall("read", `"${path}"`, cause);
+  };
+  return {
+    size: stat.isFile ? stat.size : undefined,
+    read: stat.isFile
+      ? (into) => readFile(file, into, failed)
+      : (into) => file.read(into).catch(failed),
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
+/** A file answers at once: no promise is needed. */
+function readFile(
+  file: Deno.FsFile,
+  into: Uint8Array<ArrayBuffer>,
+  failed: (cause: unknown) => never,
+): number | null {
+  try {
+    return file.readSync(into);
+  } catch (cause) {
+    return failed(cause);
+  }
+}
+
+/**
+ * What is known of a path, or undefined of stdin; throws a UsageError where it
+ * cannot be read as asked. Nothing stays open.
+ */
+export async function checkFileSource(
+  path: string,
+  { follow = false }: FileSourceOptions,
+): Promise<Deno.FileInfo | undefined> {
+  if (path === "-") {
+    if (follow) {
+      throw new UsageError("Cannot follow stdin: it ends when it ends");
+    }
+    return undefined;
+  }
+  let stat: Deno.FileInfo;
+  try {
+    stat = await Deno.stat(path);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  if (stat.isDirectory) {
+    throw new UsageError(
+      `Cannot read "${path}": it is a folder, a file is wanted`,
+    );
+  }
+  if (follow && !stat.isFile) {
+    throw new UsageError(`Cannot follow "${path}": it is not a regular file`);
+  }
+  // A named pipe is not opened to look: that would wait for its writer.
+  if (!stat.isFifo) (await openFile(path)).close();
+  return stat;
+}
+
+async function openFile(path: string): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path, { read: true });
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
+function unreadable(path: string, cause: unknown): UsageError {
+  const why = cause instanceof Deno.errors.NotFound
+    ? "there is no such file"
+    : cause instanceof Deno.errors.PermissionDenied ||
+        cause instanceof Deno.errors.NotCapable
+    ? "it may not be read by this user"
+    : cause instanceof Error
+    ? cause.message
+    : String(cause);
+  return new UsageError(`Cannot read "${path}": ${why}`, { cause });
+}
+
+function readStdin(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+  return Deno.stdin.read(into).catch((cause) => {
+    throw failedCall("read", "stdin", cause);
+  });
+}
+
+class FollowedFile implements FileSource {
+  readonly size = undefined;
+  readonly #path: string;
+  readonly #onRestart: ((reason: string) => void) | undefined;
+  #file: Deno.FsFile;
+  readonly #waiter = new Waiter();
+  #position = 0;
+  #closed = false;
+
+  constructor(
+    path: string,
+    file: Deno.FsFile,
+    onRestart: ((reason: string) => void) | undefined,
+  ) {
+    this.#path = path;
+    this.#file = file;
+    this.#onRestart = onRestart;
+  }
+
+  read(into: Uint8Array<ArrayBuffer>): number | Promise<number> {
+    const bytes = this.#readNow(into);
+    return bytes > 0 ? bytes : this.#more(into);
+  }
+
+  async #more(into: Uint8Array<ArrayBuffer>): Promise<number> {
+    for (;;) {
+      await this.#waiter.wait(FOLLOW_MS);
+      if (this.#closed) return 0;
+      const bytes = this.#readNow(into);
+      if (bytes > 0) return bytes;
+      const next = await this.#findNext();
+      if (this.#closed) {
+        next?.close();
+        return 0;
+      }
+      if (next === undefined) continue;
+      // What was written before it was replaced comes first.
+      const last = this.#readNow(into);
+      if (last === 0) {
+        this.#restart(next);
+        continue;
+      }
+      next.close();
+      return last;
+    }
+  }
+
+  /** Bytes that are there, or 0. */
+  #readNow(into: Uint8Array<ArrayBuffer>): number {
+    const bytes = readFile(this.#file, into, (cause) => {
+      throw failedCall("read", `"${this.#path}"`, cause);
+    }) ?? 0;
+    this.#position += bytes;
+    return bytes;
+  }
+
+  /** The file that has replaced the open one; a file that was cut off is wound back. */
+  async #findNext(): Promise<Deno.FsFile | undefined> {
+    try {
+      const own = await this.#file.stat();
+      if (own.size < this.#position) {
+        await this.#file.seek(0, Deno.SeekMode.Start);
+        this.#position = 0;
+        this.#onRestart?.("it was cut off");
+        return;
+      }
+      const now = await Deno.stat(this.#path);
+      if (now.ino === own.ino && now.dev === own.dev) return;
+      return await Deno.open(this.#path, { read: true });
+    } catch (error) {
+      // Moved away and not yet there again: the open one may still grow.
+      if (this.#closed || error instanceof Deno.errors.NotFound) return;
+      throw failedCall("follow", `"${this.#path}"`, error);
+    }
+  }
+
+  #restart(file: Deno.FsFile): void {
+    this.#file.close();
+    this.#file = file;
+    this.#position = 0;
+    this.#onRestart?.("it was replaced");
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    this.#waiter.wake();
+    this.#file.close();
+  }
+}

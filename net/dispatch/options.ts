@@ -1,0 +1,110 @@
+/** Options that the dispatch roles share. */
+import { UsageError } from "../errors.ts";
+import { MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
+import { chooseDatagramEngine } from "../engine/choose.ts";
+import type { DatagramEngine, EngineChoice } from "../engine/engine.ts";
+import { findInterface } from "../engine/interfaces.ts";
+import { type Address, formatAddress, isMulticast } from "../address.ts";
+import { Log } from "../observe/log.ts";
+
+/** Options of every dispatch role. */
+export interface DispatchOptions {
+  /** Which system calls move the datagrams. @default {"auto"} */
+  engine?: EngineChoice | undefined;
+  /** Name or address of the interface to join on and to send from. */
+  networkInterface?: string | undefined;
+  /** Hops that a datagram may take, 0 to 255. Default: the system's (1 for groups). */
+  ttl?: number | undefined;
+  /** Whether this machine hears what it sends to groups. Default: the system's (yes). */
+  loop?: boolean | undefined;
+  /** Bytes of the kernel's receive queue of each listener. Default: the system's. */
+  receiveBufferBytes?: number | undefined;
+  /** Copies all data to stdout. @default {false} */
+  tee?: boolean | undefined;
+  /** Where log lines go. Default: stderr. */
+  log?: Log | undefined;
+  /** Ends the role in order when it is aborted. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Checks what no socket is needed for; throws a UsageError. */
+export function checkDispatchOptions(
+  options: DispatchOptions,
+  addresses: readonly Address[],
+): void {
+  const { networkInterface, ttl, receiveBufferBytes } = options;
+  if (networkInterface !== undefined) findInterface(networkInterface);
+  for (const address of addresses) {
+    if (address.zone !== undefined) checkZone(address);
+  }
+  checkRange("ttl", ttl, 0, 255);
+  checkRange("receiveBufferBytes", receiveBufferBytes, 1, 2 ** 31 - 1);
+}
+
+function checkZone(address: Address): void {
+  try {
+    findInterface(address.zone!);
+  } catch (cause) {
+    throw new UsageError(
+      `Cannot use "${formatAddress(address)}": ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+/** Throws a UsageError where a whole number is out of its range. */
+export function checkRange(
+  name: string,
+  value: number | undefined,
+  least: number,
+  most: number,
+): void {
+  if (value === undefined) return;
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw new UsageError(
+    `Cannot use ${name} ${value}: a whole number from ${least} to ${most} is wanted`,
+  );
+}
+
+/** Throws a UsageError where a size is none of a datagram. */
+export function checkDatagramBytes(bytes: number | undefined): void {
+  checkRange("datagramBytes", bytes, 1, MAX_DATAGRAM_BYTES);
+}
+
+/** Throws a UsageError where an address is no group. */
+export function checkGroup(address: Address): void {
+  if (isMulticast(address.hostname)) return;
+  throw new UsageError(
+    `Cannot use "${formatAddress(address)}" as a group: 224.0.0.0 to ` +
+      `239.255.255.255 or an address from ff00::/8 is wanted`,
+  );
+}
+
+/** Throws a UsageError where an address can only be listened on. */
+export function checkDestinations(addresses: readonly Address[]): void {
+  for (const address of addresses) {
+    if (address.source === undefined) continue;
+    throw new UsageError(
+      `Cannot send to "${
+        formatAddress(address)
+      }": a source before @ is for listening`,
+    );
+  }
+}
+
+/** The engine for a role's options, said in the log. */
+export function chooseEngine(
+  options: DispatchOptions,
+  log: Log,
+): DatagramEngine {
+  const engine = chooseDatagramEngine(options.engine ?? "auto", {
+    onWarning: (message) => log.warn(message),
+  });
+  log.debug("engine", { name: engine.name, over: engine.description });
+  return engine;
+}
+
+/** The log of a role's options. */
+export function logOf(options: DispatchOptions): Log {
+  return options.log ?? new Log();
+}

@@ -1,0 +1,158 @@
+/** The proxy role: UDP, multicast, TCP and TLS sources to many UDP destinations. */
+import type { Address } from "../address.ts";
+import { UsageError } from "../errors.ts";
+import { Tasks } from "../tasks.ts";
+import {
+  closeAll,
+  Destinations,
+  type DestinationStats,
+} from "./destinations.ts";
+import { Listeners, type ListenerStats } from "./listeners.ts";
+import {
+  checkDatagramBytes,
+  checkDestinations,
+  checkDispatchOptions,
+  checkRange,
+  chooseEngine,
+  type DispatchOptions,
+  logOf,
+} from "./options.ts";
+import { endOnAbort, type RoleHandle } from "./role.ts";
+import {
+  TcpSource,
+  type TcpSourceStats,
+  type TcpUpstream,
+} from "./tcp_source.ts";
+import { openTee, type TeeStats, teeStats } from "./tee.ts";
+
+/** What a proxy takes and where it sends it. */
+export interface ProxyOptions extends DispatchOptions {
+  /** UDP addresses and groups to listen on. */
+  listen: readonly Address[];
+  /** TCP and TLS hosts to connect to, again and again. */
+  connect?: readonly TcpUpstream[] | undefined;
+  /** Where to send; none is right only with `tee`. */
+  destinations: readonly Address[];
+  /** Payload of a full datagram made of a TCP stream, 1 to 65507 bytes. @default {1452} */
+  datagramBytes?: number | undefined;
+  /** Whether datagrams of TCP streams end at line ends. @default {false} */
+  lines?: boolean | undefined;
+  /** Threads for each unicast listener (linux engine). @default {1} */
+  workers?: number | undefined;
+}
+
+/** A proxy's figures. */
+export interface ProxyStats {
+  /** What each listener received and lost. */
+  listeners: ListenerStats[];
+  /** What each TCP host gave. */
+  sources: TcpSourceStats[];
+  /** What each destination got. */
+  destinations: DestinationStats[];
+  /** What stdout got, with `tee`. */
+  tee: TeeStats | undefined;
+  /** Milliseconds since the start. */
+  elapsedMs: number;
+}
+
+/** A running proxy. */
+export interface ProxyHandle extends RoleHandle<ProxyStats> {
+  /** Where it listens, with the real ports. */
+  readonly addresses: readonly Address[];
+}
+
+/**
+ * Sends what comes from every source to every destination, until drained.
+ *
+ * @throws {UsageError} where the options cannot be right.
+ * @throws {OperationError} where an address cannot be had.
+ */
+export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
+  const { listen, connect = [], destinations: to, datagramBytes, lines } =
+    options;
+  if (listen.length === 0 && connect.length === 0) {
+    throw new UsageError(
+      "No source: --udp-listen-addr or --tcp-connect-addr HOST:PORT is wanted",
+    );
+  }
+  if (to.length === 0 && !options.tee) {
+    throw new UsageError(
+      "No destination: --udp-downstream-addr HOST:PORT or --tee is wanted",
+    );
+  }
+  checkDatagramBytes(datagramBytes);
+  checkRange("workers", options.workers, 1, 64);
+  checkDispatchOptions(options, [
+    ...listen,
+    ...connect.map(({ address }) => address),
+    ...to,
+  ]);
+  checkDestinations(to);
+
+  const log = logOf(options);
+  const engine = chooseEngine(options, log);
+  const startedMs = performance.now();
+  const destinations = new Destinations(engine, to, options, log);
+  await using opening = new AsyncDisposableStack();
+  const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;
+  const listeners = opening.use(
+    await Listeners.open({
+      engine,
+      addresses: listen,
+      options,
+      log,
+      destinations,
+      sinksOf: tee ? () => [tee] : undefined,
+      workers: options.workers,
+    }),
+  );
+  const sources: TcpSource[] = [];
+  for (const upstream of connect) {
+    if (upstream.tls?.insecure) {
+      log.warn("TLS is not verified: anybody can pretend to be the host", {
+        address: upstream.address.hostname,
+      });
+    }
+    const own = await destinations.open();
+    opening.defer(() => closeAll(own));
+    const sinks = tee ? [...own, tee] : own;
+    sources.push(
+      new TcpSource({
+        upstream,
+        sinks,
+        log,
+        slots: engine.batchSize,
+        ...(datagramBytes === undefined ? {} : { datagramBytes }),
+        ...(lines === undefined ? {} : { lines }),
+      }),
+    );
+  }
+  const resources = opening.move();
+
+  const tasks = new Tasks();
+  for (const task of [...listeners.tasks, ...sources]) tasks.start(task);
+  tasks.seal();
+  const warnings = setInterval(() => {
+    destinations.warnOfDrops();
+    listeners.warnOfDrops();
+  }, 1000);
+  const finished = tasks.finished.finally(async () => {
+    clearInterval(warnings);
+    await resources.disposeAsync();
+  });
+  const { addresses } = listeners;
+  return {
+    ...endOnAbort(options.signal, {
+      finished,
+      stats: () => ({
+        listeners: listeners.stats(),
+        sources: sources.map((source) => source.stats()),
+        destinations: destinations.stats(),
+        tee: teeStats(tee),
+        elapsedMs: performance.now() - startedMs,
+      }),
+      stop: () => tasks.stop(),
+    }),
+    addresses,
+  };
+}

@@ -1,0 +1,166 @@
+/**
+ * The loop through which every received datagram goes.
+ *
+ * 1. `tryReceive` fills the batch with what is there.
+ * 2. The batch is counted.
+ * 3. Each sink takes it in turn.
+ * 4. Nothing left: the sinks hand on what they gathered.
+ * 5. The loop waits until there is more.
+ */
+import { DatagramBatch } from "../engine/batch.ts";
+import type { DatagramListener } from "../engine/engine.ts";
+import { BusyLoop } from "./busy.ts";
+import type { DatagramSink } from "./sink.ts";
+import type { PolledTimers } from "./timers.ts";
+
+/** What a relay counts about its listener, in the order of its slots. */
+export const RECEIVE_COUNTERS = [
+  "receivedDatagrams",
+  "receivedBytes",
+  "droppedKernel",
+  "receiveErrors",
+] as const;
+
+const DATAGRAMS = 0;
+const BYTES = 1;
+const DROPPED = 2;
+const ERRORS = 3;
+
+/** A drain ends when nothing came for this long, for engines that must wait to know. */
+const DRAIN_QUIET_MS = 20;
+
+/** A drain ends after this long even if senders go on. */
+const DRAIN_MOST_MS = 80;
+
+/** Receive errors in a row after which the listener is given up. */
+const MOST_ERRORS = 10;
+
+/** What a relay works on. */
+export interface RelayOptions {
+  /** Where datagrams come from. The relay closes it. */
+  listener: DatagramListener;
+  /** Where they go; who made them closes them, since relays may share one. */
+  sinks: readonly DatagramSink[];
+  /** Slots of {@linkcode RECEIVE_COUNTERS}. */
+  counters: Float64Array;
+  /** Set to 1, from any thread, it drains. Default: an own one. */
+  stop?: Int32Array<SharedArrayBuffer>;
+  /**
+   * How long a wait lasts before `stop` is looked at, in milliseconds, where
+   * nobody calls `drain`: in Workers. Default: forever.
+   */
+  lookMs?: number;
+  /** Whether the loop has its thread for itself. @default {false} */
+  ownThread?: boolean;
+  /** The sinks' timers, where the loop has its thread for itself. */
+  timers?: PolledTimers;
+}
+
+/** Moves datagrams from a listener to sinks until it is drained. */
+export class Relay {
+  readonly #listener: DatagramListener;
+  readonly #sinks: readonly DatagramSink[];
+  readonly #counters: Float64Array;
+  readonly #stop: Int32Array;
+  readonly #lookMs: number | undefined;
+  readonly #ownThread: boolean;
+  readonly #timers: PolledTimers | undefined;
+
+  constructor(options: RelayOptions) {
+    this.#listener = options.listener;
+    this.#sinks = options.sinks;
+    this.#counters = options.counters;
+    this.#stop = options.stop ?? new Int32Array(new SharedArrayBuffer(4));
+    this.#lookMs = options.lookMs;
+    this.#ownThread = options.ownThread ?? false;
+    this.#timers = options.timers;
+  }
+
+  /** Takes what has arrived already, then ends `run`. */
+  drain(): void {
+    this.#stop[0] = 1;
+    this.#listener.wake();
+  }
+
+  /** Runs until drained; then the listener is closed. Rejects where it broke. */
+  async run(): Promise<void> {
+    try {
+      await this.#loop();
+    } finally {
+      this.#listener[Symbol.dispose]();
+      // What lay unread when it closed counts as dropped too.
+      this.#countDrops();
+    }
+  }
+
+  async #loop(): Promise<void> {
+    const listener = this.#listener;
+    const sinks = this.#sinks;
+    const batch = new DatagramBatch(listener.batchSize);
+    const busy = new BusyLoop();
+    let errors = 0;
+    let drainingSince = -1;
+    let lastReceived = 0;
+    for (;;) {
+      let slots: number;
+      try {
+        slots = listener.tryReceive(batch);
+        errors = 0;
+      } catch (error) {
+        this.#counters[ERRORS]!++;
+        if (++errors >= MOST_ERRORS) throw error;
+        slots = 0;
+      }
+      if (slots > 0) {
+        this.#count(batch);
+        for (const sink of sinks) {
+          const pending = sink.write(batch);
+          if (pending) await pending;
+        }
+        if (!busy.due()) continue;
+        this.#countDrops();
+        this.#timers?.run();
+        if (this.#ownThread) busy.waited();
+        else await busy.pause();
+        if (this.#stop[0] !== 1) continue;
+        lastReceived = performance.now();
+        if (drainingSince < 0) drainingSince = lastReceived;
+        if (lastReceived - drainingSince > DRAIN_MOST_MS) return;
+        continue;
+      }
+      for (const sink of sinks) {
+        const pending = sink.flush?.();
+        if (pending) await pending;
+      }
+      this.#countDrops();
+      this.#timers?.run();
+      if (this.#stop[0] !== 1) {
+        const waiting = listener.readable(this.#waitMs());
+        if (waiting) await waiting;
+        busy.waited();
+        continue;
+      }
+      const now = performance.now();
+      if (drainingSince < 0) drainingSince = lastReceived = now;
+      if (now - lastReceived >= DRAIN_QUIET_MS) return;
+      if (now - drainingSince > DRAIN_MOST_MS) return;
+      const waiting = listener.readable(DRAIN_QUIET_MS);
+      if (waiting) await waiting;
+    }
+  }
+
+  #waitMs(): number | undefined {
+    if (this.#lookMs === undefined) return undefined;
+    return this.#timers?.nextMs(this.#lookMs) ?? this.#lookMs;
+  }
+
+  #count(batch: DatagramBatch): void {
+    this.#counters[DATAGRAMS]! += batch.datagrams();
+    this.#counters[BYTES]! += batch.byteLength();
+  }
+
+  #countDrops(): void {
+    const dropped = this.#listener.dropped();
+    if (dropped !== undefined) this.#counters[DROPPED] = dropped;
+  }
+}

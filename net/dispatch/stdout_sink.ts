@@ -1,0 +1,299 @@
+/**
+ * Datagrams to stdout, byte for byte: `--tee` of every role, and the server's
+ * `--path -`.
+ *
+ * 1. `write` copies whole datagrams into a ring of `queueBytes`.
+ * 2. A pump hands pieces of the ring to stdout, one promise per piece, and
+ *    goes to sleep when the ring is empty.
+ * 3. Where the ring is full, `whenFull` decides: `drop` counts the datagram
+ *    and goes on, `wait` holds up the caller until there is room.
+ */
+import { setImmediate } from "node:timers";
+import type { DatagramBatch } from "../engine/batch.ts";
+import { SLOT_BYTES } from "../engine/batch.ts";
+import { failedCall, type OperationError, UsageError } from "../errors.ts";
+import { CounterBlock } from "../observe/counters.ts";
+import type { DatagramSink } from "./sink.ts";
+
+/** What a full queue means: lose datagrams, counted, or hold up the caller. */
+export type WhenFull = "drop" | "wait";
+
+/** What a {@linkcode StdoutSink} counts, in the order of its slots. */
+export const STDOUT_COUNTERS = [
+  "datagrams",
+  "bytes",
+  "droppedQueueFullDatagrams",
+  "droppedQueueFullBytes",
+  "droppedClosedDatagrams",
+  "droppedClosedBytes",
+  "unwrittenBytes",
+] as const;
+
+/** One of {@linkcode STDOUT_COUNTERS}. */
+export type StdoutCounter = typeof STDOUT_COUNTERS[number];
+
+const Slot = {
+  datagrams: 0,
+  bytes: 1,
+  queueFullDatagrams: 2,
+  queueFullBytes: 3,
+  closedDatagrams: 4,
+  closedBytes: 5,
+  unwrittenBytes: 6,
+} as const;
+
+/** Options of a {@linkcode StdoutSink}. */
+export interface StdoutSinkOptions {
+  /**
+   * `drop` where datagrams come from a network that does not wait, `wait`
+   * where they come from a file.
+   * @default {"drop"}
+   */
+  whenFull?: WhenFull;
+  /**
+   * Bytes that may wait for the reader, at least 65536.
+   * @default {4194304}
+   */
+  queueBytes?: number;
+  /**
+   * Called once when stdout takes nothing more: the reader left (`EPIPE`) or
+   * the write failed. Datagrams from then on are counted as dropped.
+   */
+  onClosed?: (reason: OperationError) => void;
+  /**
+   * How long the end waits for a reader that takes nothing, in milliseconds.
+   * @default {1000}
+   */
+  lingerMs?: number;
+  /** What takes the bytes, for messages. @default {"stdout"} */
+  subject?: string;
+  /** Takes bytes in place of stdout; resolves with how many it took. */
+  writeBytes?: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
+}
+
+/** Bytes of one write: large enough to be worth a promise, small enough that room comes back soon. */
+const PIECE_BYTES = 256 * 1024;
+
+/** How long a stdout that its owner made non-blocking (EAGAIN) is left alone. */
+const WOULD_BLOCK_MS = 5;
+
+/** Copies datagrams to stdout through a bounded queue. */
+export class StdoutSink implements DatagramSink {
+  /** What was taken and what was lost, by reason. */
+  readonly counters: CounterBlock<StdoutCounter> = new CounterBlock(
+    STDOUT_COUNTERS,
+  );
+  readonly #whenFull: WhenFull;
+  readonly #lingerMs: number;
+  readonly #subject: string;
+  readonly #onClosed: ((reason: OperationError) => void) | undefined;
+  readonly #writeBytes: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
+  readonly #ring: Uint8Array<ArrayBuffer>;
+  /** Where the next piece to write starts. */
+  #head = 0;
+  /** Bytes in the ring, behind the head. */
+  #queued = 0;
+  #writtenBytes = 0;
+  #pump: Promise<void> | undefined;
+  /** Made by who waits, resolved by the pump at each progress. */
+  #progress: PromiseWithResolvers<void> | undefined;
+  #closed = false;
+
+  constructor(options: StdoutSinkOptions = {}) {
+    const { whenFull = "drop", queueBytes = 4 << 20, lingerMs = 1000 } =
+      options;
+    if (!(queueBytes >= SLOT_BYTES)) {
+      throw new UsageError(
+        `Cannot queue ${queueBytes} bytes for stdout: at least ${SLOT_BYTES} are wanted, so that every datagram fits`,
+      );
+    }
+    this.#whenFull = whenFull;
+    this.#lingerMs = lingerMs;
+    this.#subject = options.subject ?? "stdout";
+    this.#onClosed = options.onClosed;
+    this.#writeBytes = options.writeBytes ?? writeStdout;
+    this.#ring = new Uint8Array(queueBytes);
+  }
+
+  /** Whether stdout takes nothing more. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Bytes that wait for the reader. */
+  get queuedBytes(): number {
+    return this.#queued;
+  }
+
+  /** Takes every datagram of a batch, or counts those that it cannot take. */
+  write(batch: DatagramBatch): Promise<void> | void {
+    if (this.#whenFull === "wait") return this.#writeOrWait(batch);
+    for (let slot = 0; slot < batch.count; slot++) {
+      this.append(batch.filled(slot), batch.segmentSizes[slot]!);
+    }
+    return this.handOn();
+  }
+
+  /**
+   * Takes a run of whole datagrams, each `size` bytes but the last one, or
+   * counts those that it cannot take, in `wait` mode too.
+   */
+  append(datagrams: Uint8Array<ArrayBuffer>, size: number): void {
+    const { slots } = this.counters;
+    const { length } = datagrams;
+    if (!this.#closed && length <= this.#free) {
+      this.#copy(datagrams);
+      slots[Slot.datagrams]! += datagramsIn(length, size);
+      slots[Slot.bytes]! += length;
+      return;
+    }
+    // All but the last one have this size, so as many as fit are a prefix.
+    const each = size > 0 && size < length ? size : Math.max(1, length);
+    const taken = this.#closed ? 0 : Math.floor(this.#free / each);
+    this.#copy(datagrams.subarray(0, taken * each));
+    slots[Slot.datagrams]! += taken;
+    slots[Slot.bytes]! += taken * each;
+    const dropped = this.#closed
+      ? Slot.closedDatagrams
+      : Slot.queueFullDatagrams;
+    slots[dropped]! += datagramsIn(length, size) - taken;
+    slots[dropped + 1]! += length - taken * each;
+  }
+
+  /** Has what was appended written, and lets the event loop run where much is queued. */
+  handOn(): Promise<void> | void {
+    this.#start();
+    // A caller that never waits would keep the pump's answers from coming in,
+    // and so fill the queue of a reader that is fast enough.
+    if (this.#queued > this.#ring.length / 2) return nextTurn();
+  }
+
+  /** In `wait` mode, resolves when all that was taken is written. */
+  flush(): Promise<void> | void {
+    if (this.#whenFull === "wait" && this.#pump) return this.#emptied();
+  }
+
+  /** Writes what is queued, as long as the reader takes it, and takes nothing more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    let stuck = false;
+    while (this.#pump && !this.#closed && !stuck) {
+      const before = this.#writtenBytes;
+      const { promise: patience, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(() => {
+        stuck = this.#writtenBytes === before;
+        resolve();
+      }, this.#lingerMs);
+      await Promise.race([this.#progressed(), patience]);
+      clearTimeout(timer);
+    }
+    this.#close();
+  }
+
+  get #free(): number {
+    return this.#ring.length - this.#queued;
+  }
+
+  /** Not the pump's own promise, which a reader that takes nothing never resolves. */
+  async #emptied(): Promise<void> {
+    while (this.#pump && !this.#closed) await this.#progressed();
+  }
+
+  async #writeOrWait(batch: DatagramBatch): Promise<void> {
+    for (let slot = 0; slot < batch.count; slot++) {
+      while (!this.#closed && this.#free < batch.lengths[slot]!) {
+        await this.#progressed();
+      }
+      this.append(batch.filled(slot), batch.segmentSizes[slot]!);
+      this.#start();
+    }
+  }
+
+  #copy(bytes: Uint8Array<ArrayBuffer>): void {
+    const ring = this.#ring;
+    const tail = (this.#head + this.#queued) % ring.length;
+    const straight = ring.length - tail;
+    if (bytes.length <= straight) ring.set(bytes, tail);
+    else {
+      ring.set(bytes.subarray(0, straight), tail);
+      ring.set(bytes.subarray(straight), 0);
+    }
+    this.#queued += bytes.length;
+  }
+
+  #start(): void {
+    if (this.#queued > 0 && !this.#pump && !this.#closed) {
+      this.#pump = this.#writeOut();
+    }
+  }
+
+  /** The pump: ends when the ring is empty or stdout is closed. */
+  async #writeOut(): Promise<void> {
+    try {
+      while (this.#queued > 0 && !this.#closed) {
+        const end = Math.min(
+          this.#head + Math.min(this.#queued, PIECE_BYTES),
+          this.#ring.length,
+        );
+        const taken = await this.#writePiece(
+          this.#ring.subarray(this.#head, end),
+        );
+        this.#queued -= taken;
+        this.#writtenBytes += taken;
+        if (this.#closed) this.counters.slots[Slot.unwrittenBytes]! -= taken;
+        // An empty ring starts over at its first byte: memory that is warm.
+        this.#head = this.#queued === 0
+          ? 0
+          : (this.#head + taken) % this.#ring.length;
+        this.#notify();
+      }
+    } catch (cause) {
+      const wasClosed = this.#closed;
+      this.#close();
+      if (!wasClosed) {
+        this.#onClosed?.(failedCall("write to", this.#subject, cause));
+      }
+    } finally {
+      this.#pump = undefined;
+      this.#notify();
+    }
+  }
+
+  async #writePiece(piece: Uint8Array<ArrayBuffer>): Promise<number> {
+    try {
+      return await this.#writeBytes(piece);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, WOULD_BLOCK_MS));
+      return 0;
+    }
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.counters.slots[Slot.unwrittenBytes]! += this.#queued;
+    this.#notify();
+  }
+
+  #progressed(): Promise<void> {
+    this.#progress ??= Promise.withResolvers<void>();
+    return this.#progress.promise;
+  }
+
+  #notify(): void {
+    this.#progress?.resolve();
+    this.#progress = undefined;
+  }
+}
+
+function writeStdout(bytes: Uint8Array<ArrayBuffer>): Promise<number> {
+  return Deno.stdout.write(bytes);
+}
+
+function datagramsIn(length: number, size: number): number {
+  return size > 0 && size < length ? Math.ceil(length / size) : 1;
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,283 @@
+/**
+ * TCP subscribers of a stream of datagrams.
+ *
+ * 1. A subscriber connects and gets a queue.
+ * 2. `write` copies a batch once and offers it to every queue.
+ * 3. Each subscriber's pump sends piece after piece, as fast as it reads.
+ * 4. A queue that is full drops whole datagrams, counted, or ends its subscriber.
+ */
+import { formatAddress } from "../address.ts";
+import type { DatagramBatch } from "../engine/batch.ts";
+import { errorCode } from "../errors.ts";
+import type { Log } from "../observe/log.ts";
+import type { DatagramSink } from "./sink.ts";
+import {
+  type Piece,
+  SharedChunks,
+  type SlowPolicy,
+  SubscriberQueue,
+} from "./subscriber_queue.ts";
+
+/** Bytes that wait for one subscriber, by default. */
+export const DEFAULT_QUEUE_BYTES = 4 << 20;
+
+/** How subscribers are served. */
+export interface SubscribersOptions {
+  /** What happens to a datagram that finds a queue full. @default {"drop-oldest"} */
+  slowPolicy?: SlowPolicy;
+  /** Bytes that may wait for one subscriber. @default {4194304} */
+  queueBytes?: number;
+  /** Where arrivals, ends and drops are logged. */
+  log: Log;
+}
+
+/** One subscriber, as it is now. */
+export interface SubscriberStats {
+  /** Its address. */
+  address: string;
+  /** What it has got. */
+  sentDatagrams: number;
+  /** Bytes that it has got. */
+  sentBytes: number;
+  /** What its full queue dropped. */
+  droppedDatagrams: number;
+  /** Bytes of what was dropped. */
+  droppedBytes: number;
+  /** What waits for it. */
+  queuedBytes: number;
+}
+
+/** All subscribers, those that left too. */
+export interface SubscribersStats {
+  /** Subscribers connected now. */
+  connected: number;
+  /** Subscribers so far. */
+  total: number;
+  /** Ended by the policy `disconnect`. */
+  disconnectedSlow: number;
+  /** Datagrams that all of them have got. */
+  sentDatagrams: number;
+  /** Bytes that all of them have got. */
+  sentBytes: number;
+  /** Datagrams that full queues dropped. */
+  droppedDatagrams: number;
+  /** Bytes of what was dropped. */
+  droppedBytes: number;
+  /** Those connected now. */
+  subscribers: SubscriberStats[];
+}
+
+/** How long a drain's progress is waited for, in milliseconds. */
+const DRAIN_LOOK_MS = 20;
+
+/** Gives a stream of datagrams to all who connect. */
+export class Subscribers implements DatagramSink {
+  readonly #chunks = new SharedChunks();
+  readonly #queues = new Set<SubscriberQueue>();
+  readonly #subscribers = new Set<Subscriber>();
+  readonly #slowPolicy: SlowPolicy;
+  readonly #queueBytes: number;
+  readonly #log: Log;
+  readonly #gone: Omit<SubscribersStats, "connected" | "subscribers"> = {
+    total: 0,
+    disconnectedSlow: 0,
+    sentDatagrams: 0,
+    sentBytes: 0,
+    droppedDatagrams: 0,
+    droppedBytes: 0,
+  };
+
+  constructor(options: SubscribersOptions) {
+    this.#slowPolicy = options.slowPolicy ?? "drop-oldest";
+    this.#queueBytes = options.queueBytes ?? DEFAULT_QUEUE_BYTES;
+    this.#log = options.log;
+  }
+
+  /** Serves a connection from now on; it belongs to this object. */
+  add(connection: Deno.TcpConn): void {
+    const queue = new SubscriberQueue(
+      this.#chunks,
+      this.#slowPolicy,
+      this.#queueBytes,
+    );
+    const subscriber = new Subscriber(connection, queue, (reason) => {
+      this.#subscribers.delete(subscriber);
+      this.#queues.delete(queue);
+      this.#takeLeave(subscriber, reason);
+    });
+    this.#gone.total++;
+    this.#subscribers.add(subscriber);
+    this.#queues.add(queue);
+    this.#log.info("subscriber connected", { address: subscriber.address });
+  }
+
+  write(batch: DatagramBatch): void {
+    if (this.#queues.size === 0) return;
+    for (let slot = 0; slot < batch.count; slot++) {
+      this.#chunks.append(batch, slot, this.#queues);
+    }
+    for (const subscriber of this.#subscribers) subscriber.pump();
+  }
+
+  /** What was sent and dropped so far. */
+  stats(): SubscribersStats {
+    const subscribers = [...this.#subscribers].map((subscriber) =>
+      subscriber.stats()
+    );
+    const sum = { ...this.#gone };
+    for (const one of subscribers) {
+      sum.sentDatagrams += one.sentDatagrams;
+      sum.sentBytes += one.sentBytes;
+      sum.droppedDatagrams += one.droppedDatagrams;
+      sum.droppedBytes += one.droppedBytes;
+    }
+    return { ...sum, connected: subscribers.length, subscribers };
+  }
+
+  /** Resolves when nothing waits for anybody; `dispose` ends it too. */
+  async drained(): Promise<void> {
+    while ([...this.#subscribers].some((subscriber) => subscriber.busy)) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_LOOK_MS));
+    }
+  }
+
+  /** Ends every subscriber now; what waits for them is counted as dropped. */
+  [Symbol.asyncDispose](): Promise<void> {
+    for (const subscriber of [...this.#subscribers]) subscriber.end("closed");
+    return Promise.resolve();
+  }
+
+  #takeLeave(subscriber: Subscriber, reason: string): void {
+    const {
+      address,
+      sentDatagrams,
+      sentBytes,
+      droppedDatagrams,
+      droppedBytes,
+    } = subscriber
+      .stats();
+    this.#gone.sentDatagrams += sentDatagrams;
+    this.#gone.sentBytes += sentBytes;
+    this.#gone.droppedDatagrams += droppedDatagrams;
+    this.#gone.droppedBytes += droppedBytes;
+    if (reason === "too slow") this.#gone.disconnectedSlow++;
+    this.#log.info("subscriber ended", {
+      address,
+      reason,
+      sentBytes,
+      droppedDatagrams,
+    });
+  }
+}
+
+/** One connection and its queue. */
+class Subscriber {
+  readonly address: string;
+  readonly #connection: Deno.TcpConn;
+  readonly #queue: SubscriberQueue;
+  readonly #onEnd: (reason: string) => void;
+  #sentDatagrams = 0;
+  #sentBytes = 0;
+  #piece: Piece | undefined;
+  /** Bytes of the piece that are not sent yet. */
+  #unsentBytes = 0;
+  #ended = false;
+
+  constructor(
+    connection: Deno.TcpConn,
+    queue: SubscriberQueue,
+    onEnd: (reason: string) => void,
+  ) {
+    this.#connection = connection;
+    this.#queue = queue;
+    this.#onEnd = onEnd;
+    const { hostname, port } = connection.remoteAddr;
+    this.address = formatAddress({ hostname, port });
+    connection.setNoDelay(true);
+    connection.setKeepAlive(true);
+    this.#watch();
+  }
+
+  /** Whether something is on its way or waits. */
+  get busy(): boolean {
+    return this.#piece !== undefined || this.#queue.bytes > 0;
+  }
+
+  /** Sends what waits, unless that is going on. */
+  pump(): void {
+    if (this.#queue.overflowed) {
+      this.end("too slow");
+      return;
+    }
+    if (this.#piece || this.#ended) return;
+    if (this.#next()) this.#send();
+  }
+
+  /** Ends the connection; what waits is dropped, counted. */
+  end(reason: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#queue.clear();
+    if (this.#piece) {
+      // Some of them may have arrived: only the subscriber knows.
+      this.#queue.droppedDatagrams += this.#piece.datagrams;
+      this.#queue.droppedBytes += this.#unsentBytes;
+      this.#unsentBytes = 0;
+    }
+    this.#onEnd(reason);
+    this.#connection.close();
+  }
+
+  stats(): SubscriberStats {
+    return {
+      address: this.address,
+      sentDatagrams: this.#sentDatagrams,
+      sentBytes: this.#sentBytes,
+      droppedDatagrams: this.#queue.droppedDatagrams,
+      droppedBytes: this.#queue.droppedBytes,
+      queuedBytes: this.#queue.bytes + this.#unsentBytes,
+    };
+  }
+
+  #next(): Piece | undefined {
+    this.#piece = this.#queue.take();
+    this.#unsentBytes = this.#piece?.bytes.length ?? 0;
+    return this.#piece;
+  }
+
+  async #send(): Promise<void> {
+    try {
+      for (let piece = this.#piece; piece; piece = this.#next()) {
+        while (this.#unsentBytes > 0) {
+          const taken = await this.#connection.write(
+            piece.bytes.subarray(piece.bytes.length - this.#unsentBytes),
+          );
+          // What it took while it was ended is counted as dropped already.
+          if (this.#ended) break;
+          this.#unsentBytes -= taken;
+          this.#sentBytes += taken;
+        }
+        if (this.#ended) break;
+        this.#sentDatagrams += piece.datagrams;
+        this.#queue.done();
+      }
+      if (this.#ended) this.#queue.done();
+    } catch (error) {
+      this.end(errorCode(error) ?? String(error));
+      this.#queue.done();
+    }
+  }
+
+  /**
+   * What a subscriber says is passed over; an end of its own stream is no end
+   * of ours (`nc` with an empty stdin), but a reset is.
+   */
+  async #watch(): Promise<void> {
+    const ignored = new Uint8Array(1024);
+    try {
+      while (await this.#connection.read(ignored) !== null);
+    } catch (error) {
+      this.end(errorCode(error) ?? String(error));
+    }
+  }
+}

@@ -1,0 +1,54 @@
+/** Network interfaces by name or address, as `--interface` and zones name them. */
+import { canonicalIp } from "../address.ts";
+import { UsageError } from "../errors.ts";
+
+/** One interface with what joining and sending need. */
+export interface NetworkInterface {
+  /** `eth0`. */
+  readonly name: string;
+  /** The system's number of it, as IPv6 scopes use it. */
+  readonly index: number;
+  /** Its first IPv4 address. */
+  readonly ipv4: string | undefined;
+  /** An IPv6 address of it, link-local where there is one. */
+  readonly ipv6: string | undefined;
+}
+
+/** Finds an interface; throws a UsageError that lists those there are. */
+export function findInterface(nameOrAddress: string): NetworkInterface {
+  const all = Deno.networkInterfaces();
+  const literal = canonicalIp(nameOrAddress);
+  const name = all.find((entry) =>
+    literal === undefined
+      ? entry.name === nameOrAddress || indexOf(entry) === Number(nameOrAddress)
+      : canonicalIp(entry.address.replace(/%.*/, "")) === literal
+  )?.name;
+  if (name === undefined) {
+    const names = [...new Set(all.map((entry) => entry.name))].join(", ");
+    throw new UsageError(
+      `Unknown interface "${nameOrAddress}": this machine has ${names}`,
+    );
+  }
+  const entries = all.filter((entry) => entry.name === name);
+  const v6 = entries.filter((entry) => entry.family === "IPv6");
+  const linkLocal = v6.find((entry) => /^fe[89ab]/i.test(entry.address));
+  return {
+    name,
+    index: entries.map(indexOf).find((index) => index > 0) ?? 0,
+    ipv4: entries.find((entry) => entry.family === "IPv4")?.address,
+    ipv6: (linkLocal ?? v6[0])?.address.replace(/%.*/, ""),
+  };
+}
+
+function indexOf(entry: Deno.NetworkInterfaceInfo): number {
+  if (Deno.build.os === "linux") {
+    try {
+      return Number(
+        Deno.readTextFileSync(`/sys/class/net/${entry.name}/ifindex`),
+      );
+    } catch {
+      // Without the right to read there, a link-local address still tells.
+    }
+  }
+  return entry.scopeid ?? 0;
+}

@@ -1,0 +1,111 @@
+/**
+ * Numbers of the Linux headers, under their names there. They are the same on
+ * x86-64 and aarch64, which both use the generic headers; `BPF_SYSCALL` is not.
+ */
+
+// <bits/socket.h>
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCK_DGRAM = 2;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_TRUNC = 0x20;
+export const MSG_ERRQUEUE = 0x2000;
+
+// <asm-generic/socket.h>
+export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
+export const SO_BROADCAST = 6;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_REUSEPORT = 15;
+export const SO_BINDTODEVICE = 25;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const SO_RXQ_OVFL = 40;
+export const SO_ATTACH_BPF = 50;
+export const SO_MEMINFO = 55;
+
+// <linux/sock_diag.h>: what SO_MEMINFO fills, as 32-bit words
+export const SK_MEMINFO_RMEM_ALLOC = 0;
+export const SK_MEMINFO_DROPS = 8;
+export const SK_MEMINFO_VARS = 9;
+
+// <linux/in.h>
+export const IPPROTO_IP = 0;
+export const IPPROTO_UDP = 17;
+export const IPPROTO_IPV6 = 41;
+export const IP_TTL = 2;
+export const IP_RECVERR = 11;
+export const IP_MTU = 14;
+export const IP_MULTICAST_IF = 32;
+export const IP_MULTICAST_TTL = 33;
+export const IP_MULTICAST_LOOP = 34;
+export const MCAST_JOIN_GROUP = 42;
+export const MCAST_JOIN_SOURCE_GROUP = 46;
+export const IP_MULTICAST_ALL = 49;
+
+// <linux/in6.h>
+export const IPV6_UNICAST_HOPS = 16;
+export const IPV6_MULTICAST_IF = 17;
+export const IPV6_MULTICAST_HOPS = 18;
+export const IPV6_MULTICAST_LOOP = 19;
+export const IPV6_MTU = 24;
+export const IPV6_RECVERR = 25;
+export const IPV6_MULTICAST_ALL = 29;
+
+// <linux/udp.h>
+export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+
+// <poll.h>
+export const POLLIN = 0x001;
+export const POLLOUT = 0x004;
+
+// <sys/eventfd.h>
+export const EFD_NONBLOCK = 0o4000;
+export const EFD_CLOEXEC = 0o2000000;
+
+// <net/if.h>: with its NUL
+export const IF_NAMESIZE = 16;
+
+// <bits/ioctls.h>
+export const SIOCGIFADDR = 0x8915;
+
+// <linux/bpf.h>
+export const BPF_MAP_CREATE = 0;
+export const BPF_MAP_LOOKUP_ELEM = 1;
+export const BPF_PROG_LOAD = 5;
+export const BPF_MAP_TYPE_ARRAY = 2;
+export const BPF_PROG_TYPE_SOCKET_FILTER = 1;
+
+/** Number of bpf(2): <asm/unistd_64.h> of x86-64, <asm-generic/unistd.h> of aarch64. */
+export const BPF_SYSCALL: Readonly<Record<string, number>> = {
+  // deno-lint-ignore camelcase
+  x86_64: 321,
+  aarch64: 280,
+};
+
+// <asm-generic/errno-base.h>, <asm-generic/errno.h>
+export const EPERM = 1;
+export const EINTR = 4;
+export const EIO = 5;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const ENODEV = 19;
+export const EINVAL = 22;
+export const ENOSYS = 38;
+export const EMSGSIZE = 90;
+export const ENOPROTOOPT = 92;
+export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ENETDOWN = 100;
+export const ENETUNREACH = 101;
+export const ENOBUFS = 105;
+export const ECONNREFUSED = 111;
+export const EHOSTDOWN = 112;
+export const EHOSTUNREACH = 113;

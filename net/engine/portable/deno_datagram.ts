@@ -1,0 +1,308 @@
+/**
+ * Datagrams over `Deno.listenDatagram`: one promise and one system call each.
+ *
+ * 1. `tryReceive` starts a receive into the batch's first slot.
+ * 2. Its completion is kept and ends the wait of `readable`.
+ * 3. The next `tryReceive` hands the datagram out.
+ * 4. `send` sends slot by slot, datagram by datagram.
+ */
+import { type Address, isIpv6, isMulticast } from "../../address.ts";
+import { failedCall, UsageError } from "../../errors.ts";
+import { formatAddress } from "../../address.ts";
+import type { DatagramBatch } from "../batch.ts";
+import type {
+  DatagramConnectOptions,
+  DatagramEngine,
+  DatagramListener,
+  DatagramListenOptions,
+  DatagramSender,
+  EngineName,
+} from "../engine.ts";
+import { SentSlot } from "../engine.ts";
+import { findInterface } from "../interfaces.ts";
+import { resolveOne } from "../resolve.ts";
+import { slotOfError } from "../send_outcome.ts";
+import { Waiter } from "../waiter.ts";
+
+/** Whether `Deno.listenDatagram` is there: it wants `--unstable-net`. */
+export function hasDenoDatagram(): boolean {
+  return typeof Deno.listenDatagram === "function";
+}
+
+/** The engine over `Deno.listenDatagram`. */
+export const denoDatagramEngine: DatagramEngine = {
+  name: "portable",
+  description: "Deno.listenDatagram",
+  batchSize: 1,
+  listen: listenDeno,
+  connect: connectDeno,
+};
+
+async function listenDeno(
+  options: DatagramListenOptions,
+): Promise<DatagramListener> {
+  refuse(options.receiveBufferBytes, "--rcvbuf");
+  refuse(options.reusePort || undefined, "--workers");
+  const { networkInterface, groups = [] } = options;
+  const address = await resolveOne(options.address);
+  const all = [address, ...groups];
+  for (const { source } of all) refuse(source, "a source before @");
+  const group = isMulticast(address.hostname);
+  let socket: Deno.DatagramConn | undefined;
+  try {
+    socket = Deno.listenDatagram({
+      transport: "udp",
+      hostname: bindHostname(address, networkInterface, group, all.length),
+      port: address.port,
+      reuseAddress: group,
+      loopback: true,
+    });
+    for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
+      await join(socket, one, networkInterface);
+    }
+  } catch (cause) {
+    socket?.close();
+    throw cause instanceof UsageError
+      ? cause
+      : failedCall("listen on", formatAddress(address), cause);
+  }
+  return new DenoDatagramListener(socket, address);
+}
+
+/**
+ * On Unix a socket bound to the group hears that group alone; Windows binds no
+ * group. An IPv6 group binds only with a scope, so it takes the wildcard there.
+ */
+function bindHostname(
+  address: Address,
+  networkInterface: string | undefined,
+  group: boolean,
+  groups: number,
+): string {
+  const { hostname, zone } = address;
+  if (!group) return zone === undefined ? hostname : `${hostname}%${zone}`;
+  const wildcard = isIpv6(hostname) ? "::" : "0.0.0.0";
+  if (Deno.build.os === "windows" || groups > 1) return wildcard;
+  if (!isIpv6(hostname)) return hostname;
+  const scope = zone ?? networkInterface;
+  return scope === undefined
+    ? wildcard
+    : `${hostname}%${findInterface(scope).name}`;
+}
+
+async function join(
+  socket: Deno.DatagramConn,
+  group: Address,
+  networkInterface: string | undefined,
+): Promise<void> {
+  const on = group.zone ?? networkInterface;
+  const found = on === undefined ? undefined : findInterface(on);
+  if (isIpv6(group.hostname)) {
+    await socket.joinMulticastV6(group.hostname, found?.index ?? 0);
+    return;
+  }
+  if (found && found.ipv4 === undefined) {
+    throw new UsageError(
+      `Cannot join ${group.hostname} on "${on}": it has no IPv4 address`,
+    );
+  }
+  await socket.joinMulticastV4(group.hostname, found?.ipv4 ?? "0.0.0.0");
+}
+
+class DenoDatagramListener implements DatagramListener {
+  readonly engine: EngineName = "portable";
+  readonly batchSize = 1;
+  readonly address: Address;
+  readonly #socket: Deno.DatagramConn;
+  readonly #waiter = new Waiter();
+  #receiving = false;
+  #length = -1;
+  #sender: Address = { hostname: "", port: 0 };
+  #error: unknown;
+  #closed = false;
+
+  constructor(socket: Deno.DatagramConn, address: Address) {
+    this.#socket = socket;
+    this.address = { ...address, port: (socket.addr as Deno.NetAddr).port };
+  }
+
+  tryReceive(batch: DatagramBatch): number {
+    if (this.#error !== undefined) {
+      const error = this.#error;
+      this.#error = undefined;
+      throw failedCall("receive on", formatAddress(this.address), error);
+    }
+    if (this.#length >= 0) {
+      batch.setDatagram(0, this.#length);
+      batch.readSource = this.#readSource;
+      batch.count = 1;
+      this.#length = -1;
+      return 1;
+    }
+    if (!this.#receiving && !this.#closed) {
+      this.#receiving = true;
+      this.#socket.receive(batch.slot(0)).then(
+        this.#onReceived,
+        this.#onFailed,
+      );
+    }
+    batch.count = 0;
+    return 0;
+  }
+
+  readonly #readSource = (): Address => this.#sender;
+
+  readonly #onReceived = ([data, address]: [Uint8Array, Deno.Addr]): void => {
+    this.#receiving = false;
+    this.#length = data.length;
+    this.#sender = address as Deno.NetAddr;
+    this.#waiter.wake();
+  };
+
+  readonly #onFailed = (error: unknown): void => {
+    this.#receiving = false;
+    if (!this.#closed) this.#error = error;
+    this.#waiter.wake();
+  };
+
+  readable(timeoutMs?: number): Promise<void> | void {
+    if (this.#length >= 0 || this.#error !== undefined || this.#closed) return;
+    return this.#waiter.wait(timeoutMs);
+  }
+
+  wake(): void {
+    this.#waiter.wake();
+  }
+
+  dropped(): undefined {
+    return undefined;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#socket.close();
+    this.#waiter.wake();
+  }
+}
+
+async function connectDeno(
+  options: DatagramConnectOptions,
+): Promise<DatagramSender> {
+  const { networkInterface, ttl, loop = true, counters } = options;
+  const address = await resolveOne(options.address);
+  refuse(address.source, "a source before @");
+  const v6 = isIpv6(address.hostname);
+  const group = isMulticast(address.hostname);
+  if (ttl !== undefined && (v6 || !group)) {
+    refuse(ttl, "--ttl of anything but an IPv4 group");
+  }
+  const on = address.zone ?? networkInterface;
+  const found = on === undefined ? undefined : findInterface(on);
+  // Multicast leaves by the interface whose address the socket is bound to.
+  const local = v6 ? found?.ipv6 : found?.ipv4;
+  if (found && local === undefined) {
+    throw new UsageError(
+      `Cannot send from "${on}": it has no ${v6 ? "IPv6" : "IPv4"} address`,
+    );
+  }
+  let socket: Deno.DatagramConn | undefined;
+  try {
+    socket = Deno.listenDatagram({
+      transport: "udp",
+      hostname: local === undefined
+        ? v6 ? "::" : "0.0.0.0"
+        : v6
+        ? `${local}%${found!.name}`
+        : local,
+      port: 0,
+      loopback: loop,
+    });
+    if (ttl !== undefined) {
+      // The only way to IP_MULTICAST_TTL is a membership; the option stays
+      // with the socket when the membership goes.
+      const membership = await socket.joinMulticastV4(
+        address.hostname,
+        local ?? "0.0.0.0",
+      );
+      await membership.setTTL(ttl);
+      await membership.leave();
+    }
+  } catch (cause) {
+    socket?.close();
+    throw failedCall("send to", formatAddress(address), cause);
+  }
+  return new DenoDatagramSender(socket, address, found?.name, counters);
+}
+
+class DenoDatagramSender implements DatagramSender {
+  readonly engine: EngineName = "portable";
+  readonly maxSegments = 1;
+  readonly address: Address;
+  readonly #socket: Deno.DatagramConn;
+  readonly #to: Deno.NetAddr;
+  readonly #counters: Float64Array;
+
+  constructor(
+    socket: Deno.DatagramConn,
+    address: Address,
+    zone: string | undefined,
+    counters: Float64Array,
+  ) {
+    this.#socket = socket;
+    this.address = address;
+    this.#counters = counters;
+    const linkLocal = /^(fe[89ab]|ff.2)/i.test(address.hostname);
+    const hostname = linkLocal && zone
+      ? `${address.hostname}%${zone}`
+      : address.hostname;
+    this.#to = { transport: "udp", hostname, port: address.port };
+  }
+
+  send(batch: DatagramBatch): Promise<void> {
+    if (batch.count === 1 && batch.lengths[0]! <= batch.segmentSizes[0]!) {
+      return this.#socket.send(batch.filled(0), this.#to).then(
+        this.#onSent,
+        this.#onFailed,
+      );
+    }
+    return this.#sendEach(batch);
+  }
+
+  readonly #onSent = (bytes: number): void => {
+    this.#counters[SentSlot.datagrams]!++;
+    this.#counters[SentSlot.bytes]! += bytes;
+  };
+
+  readonly #onFailed = (error: unknown): void => {
+    this.#counters[slotOfError(error)]!++;
+  };
+
+  async #sendEach(batch: DatagramBatch): Promise<void> {
+    for (let slot = 0; slot < batch.count; slot++) {
+      const bytes = batch.filled(slot);
+      const size = Math.max(1, batch.segmentSizes[slot]!);
+      let start = 0;
+      do {
+        const datagram = bytes.subarray(start, start + size);
+        await this.#socket.send(datagram, this.#to).then(
+          this.#onSent,
+          this.#onFailed,
+        );
+        start += size;
+      } while (start < bytes.length);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+  }
+}
+
+function refuse(value: unknown, name: string): void {
+  if (value !== undefined) {
+    throw new UsageError(
+      `The portable engine cannot do ${name}: use --engine linux on Linux`,
+    );
+  }
+}

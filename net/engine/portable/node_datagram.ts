@@ -1,0 +1,273 @@
+/**
+ * Datagrams over `node:dgram`, where `Deno.listenDatagram` is not there. It
+ * pushes: what comes while a batch is on its way waits in a bounded queue.
+ */
+import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
+import {
+  type Address,
+  formatAddress,
+  isIpv6,
+  isMulticast,
+} from "../../address.ts";
+import { failedCall, UsageError } from "../../errors.ts";
+import type { DatagramBatch } from "../batch.ts";
+import type {
+  DatagramConnectOptions,
+  DatagramEngine,
+  DatagramListener,
+  DatagramListenOptions,
+  DatagramSender,
+  EngineName,
+} from "../engine.ts";
+import { SentSlot } from "../engine.ts";
+import { findInterface } from "../interfaces.ts";
+import { resolveOne } from "../resolve.ts";
+import { slotOfError } from "../send_outcome.ts";
+import { Waiter } from "../waiter.ts";
+
+/** Datagrams that one turn takes from the queue. */
+const BATCH_SIZE = 16;
+
+/** What may wait for the loop; each datagram is an array of its own in node:dgram. */
+const QUEUE_BYTES = 8 << 20;
+
+/** The engine over `node:dgram`. */
+export const nodeDatagramEngine: DatagramEngine = {
+  name: "portable",
+  description: "node:dgram",
+  batchSize: BATCH_SIZE,
+  listen: listenNode,
+  connect: connectNode,
+};
+
+/** The interface as node:dgram wants it: an IPv4 address, or `::%name`. */
+function interfaceText(
+  on: string | undefined,
+  v6: boolean,
+): string | undefined {
+  if (on === undefined) return undefined;
+  const found = findInterface(on);
+  if (v6) return `::%${Deno.build.os === "windows" ? found.index : found.name}`;
+  if (found.ipv4 !== undefined) return found.ipv4;
+  throw new UsageError(`Cannot use interface "${on}": it has no IPv4 address`);
+}
+
+async function listenNode(
+  options: DatagramListenOptions,
+): Promise<DatagramListener> {
+  // setRecvBufferSize sets nothing here: it only enlarges each datagram's array.
+  refuse(options.receiveBufferBytes, "--rcvbuf");
+  refuse(options.reusePort || undefined, "--workers");
+  const { networkInterface, groups = [] } = options;
+  const address = await resolveOne(options.address);
+  const all = [address, ...groups];
+  const v6 = isIpv6(address.hostname);
+  if (v6) {
+    for (const { source } of all) refuse(source, "an IPv6 source before @");
+  }
+  const group = isMulticast(address.hostname);
+  const wildcard = v6 ? "::" : "0.0.0.0";
+  const bindTo = !group
+    ? address.hostname + (address.zone === undefined ? "" : `%${address.zone}`)
+    : Deno.build.os === "windows" || v6 || groups.length > 0
+    ? wildcard
+    : address.hostname;
+  const socket = createSocket({ type: v6 ? "udp6" : "udp4", reuseAddr: group });
+  try {
+    await bind(socket, address.port, bindTo);
+    for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
+      const on = interfaceText(one.zone ?? networkInterface, v6);
+      if (one.source === undefined) socket.addMembership(one.hostname, on);
+      else socket.addSourceSpecificMembership(one.source, one.hostname, on);
+    }
+  } catch (cause) {
+    await close(socket);
+    throw cause instanceof UsageError
+      ? cause
+      : failedCall("listen on", formatAddress(address), cause);
+  }
+  return new NodeDatagramListener(socket, address);
+}
+
+function bind(socket: Socket, port: number, address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once("error", reject);
+    socket.bind(port, address, () => {
+      socket.removeListener("error", reject);
+      resolve();
+    });
+  });
+}
+
+function close(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    try {
+      socket.close(() => resolve());
+    } catch {
+      // Already closed: a failed bind closes by itself.
+      resolve();
+    }
+  });
+}
+
+class NodeDatagramListener implements DatagramListener {
+  readonly engine: EngineName = "portable";
+  readonly batchSize = BATCH_SIZE;
+  readonly address: Address;
+  readonly #socket: Socket;
+  readonly #waiter = new Waiter();
+  readonly #queue: [Uint8Array, RemoteInfo][] = [];
+  readonly #sources: Address[] = [];
+  #queuedBytes = 0;
+  #dropped = 0;
+  #error: unknown;
+  #closed = false;
+
+  constructor(socket: Socket, address: Address) {
+    this.#socket = socket;
+    this.address = { ...address, port: socket.address().port };
+    socket.on("message", (message: Uint8Array, from: RemoteInfo) => {
+      if (this.#queuedBytes + message.length > QUEUE_BYTES) {
+        this.#dropped++;
+        return;
+      }
+      this.#queue.push([message, from]);
+      this.#queuedBytes += message.length;
+      this.#waiter.wake();
+    });
+    socket.on("error", (error: Error) => {
+      this.#error = error;
+      this.#waiter.wake();
+    });
+  }
+
+  tryReceive(batch: DatagramBatch): number {
+    if (this.#error !== undefined) {
+      const error = this.#error;
+      this.#error = undefined;
+      throw failedCall("receive on", formatAddress(this.address), error);
+    }
+    const taken = this.#queue.splice(0, Math.min(batch.slots, BATCH_SIZE));
+    for (const [slot, [message, from]] of taken.entries()) {
+      batch.slot(slot).set(message);
+      batch.setDatagram(slot, message.length);
+      this.#sources[slot] = { hostname: from.address, port: from.port };
+      this.#queuedBytes -= message.length;
+    }
+    batch.readSource = this.#readSource;
+    return batch.count = taken.length;
+  }
+
+  readonly #readSource = (_batch: DatagramBatch, slot: number): Address =>
+    this.#sources[slot]!;
+
+  readable(timeoutMs?: number): Promise<void> | void {
+    if (this.#queue.length > 0 || this.#error !== undefined || this.#closed) {
+      return;
+    }
+    return this.#waiter.wait(timeoutMs);
+  }
+
+  wake(): void {
+    this.#waiter.wake();
+  }
+
+  /** Drops of the queue; the kernel's cannot be asked for here. */
+  dropped(): number {
+    return this.#dropped;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#socket.close();
+    this.#waiter.wake();
+  }
+}
+
+async function connectNode(
+  options: DatagramConnectOptions,
+): Promise<DatagramSender> {
+  const { networkInterface, ttl, loop, counters } = options;
+  const address = await resolveOne(options.address);
+  refuse(address.source, "a source before @");
+  const v6 = isIpv6(address.hostname);
+  // setTTL and setMulticastTTL leave the hop limits of IPv6 as they are.
+  if (v6) refuse(ttl, "--ttl of an IPv6 destination");
+  const on = interfaceText(address.zone ?? networkInterface, v6);
+  const socket = createSocket({ type: v6 ? "udp6" : "udp4" });
+  try {
+    await bind(socket, 0, v6 ? "::" : "0.0.0.0");
+    if (on !== undefined) socket.setMulticastInterface(on);
+    if (ttl !== undefined) {
+      socket.setMulticastTTL(ttl);
+      socket.setTTL(ttl);
+    }
+    if (loop !== undefined) socket.setMulticastLoopback(loop);
+    if (!v6) socket.setBroadcast(true);
+  } catch (cause) {
+    await close(socket);
+    throw failedCall("send to", formatAddress(address), cause);
+  }
+  return new NodeDatagramSender(socket, address, counters);
+}
+
+class NodeDatagramSender implements DatagramSender {
+  readonly engine: EngineName = "portable";
+  readonly maxSegments = 1;
+  readonly address: Address;
+  readonly #socket: Socket;
+  readonly #counters: Float64Array;
+  readonly #host: string;
+
+  constructor(socket: Socket, address: Address, counters: Float64Array) {
+    this.#socket = socket;
+    this.address = address;
+    this.#counters = counters;
+    const { hostname, zone } = address;
+    this.#host = zone === undefined ? hostname : `${hostname}%${zone}`;
+  }
+
+  async send(batch: DatagramBatch): Promise<void> {
+    for (let slot = 0; slot < batch.count; slot++) {
+      const bytes = batch.filled(slot);
+      const size = Math.max(1, batch.segmentSizes[slot]!);
+      let start = 0;
+      do {
+        // One after the other: sends that overlap overtake each other.
+        await this.#sendOne(bytes.subarray(start, start + size));
+        start += size;
+      } while (start < bytes.length);
+    }
+  }
+
+  #sendOne(datagram: Uint8Array): Promise<void> {
+    return new Promise((resolve) => {
+      this.#socket.send(
+        datagram,
+        this.address.port,
+        this.#host,
+        (error: Error | null, bytes: number): void => {
+          if (error) this.#counters[slotOfError(error)]!++;
+          else {
+            this.#counters[SentSlot.datagrams]!++;
+            this.#counters[SentSlot.bytes]! += bytes;
+          }
+          resolve();
+        },
+      );
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+  }
+}
+
+function refuse(value: unknown, name: string): void {
+  if (value !== undefined) {
+    throw new UsageError(
+      `node:dgram cannot do ${name}: use --engine linux on Linux, or run with --unstable-net`,
+    );
+  }
+}

@@ -1,0 +1,14 @@
+/** Which engine serves streams: the one asked for, or the best that works here. */
+import { UsageError } from "../errors.ts";
+import type { EngineChoice } from "../engine/engine.ts";
+import type { StreamEngine } from "../engine/stream.ts";
+import { portableStreamEngine } from "./forward.ts";
+import { createPolicy } from "./policy.ts";
+
+/** The engine for streams; throws a UsageError where the one asked for cannot be had. */
+export function chooseStreamEngine(choice: EngineChoice): StreamEngine {
+  if (choice === "linux") {
+    throw new UsageError("Cannot use the linux engine: it has no streams");
+  }
+  return portableStreamEngine(createPolicy);
+}

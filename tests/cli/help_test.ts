@@ -1,0 +1,74 @@
+import { assert, assertEquals } from "@std/assert";
+import {
+  type Command,
+  flag,
+  list,
+  text,
+  toggle,
+  value,
+} from "../../cli/command.ts";
+import { helpText } from "../../cli/help.ts";
+import { allOptions } from "../../cli/run.ts";
+import { flagName } from "../../cli/parse.ts";
+import { command as client } from "../../cli/client/main.ts";
+import { command as proxy } from "../../cli/proxy/main.ts";
+import { command as reverseproxy } from "../../cli/reverseproxy/main.ts";
+
+const command: Command = {
+  name: "sample",
+  summary: "Do a thing",
+  description: "More about it. ".repeat(20).trim(),
+  options: {
+    path: value("A file", "FILE", text, { required: true }),
+    serverAddr: list("Where to send", "HOST:PORT", text),
+    tee: flag("Copy", { short: "t" }),
+    loop: toggle("Hear oneself", { group: "Socket options" }),
+    ttl: value("Hops", "N", text, { fallback: 4, group: "Socket options" }),
+    aRatherLongNameOfAnOption: value("Long", "SOMETHING", text),
+    old: flag("Older", { hidden: true }),
+  },
+  examples: ["--path x --server-addr a:1"],
+  start: () => Promise.resolve(undefined),
+};
+
+Deno.test("helpText shows names, placeholders, defaults, groups and examples", () => {
+  const help = helpText("mproxy-sample", command, command.options);
+  const lines = help.split("\n");
+  assertEquals(lines[0], "mproxy-sample: Do a thing");
+  for (
+    const wanted of [
+      "  mproxy-sample [OPTIONS]",
+      "      --path FILE                 A file (required)",
+      "      --server-addr HOST:PORT     Where to send (may be repeated)",
+      "  -t, --tee                       Copy",
+      "Socket options:",
+      "      --[no-]loop                 Hear oneself",
+      "      --ttl N                     Hops (default 4)",
+      "      --a-rather-long-name-of-an-option SOMETHING",
+      "                                  Long",
+      "  mproxy-sample --path x --server-addr a:1",
+    ]
+  ) assert(lines.includes(wanted), `${wanted}\n${help}`);
+  assert(!help.includes("--old"));
+  assert(lines.every((line) => line.length <= 80));
+});
+
+for (const role of [client, proxy, reverseproxy]) {
+  Deno.test(`helpText of ${role.name} shows every option of its table once`, () => {
+    const table = allOptions(role);
+    const help = helpText(`mproxy-${role.name}`, role, table);
+    for (const [key, option] of Object.entries(table)) {
+      const name = option.negatable
+        ? `--[no-]${flagName(key)}`
+        : `--${flagName(key)}`;
+      const shown = help.split("\n").filter((line) =>
+        new RegExp(`^  (-\\w, |    )${name.replace(/[[\]]/g, "\\$&")}( |$)`)
+          .test(line)
+      );
+      assertEquals(shown.length, option.hidden ? 0 : 1, name);
+    }
+    // Only examples, which are for copying, may be wider than a terminal.
+    const [before] = help.split("Examples:");
+    assert(before!.split("\n").every((line) => line.length <= 80), before);
+  });
+}

@@ -1,0 +1,204 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  type CutOptions,
+  type Cutter,
+  DEFAULT_DATAGRAM_BYTES,
+  makeCutter,
+} from "../../../net/dispatch/cut.ts";
+import { concat, numbered } from "../../support/batches.ts";
+
+const NEWLINE = 10;
+
+/** The datagrams of a cutter's batch, each by itself, and the batch's limits checked. */
+function take(cutter: Cutter, datagrams: Uint8Array[]): void {
+  const { batch } = cutter;
+  for (let slot = 0; slot < batch.count; slot++) {
+    const bytes = batch.filled(slot);
+    const size = batch.segmentSizes[slot]!;
+    for (let start = 0; start < bytes.length; start += size) {
+      datagrams.push(bytes.slice(start, start + size));
+    }
+  }
+}
+
+interface Cut {
+  /** Datagrams of each read. */
+  reads: Uint8Array[][];
+  /** Those that only the end of the stream gave out. */
+  rest: Uint8Array[];
+  all: Uint8Array[];
+  /** Bytes of each batch. */
+  batches: number[];
+}
+
+/** Cuts a stream whose reads bring what they bring. */
+function cut(options: CutOptions, reads: readonly Uint8Array[]): Cut {
+  const cutter = makeCutter(options);
+  const result: Cut = { reads: [], rest: [], all: [], batches: [] };
+  for (const read of reads) {
+    for (let from = 0; from < read.length;) {
+      const space = cutter.space();
+      assert(space.length > 0);
+      const bytes = read.subarray(from, from + space.length);
+      space.set(bytes);
+      cutter.filled(bytes.length);
+      from += bytes.length;
+      const datagrams: Uint8Array[] = [];
+      while (cutter.ready()) {
+        take(cutter, datagrams);
+        result.batches.push(cutter.batch.byteLength());
+        cutter.next();
+      }
+      result.reads.push(datagrams);
+    }
+  }
+  while (cutter.end()) {
+    take(cutter, result.rest);
+    result.batches.push(cutter.batch.byteLength());
+    cutter.next();
+  }
+  result.all = [...result.reads.flat(), ...result.rest];
+  return result;
+}
+
+function split(bytes: Uint8Array, at: readonly number[]): Uint8Array[] {
+  const cuts = [...at.map((place) => place % (bytes.length + 1)), bytes.length]
+    .sort((a, b) => a - b);
+  return cuts.map((end, i) => bytes.subarray(cuts[i - 1] ?? 0, end));
+}
+
+/** Streams with lines of all lengths, and with none. */
+const stream = fc.oneof(
+  fc.uint8Array({ maxLength: 5000 }),
+  fc.array(
+    fc.oneof(
+      fc.nat({ max: 60 }).map((length) => `${"x".repeat(length)}\n`),
+      fc.nat({ max: 3000 }).map((length) => "y".repeat(length)),
+      fc.constant("\n"),
+    ),
+    { maxLength: 40 },
+  ).map((parts) => new TextEncoder().encode(parts.join(""))),
+);
+const places = fc.array(fc.nat({ max: 100_000 }), { maxLength: 20 });
+const datagramBytes = fc.oneof(
+  fc.integer({ min: 1, max: 100 }),
+  fc.integer({ min: 1, max: 3000 }),
+  fc.constantFrom(1452, 65507),
+);
+const slots = fc.constantFrom(1, 3, 64);
+const burstBytes = fc.oneof(fc.integer({ min: 1, max: 20_000 }));
+
+Deno.test("SizeCutter gives back any stream, in full datagrams but for the last of a read", () => {
+  fc.assert(
+    fc.property(
+      stream,
+      places,
+      datagramBytes,
+      slots,
+      (bytes, at, datagramBytes, slots) => {
+        const { reads, rest, all } = cut(
+          { datagramBytes, slots },
+          split(bytes, at),
+        );
+        assertEquals(concat(all), new Uint8Array(bytes));
+        assertEquals(rest, []);
+        for (const datagrams of reads) {
+          const full = datagrams.slice(0, -1);
+          assert(full.every(({ length }) => length === datagramBytes));
+          const last = datagrams.at(-1)!.length;
+          assert(last > 0 && last <= datagramBytes);
+        }
+      },
+    ),
+  );
+});
+
+Deno.test("LineCutter gives back any stream, and ends datagrams at line ends wherever a line fits", () => {
+  fc.assert(
+    fc.property(stream, places, datagramBytes, (bytes, at, datagramBytes) => {
+      const { all } = cut({ datagramBytes, lines: true }, split(bytes, at));
+      assertEquals(concat(all), new Uint8Array(bytes));
+      for (const [i, datagram] of all.entries()) {
+        assert(datagram.length > 0 && datagram.length <= datagramBytes);
+        if (datagram.at(-1) === NEWLINE) continue;
+        // Only a line that is too long is cut, and only the end lacks its line end.
+        assert(!datagram.includes(NEWLINE));
+        assert(datagram.length === datagramBytes || i === all.length - 1);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test("LineCutter puts as many whole lines into a datagram as fit", () => {
+  const text = "one\ntwo\nthree\nfour\n";
+  const { reads, rest } = cut({ datagramBytes: 9, lines: true }, [
+    new TextEncoder().encode(text),
+  ]);
+  const decoder = new TextDecoder();
+  assertEquals(reads.flat().map((datagram) => decoder.decode(datagram)), [
+    "one\ntwo\n",
+    "three\n",
+    "four\n",
+  ]);
+  assertEquals(rest, []);
+});
+
+Deno.test("LineCutter sends a line when it ends, and keeps a growing one until then", () => {
+  const encoder = new TextEncoder();
+  const { reads, rest } = cut(
+    { lines: true },
+    ["21.5 C\n22", ".0 C", "\n23"].map((part) => encoder.encode(part)),
+  );
+  const decoder = new TextDecoder();
+  const texts = (datagrams: Uint8Array[]) =>
+    datagrams.map((datagram) => decoder.decode(datagram));
+  assertEquals(reads.map(texts), [["21.5 C\n"], [], ["22.0 C\n"]]);
+  assertEquals(texts(rest), ["23"]);
+});
+
+Deno.test("makeCutter sends a lone newline and a lone byte, by size and by lines", () => {
+  for (const lines of [false, true]) {
+    for (const byte of [NEWLINE, 0xff]) {
+      const { all } = cut({ lines }, [Uint8Array.of(byte)]);
+      assertEquals(all, [Uint8Array.of(byte)]);
+    }
+    assertEquals(cut({ lines }, []).all, []);
+  }
+});
+
+Deno.test("makeCutter keeps batches within a paced burst, which is at least one datagram", () => {
+  fc.assert(
+    fc.property(
+      stream,
+      places,
+      datagramBytes,
+      burstBytes,
+      slots,
+      fc.boolean(),
+      (bytes, at, datagramBytes, burstBytes, slots, lines) => {
+        const { all, batches } = cut(
+          { datagramBytes, burstBytes, slots, lines },
+          split(bytes, at),
+        );
+        assertEquals(concat(all), new Uint8Array(bytes));
+        const most = Math.max(burstBytes, datagramBytes);
+        assert(batches.every((batch) => batch <= most));
+      },
+    ),
+  );
+});
+
+Deno.test("makeCutter cuts a long stream at every datagram size that UDP takes", () => {
+  const bytes = numbered(400_000);
+  for (const datagramBytes of [1, 512, DEFAULT_DATAGRAM_BYTES, 9000, 65507]) {
+    for (
+      const [lines, slots] of [[false, 1], [false, 64], [true, 1]] as const
+    ) {
+      const { all } = cut({ datagramBytes, lines, slots }, [bytes]);
+      assertEquals(concat(all), bytes);
+      assert(all.every(({ length }) => length > 0 && length <= datagramBytes));
+    }
+  }
+});

@@ -1,0 +1,121 @@
+/**
+ * Starts and stops a thousand times: no descriptor, no thread and no memory
+ * may be left. Prints PASS or FAIL for each and exits with 0 or 1.
+ *
+ *     deno run -A --v8-flags=--expose-gc tests/soak/start_stop.ts [CYCLES]
+ */
+// deno-lint-ignore-file no-console
+import { startProxy } from "../../mod.ts";
+import { DatagramBatch } from "../../net/engine/batch.ts";
+import { SEND_COUNTERS } from "../../net/engine/engine.ts";
+import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
+import { Log } from "../../net/observe/log.ts";
+import { formatBytes } from "../../net/observe/units.ts";
+import { batchOf, pattern, receive } from "../support/datagrams.ts";
+import { TestWorker } from "../support/workers.ts";
+
+const cycles = Number(Deno.args[0] ?? 1000);
+
+/** What a second half of the cycles may add to resident memory. */
+const GROWTH_BYTES = 8 * 1024 * 1024;
+
+/** Threads of Deno's pool end after ten seconds without work. */
+const POOL_IDLE_MS = 11_000;
+
+const loopback = { hostname: "127.0.0.1", port: 0 };
+
+/** Sockets of one engine: opened, used in every way, closed. */
+async function sockets(): Promise<void> {
+  const engine = createLinuxEngine({ blocking: false });
+  const counters = new Float64Array(SEND_COUNTERS.length);
+  const listener = await engine.listen({ address: loopback });
+  using sender = await engine.connect({
+    address: listener.address,
+    maxWaitMs: 100,
+    counters,
+  });
+  await sender.send(batchOf([pattern(100)]));
+  await receive(listener, 1, new DatagramBatch(2));
+  const waiting = listener.readable();
+  listener[Symbol.dispose]();
+  await waiting;
+}
+
+/** A thread that listens, waits and is woken, three times over. */
+async function threads(): Promise<void> {
+  const engine = createLinuxEngine({ blocking: false });
+  using event = engine.openWakeEvent();
+  using worker = new TestWorker(
+    import.meta.resolve("../support/waiting_worker.ts"),
+  );
+  worker.post(event.descriptor);
+  while (await worker.next() === "waiting") event.wake();
+}
+
+/** The proxy role, with its relay in this thread. */
+async function proxies(): Promise<void> {
+  await using proxy = await startProxy({
+    listen: [loopback],
+    destinations: [{ hostname: "127.0.0.1", port: 9 }],
+    engine: "linux",
+    log: new Log({ level: "error" }),
+  });
+  await proxy.drain();
+  await proxy.finished;
+}
+
+let failed = false;
+for (
+  const [name, cycle, share] of [
+    ["sockets", sockets, 1],
+    ["threads", threads, 0.1],
+    ["proxies", proxies, 1],
+  ] as const
+) {
+  if (!await leavesNothing(name, cycle, Math.ceil(cycles * share))) {
+    failed = true;
+  }
+}
+Deno.exit(failed ? 1 : 0);
+
+async function leavesNothing(
+  name: string,
+  cycle: () => Promise<void>,
+  times: number,
+): Promise<boolean> {
+  // The first half warms up; what leaks does so in the second one as well.
+  const half = Math.ceil(times / 2);
+  for (let i = 0; i < half; i++) await cycle();
+  await settle();
+  const before = held();
+  for (let i = 0; i < half; i++) await cycle();
+  await settle();
+  const after = held();
+  const passed = after.descriptors === before.descriptors &&
+    after.threads <= before.threads &&
+    after.resident - before.resident <= GROWTH_BYTES;
+  console.log(`${passed ? "PASS" : "FAIL"} ${name}: ${2 * half} cycles`);
+  console.log(
+    `  at half and at the end: descriptors ${before.descriptors}, ${after.descriptors}; threads ${before.threads}, ${after.threads}; resident ${
+      formatBytes(before.resident)
+    }, ${formatBytes(after.resident)}`,
+  );
+  return passed;
+}
+
+async function settle(): Promise<void> {
+  const { gc } = globalThis as { gc?: () => void };
+  if (!gc) throw new Error("Run with --v8-flags=--expose-gc");
+  gc();
+  await new Promise((resolve) => setTimeout(resolve, POOL_IDLE_MS));
+  gc();
+}
+
+function held() {
+  const entries = (path: string) => Array.from(Deno.readDirSync(path)).length;
+  return {
+    descriptors: entries("/proc/self/fd"),
+    threads: entries("/proc/self/task"),
+    resident: Deno.memoryUsage().rss,
+  };
+}
