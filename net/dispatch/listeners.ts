@@ -6,7 +6,7 @@ import type { Log } from "../observe/log.ts";
 import { placeRelay } from "../place/place_relay.ts";
 import type { Task } from "../tasks.ts";
 import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
-import type { DispatchOptions } from "./options.ts";
+import { type DispatchOptions, sendingInterface } from "./options.ts";
 import { RECEIVE_COUNTERS, Relay } from "./relay.ts";
 import type { DatagramSink } from "./sink.ts";
 
@@ -171,7 +171,7 @@ async function openElsewhere(
       listen: { address, networkInterface, receiveBufferBytes, reusePort },
       destinations: (destinations?.addresses ?? []).map((destination) => ({
         address: destination,
-        networkInterface,
+        networkInterface: sendingInterface(destination, networkInterface),
         ttl,
         loop,
         maxWaitMs: RELAY_WAIT_MS,

@@ -6,6 +6,7 @@ import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import {
   type Address,
   formatAddress,
+  hostWithZone,
   isIpv6,
   isMulticast,
 } from "../../address.ts";
@@ -224,8 +225,10 @@ class NodeDatagramSender implements DatagramSender {
     this.#socket = socket;
     this.address = address;
     this.#counters = counters;
-    const { hostname, zone } = address;
-    this.#host = zone === undefined ? hostname : `${hostname}%${zone}`;
+    // The zone of an IPv4 group is the socket's outgoing interface alone.
+    this.#host = isIpv6(address.hostname)
+      ? hostWithZone(address)
+      : address.hostname;
   }
 
   async send(batch: DatagramBatch): Promise<void> {
