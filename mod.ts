@@ -1,5 +1,5 @@
 /**
- * Moves bytes between sockets: UDP and multicast dispatch, TCP relay.
+ * Moves bytes between sockets: UDP and multicast dispatch, TCP relay and tunnels.
  *
  * Every role is a function that takes one object of options and gives back a
  * handle: `stats()`, `drain()`, `finished`, and `await using` ends it.
@@ -60,6 +60,8 @@ export {
   type DatagramFormat,
 } from "./net/dispatch/log_format.ts";
 export type { LogCounter } from "./net/dispatch/append_file.ts";
+export type { FileState } from "./net/dispatch/file_state.ts";
+export type { Timers } from "./net/dispatch/timers.ts";
 export { LOG_COUNTERS } from "./net/dispatch/append_file.ts";
 export type { LogFileOptions } from "./net/dispatch/log_file.ts";
 export { startServer } from "./net/dispatch/server.ts";
@@ -113,6 +115,7 @@ export type {
   EndReason,
   ForwardStats,
   RejectReason,
+  RemoteSpec,
   RemoteStats,
   Spread,
 } from "./net/engine/stream.ts";
@@ -152,3 +155,63 @@ export { type RelayEvent, TcpRelay } from "./net/tcp/relay.ts";
 export type { RelaySnapshot, TcpRelayOptions } from "./net/tcp/relay.ts";
 export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
 export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";
+export { openHttpDoor } from "./net/control/http_door.ts";
+export type { HttpDoorOptions } from "./net/control/http_door.ts";
+export { openLineDoor } from "./net/control/line_door.ts";
+export type { ControlDoor, LineDoorOptions } from "./net/control/line_door.ts";
+export { readToken } from "./net/control/token.ts";
+export { startTunnelRole } from "./net/control/tunnel_role.ts";
+export type {
+  TunnelRole,
+  TunnelRoleOptions,
+} from "./net/control/tunnel_role.ts";
+export { AccessLog } from "./net/tcp/access_log.ts";
+export type {
+  AccessEntry,
+  AccessLogFormat,
+  AccessLogOptions,
+} from "./net/tcp/access_log.ts";
+export {
+  DEFAULT_TUNNEL_OPTIONS,
+  formatTunnel,
+  optionOf,
+  parseSocket,
+  parseTunnel,
+  readCount,
+  readDelay,
+  SpecError,
+  STRATEGIES,
+  TUNNEL_OPTIONS,
+} from "./net/tcp/spec.ts";
+export type {
+  GivenTunnelOptions,
+  OriginalFailure,
+  Strategy,
+  TunnelOption,
+  TunnelOptions,
+  TunnelSpec,
+} from "./net/tcp/spec.ts";
+export { Tunnel, TunnelError } from "./net/tcp/tunnel.ts";
+export type {
+  TunnelConnection,
+  TunnelErrorKind,
+  TunnelRemote,
+} from "./net/tcp/tunnel.ts";
+export {
+  checkTunnelFiles,
+  readTunnelConfig,
+  TUNNEL_SECTIONS,
+} from "./net/tcp/tunnel_config.ts";
+export type {
+  ConfiguredTunnel,
+  TunnelConfig,
+} from "./net/tcp/tunnel_config.ts";
+export { tunnelHelp } from "./net/tcp/tunnel_help.ts";
+export { Tunnels } from "./net/tcp/tunnels.ts";
+export type {
+  Ending,
+  ReloadReport,
+  TunnelsConfig,
+  TunnelsOptions,
+  TunnelTotals,
+} from "./net/tcp/tunnels.ts";

@@ -1,10 +1,10 @@
 /**
  * What the datagram seam costs the portable plane: a bare `receive`/`send`
- * loop against the shared relay loop over the same calls, alternating, median
- * of seven. Each run forwards datagrams of 1400 bytes for half a second from a
+ * loop against the shared relay loop over the same calls, alternating.
+ * Each run forwards datagrams of 1400 bytes for a quarter of a second from a
  * sender in a Worker to a socket nobody reads.
  *
- *     deno run -A bench/seam.ts
+ *     deno task bench:seam
  */
 import { Destination } from "../net/dispatch/destination.ts";
 import { RECEIVE_COUNTERS, Relay } from "../net/dispatch/relay.ts";

@@ -12,6 +12,7 @@ import { UsageError } from "../net/errors.ts";
 import { parseScaled } from "../net/observe/units.ts";
 import type { Log } from "../net/observe/log.ts";
 import type { Metric } from "../net/observe/metrics.ts";
+import type { TomlProblem, TomlTable } from "../net/toml.ts";
 
 /** One option: how it is written, what it means and how its text becomes a value. */
 export interface Option<Value> {
@@ -202,6 +203,8 @@ export interface RunningRole {
   progress?: () => string;
   /** Lines for the end. */
   summary: () => readonly string[];
+  /** Text for stdout at the end, where the role's product is a report. */
+  report?: () => string | Promise<string>;
   /** Exit code where the role ended without failing. Default: 0. */
   exitCode?: () => number;
   /** Whether new work is taken, or why not, for `/readyz`. */
@@ -233,6 +236,33 @@ export interface CommandContext {
   tables: ConfigTables;
   /** Whether stderr is a terminal. */
   terminal: boolean;
+  /** The configuration file, where one was given. */
+  config: ConfigFile | undefined;
+  /** Reads the configuration file again; the command line wins as before. Throws a UsageError. */
+  reread: () => Reread;
+}
+
+/** A configuration file that was read. */
+export interface ConfigFile {
+  /** Its path. */
+  readonly file: string;
+  /** All of it. */
+  readonly root: TomlTable;
+  /** Texts of the options that it gives. */
+  readonly texts: ReadonlyMap<string, readonly string[]>;
+  /** Its tables that {@linkcode Command.configTables} names. */
+  readonly tables: ConfigTables;
+  /** What is wrong with its options and tables. */
+  readonly problems: readonly TomlProblem[];
+}
+
+/** What a command line and its configuration file say, read again. */
+export interface Reread {
+  /** Values of all options. */
+  // deno-lint-ignore no-explicit-any
+  values: any;
+  /** The file, where there is one. */
+  config: ConfigFile | undefined;
 }
 
 /** A role on the command line. */
@@ -251,6 +281,13 @@ export interface Command<Table extends OptionTable = OptionTable> {
   readonly configTables?: readonly string[];
   /** Command lines for the help, without the program's name. */
   readonly examples: readonly string[];
+  /** Other top-level keys of the configuration file that are no options. */
+  readonly configSections?: readonly string[];
+  /** Everything that is wrong in those sections. */
+  readonly checkConfig?: (
+    config: TomlTable,
+    values: Values<Table>,
+  ) => readonly TomlProblem[] | Promise<readonly TomlProblem[]>;
   /** Default of `--metrics-addr`. */
   readonly metricsAddress?: string;
   /** Default of `--grace`, in seconds. */

@@ -8,6 +8,16 @@
 export * from "./command.ts";
 export * from "./dispatch_options.ts";
 export * from "./dispatch_report.ts";
+export { configError } from "./config.ts";
+export type {
+  TomlArray,
+  TomlEntry,
+  TomlNode,
+  TomlPlace,
+  TomlProblem,
+  TomlScalar,
+  TomlTable,
+} from "../net/toml.ts";
 export { commandsHelpText, helpText, optionHelp, optionUsage } from "./help.ts";
 export {
   allOptions,

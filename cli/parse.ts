@@ -94,7 +94,7 @@ export function splitArguments(
 }
 
 /** What a configuration file cannot say. */
-const COMMAND_LINE_ONLY = ["config", "help", "version"];
+const COMMAND_LINE_ONLY = ["config", "checkConfig", "help", "version"];
 
 /** Texts of a configuration's keys: the flags' names, with arrays where a flag repeats. */
 export function configTexts(

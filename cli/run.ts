@@ -2,7 +2,6 @@
  * Runs a command: arguments to values, help, configuration, log, metrics door,
  * signals, progress, summary, exit code. The only place that ends the process.
  */
-import { parse as parseToml } from "smol-toml";
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
 import { OperationError, UsageError } from "../net/errors.ts";
@@ -22,7 +21,8 @@ import {
   address,
   choice,
   type Command,
-  type ConfigTables,
+  type CommandContext,
+  type ConfigFile,
   flag,
   type Option,
   type OptionTable,
@@ -32,8 +32,9 @@ import {
   value,
   type Values,
 } from "./command.ts";
+import { configError, problemLines, readConfigFile } from "./config.ts";
 import { commandsHelpText, helpText } from "./help.ts";
-import { configTexts, readValues, splitArguments } from "./parse.ts";
+import { readValues, splitArguments } from "./parse.ts";
 import { watchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
@@ -44,6 +45,8 @@ const PROGRESS_MS = 250;
 export type CommonOptions = {
   /** A TOML file with more options. */
   readonly config: Option<string | undefined>;
+  /** Only checks the configuration file. */
+  readonly checkConfig: Option<boolean>;
   /** Where metrics are served. */
   readonly metricsAddr: Option<Address | undefined>;
   /** The least important lines that are logged. */
@@ -72,6 +75,10 @@ export function commonOptions(command: Command): CommonOptions {
       {
         group: "Common options",
       },
+    ),
+    checkConfig: flag(
+      "Show everything that is wrong with the configuration file, and exit",
+      { group: "Common options" },
     ),
     metricsAddr: value(
       "Serve /metrics, /healthz and /readyz here; off for none",
@@ -188,19 +195,17 @@ async function commandExitCode(
         `Unknown argument "${positionals[0]}": --help lists the options`,
       );
     }
-    const file = texts.get("config")?.[0];
-    const { plain, tables } = file === undefined
-      ? { plain: {}, tables: {} }
-      : splitTables(readToml(file), command.configTables ?? [], file);
-    const given = new Map([
-      ...configTexts(plain, table, file ?? ""),
-      ...texts,
-    ]);
-    const values = readValues(table, given) as
-      & Values<CommonOptions>
-      & Record<string, unknown>;
+    if (texts.has("checkConfig")) {
+      return await checkConfig(command, table, texts);
+    }
+    const read = () => readAll(command, table, texts);
+    const { values, config } = read();
     format = values.logFormat;
-    return await runRole(command, values, positionals, tables);
+    return await runRole(command, values, {
+      positionals,
+      config,
+      reread: read,
+    });
   } catch (error) {
     const line = error instanceof UsageError || error instanceof OperationError
       // What a user gave may hold line ends; the message is one line.
@@ -221,11 +226,60 @@ function asksForJson(args: readonly string[]): boolean {
   );
 }
 
+/** Values of the common options, and of the command's own. */
+type CommonValues =
+  & Values<CommonOptions>
+  & Record<string, unknown>;
+
+/** Command line over configuration file; throws a UsageError. */
+function readAll(
+  command: Command,
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+): { values: CommonValues; config: ConfigFile | undefined } {
+  const path = texts.get("config")?.[0];
+  const config = path === undefined
+    ? undefined
+    : readConfigFile(path, table, command);
+  if (config && config.problems.length > 0) {
+    throw configError(config.file, config.problems);
+  }
+  const given = new Map([...config?.texts ?? [], ...texts]);
+  return { values: readValues(table, given) as CommonValues, config };
+}
+
+/** Shows every problem of the configuration file; exits with 2 where there is one. */
+async function checkConfig(
+  command: Command,
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+): Promise<number> {
+  const path = texts.get("config")?.[0];
+  if (path === undefined) {
+    throw new UsageError("--check-config wants --config FILE too");
+  }
+  const config = readConfigFile(path, table, command);
+  const problems = [...config.problems];
+  try {
+    const given = new Map([...config.texts, ...texts]);
+    const values = readValues(table, given) as CommonValues;
+    problems.push(...await command.checkConfig?.(config.root, values) ?? []);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.push({ line: 1, column: 1, message: error.message });
+  }
+  if (problems.length === 0) {
+    await writeStdout(`${path}: ok\n`);
+    return 0;
+  }
+  for (const line of problemLines(path, problems)) writeStderr(`${line}\n`);
+  return 2;
+}
+
 async function runRole(
   command: Command,
-  values: Values<CommonOptions> & Record<string, unknown>,
-  positionals: readonly string[],
-  tables: ConfigTables,
+  values: CommonValues,
+  given: Pick<CommandContext, "positionals" | "config" | "reread">,
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -244,13 +298,13 @@ async function runRole(
   await using disposals = new AsyncDisposableStack();
   // Before the start, because whoever reads "listening" may send a signal at once.
   const signals = watchSignals(log, grace);
-  disposals.defer(signals.unwatch);
+  disposals.defer(signals.ended);
   const running = await command.start(values, {
     log,
     print,
-    positionals,
-    tables,
     terminal,
+    tables: given.config?.tables ?? {},
+    ...given,
   });
   if (running === undefined) return 0;
   const { role, progress } = running;
@@ -284,6 +338,7 @@ async function runRole(
   progressLine.clear();
   if (!quiet) summarize(running, log, logFormat);
   if (failure !== undefined) throw failure;
+  if (running.report) await writeStdout(await running.report());
   return running.exitCode?.() ?? 0;
 }
 
@@ -306,57 +361,6 @@ function summarize(
     return;
   }
   for (const line of running.summary()) writeStderr(`${line}\n`);
-}
-
-/** Takes the arrays of tables that a command reads itself out of a configuration. */
-function splitTables(
-  config: Readonly<Record<string, unknown>>,
-  names: readonly string[],
-  file: string,
-): { plain: Record<string, unknown>; tables: ConfigTables } {
-  const plain = { ...config };
-  const tables: Record<string, readonly Readonly<Record<string, unknown>>[]> =
-    {};
-  for (const name of names) {
-    const value = plain[name];
-    if (value === undefined) continue;
-    const isTable = (item: unknown) =>
-      typeof item === "object" && item !== null && !Array.isArray(item);
-    if (!Array.isArray(value) || !value.every(isTable)) {
-      throw new UsageError(
-        `Cannot use "${file}": "${name}" wants tables, each below [[${name}]]`,
-      );
-    }
-    tables[name] = value;
-    delete plain[name];
-  }
-  return { plain, tables };
-}
-
-function readToml(file: string): Record<string, unknown> {
-  let source: string;
-  try {
-    source = Deno.readTextFileSync(file);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot read "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
-      { cause },
-    );
-  }
-  try {
-    return parseToml(source);
-  } catch (cause) {
-    const [first] = cause instanceof Error
-      ? cause.message.split("\n")
-      : [String(cause)];
-    const at = cause as { line?: number; column?: number };
-    throw new UsageError(
-      `Cannot use "${file}:${at.line}:${at.column}": ${first}`,
-      { cause },
-    );
-  }
 }
 
 /** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */

@@ -116,7 +116,7 @@ export const command: cli.Command = cli.defineCommand({
         if (matrix) print(`${load.resultLine(result)}\n`);
       },
     });
-    const finished = test.finished.then(async () => {
+    const report = async () => {
       const { results } = test;
       if (chart) {
         using file = chart;
@@ -132,15 +132,11 @@ export const command: cli.Command = cli.defineCommand({
         : matrix
         ? load.matrixLines(results)
         : results.flatMap(load.reportLines);
-      await cli.writeStdout(`${lines.join("\n")}\n`);
-    });
-    const role: cli.Role = {
-      finished,
-      drain: () => test.drain(),
-      [Symbol.asyncDispose]: () => test.drain(),
+      return `${lines.join("\n")}\n`;
     };
     return {
-      role,
+      role: test,
+      report,
       metrics: () => load.loadMetrics(test.now()),
       progress: () => {
         const now = test.now();

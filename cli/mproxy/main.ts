@@ -19,10 +19,12 @@ import { command as client } from "@mproxy/client";
 import { command as echo } from "@mproxy/echo";
 import { command as loadtest } from "@mproxy/loadtest";
 import { type Command, runCommands } from "@mproxy/mproxy/cli";
+import { command as mqtt } from "@mproxy/mqtt";
 import { command as proxy } from "@mproxy/proxy";
 import { command as relay } from "@mproxy/relay";
 import { command as reverseproxy } from "@mproxy/reverseproxy";
 import { command as server } from "@mproxy/server";
+import { command as tunnel } from "@mproxy/tunnel";
 
 /** All roles. */
 export const commands: readonly Command[] = [
@@ -31,6 +33,8 @@ export const commands: readonly Command[] = [
   proxy,
   reverseproxy,
   relay,
+  tunnel,
+  mqtt,
   echo,
   loadtest,
 ];

@@ -39,7 +39,7 @@ export const command: Command = defineCommand({
   name: "relay",
   summary: "Relay TCP connections to one target and show what goes through",
   description:
-    "LISTEN and TARGET win over --listen and --target. A client that the target refuses is counted, logged and reset. Ctrl+C stops accepting and waits --grace seconds for open connections.",
+    "LISTEN and TARGET win over --listen and --target. A client that the target refuses is counted, logged and closed, with a reset where it has sent something. Ctrl+C stops accepting and waits --grace seconds for open connections.",
   positionals: "[LISTEN TARGET]",
   metricsAddress: "127.0.0.1:8998",
   graceSeconds: 60,

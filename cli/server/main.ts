@@ -37,7 +37,7 @@ const options = {
     { required: true },
   ),
   listenAddr: cli.list(
-    "UDP address or group to listen on; all go to the file in the order of arrival",
+    "UDP address or group to listen on; all go to one file without --split",
     "HOST:PORT",
     cli.address({ allowPortZero: true }),
   ),
@@ -86,6 +86,7 @@ const options = {
   ),
   interface: cli.interfaceOption,
   rcvbuf: cli.rcvbufOption,
+  workers: cli.workersOption,
   engine: cli.engineOption,
 };
 
@@ -93,6 +94,8 @@ const options = {
 export const command: cli.Command = cli.defineCommand({
   name: "server",
   summary: "Log UDP and multicast to files, to stdout or to a named pipe",
+  description:
+    "SIGHUP opens the files anew, for programs such as logrotate that rename them.",
   options,
   examples: [
     "--path logfile.log --listen-addr 127.0.0.1:9920 --listen-addr '[::1]:9921'",
@@ -116,6 +119,7 @@ export const command: cli.Command = cli.defineCommand({
       onWriteError: values.onWriteError,
       networkInterface: values.interface,
       receiveBufferBytes: values.rcvbuf,
+      workers: values.workers,
       engine: values.engine,
       log,
     });
@@ -125,6 +129,10 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(server.stats()),
       progress: () => progress(server.stats(), rate),
       summary: () => summary(path, server.stats()),
+      reload: () => {
+        server.reopen();
+        log.info("opened files anew", { path });
+      },
     };
   },
 });

@@ -80,6 +80,14 @@ export interface AppendFileEvents {
   onRotationError: (error: OperationError) => void;
 }
 
+/** Memory in which a file gathers; one file after another may use it. */
+export class GatherMemory {
+  /** The gathered bytes. */
+  readonly bytes: Uint8Array<ArrayBuffer> = new Uint8Array(GATHER_BYTES);
+  /** Where the datagrams in them end. */
+  readonly runs: DatagramRuns = new DatagramRuns(GATHER_RUNS);
+}
+
 /** Options of an {@linkcode AppendFile}. */
 export interface AppendFileOptions extends RotationOptions {
   /** Where the file is. */
@@ -95,7 +103,9 @@ export interface AppendFileOptions extends RotationOptions {
   /** What it tells. */
   events: AppendFileEvents;
   /** State shared with other writers of the file. Default: an own one. */
-  state?: FileState;
+  state?: FileState | undefined;
+  /** Memory that no other open file uses. Default: new memory. */
+  memory?: GatherMemory | undefined;
   /** Milliseconds since 1970. */
   now: () => number;
 }
@@ -104,11 +114,13 @@ export interface AppendFileOptions extends RotationOptions {
 export class AppendFile {
   /** Where the file is. */
   readonly path: string;
+  /** Free for another file when this one is closed. */
+  readonly memory: GatherMemory;
   readonly #options: AppendFileOptions;
   readonly #slots: Float64Array;
   readonly #state: FileState;
-  readonly #gathered: Uint8Array<ArrayBuffer> = new Uint8Array(GATHER_BYTES);
-  readonly #runs = new DatagramRuns(GATHER_RUNS);
+  readonly #gathered: Uint8Array<ArrayBuffer>;
+  readonly #runs: DatagramRuns;
   /** The one run of a large write. */
   readonly #direct = new DatagramRuns(1);
   #used = 0;
@@ -128,6 +140,9 @@ export class AppendFile {
     this.#options = options;
     this.#slots = options.counters.slots;
     this.#state = options.state ?? new FileState();
+    this.memory = options.memory ?? new GatherMemory();
+    this.#gathered = this.memory.bytes;
+    this.#runs = this.memory.runs;
   }
 
   /** What keeps it from writing, while something does. */
@@ -180,6 +195,28 @@ export class AppendFile {
     return !this.#ended && this.#writeGathered();
   }
 
+  /** Has the path opened anew by the next write: another program has renamed the file. */
+  reopen(): void {
+    if (!this.writeOut()) return;
+    this.#state.lock();
+    this.#state.generation++;
+    this.#state.unlock();
+  }
+
+  /** Lets go of a file that another thread has rotated, or another program renamed. */
+  follow(): void {
+    if (this.#file === undefined || this.#failure !== undefined) return;
+    if (this.#generation === this.#state.generation) return;
+    this.#state.lock();
+    try {
+      this.#followRotation();
+    } catch (cause) {
+      this.#fail(cause);
+    } finally {
+      this.#state.unlock();
+    }
+  }
+
   /** Rotates the file where its interval is over, written to or not. */
   rotateIfOver(): void {
     if (!this.writeOut() || this.#file === undefined) return;
@@ -194,22 +231,24 @@ export class AppendFile {
     }
   }
 
-  /** Has the system put what was written on the disk, and waits for it. */
+  /** Has the system put what was written here on the disk, and waits for it. */
   sync(): void {
-    if (!this.#unsynced || this.#file === undefined) return;
-    this.#unsynced = false;
-    try {
-      this.#file.syncDataSync();
-    } catch (cause) {
-      this.#syncFailed(cause);
-    }
+    if (this.#unsynced) this.#syncAll();
   }
 
-  /** The same without holding up the thread. */
+  /** The same for what all threads have written, without holding up this one. */
   async syncLater(): Promise<void> {
+    if (!this.#state.unsynced) return;
+    this.follow();
     const file = this.#file;
-    if (!this.#unsynced || file === undefined) return;
+    if (file === undefined) return;
+    this.#state.unsynced = false;
     this.#unsynced = false;
+    // Written after the flag fell, it rises again; written to a file that was
+    // rotated meanwhile, the rotation has synced it.
+    if (this.#generation !== this.#state.generation) {
+      this.#state.unsynced = true;
+    }
     try {
       await file.syncData();
     } catch (cause) {
@@ -293,6 +332,7 @@ export class AppendFile {
     if (written === 0) throw new Error("the file takes no bytes");
     this.#state.size += written;
     this.#unsynced = true;
+    this.#state.unsynced = true;
     return written;
   }
 
@@ -364,6 +404,16 @@ export class AppendFile {
     this.#slots[slot + 1]! += bytes;
   }
 
+  #syncAll(): void {
+    if (this.#file === undefined) return;
+    this.#unsynced = false;
+    try {
+      this.#file.syncDataSync();
+    } catch (cause) {
+      this.#syncFailed(cause);
+    }
+  }
+
   #syncFailed(cause: unknown): void {
     this.#slots[Slot.syncErrors]!++;
     this.#fail(cause);
@@ -385,9 +435,13 @@ export class AppendFile {
     if (this.#options.lines && isFile && size > 0) this.#endLine(size);
   }
 
-  /** Opens the path anew where another writer has rotated the file. */
+  /** Opens the path anew where the file has another name by now. */
   #followRotation(): void {
-    if (this.#generation !== this.#state.generation) this.#reopen();
+    if (this.#generation === this.#state.generation) return;
+    // The end of a datagram belongs where its start is.
+    if (this.#unfinished) return;
+    if (this.#options.syncRotated) this.sync();
+    this.#reopen();
   }
 
   /** A line that a killed run left unfinished must not take the next datagram into itself. */
@@ -424,7 +478,8 @@ export class AppendFile {
     const { now, events, syncRotated } = this.#options;
     const nowMs = now();
     if (nowMs < this.#rotateAfterMs || !this.#regular) return false;
-    if (syncRotated) this.sync();
+    // What other threads have written, too.
+    if (syncRotated) this.#syncAll();
     let rotated: string | undefined;
     try {
       rotated = this.#freeRotatedName(nowMs);

@@ -114,6 +114,7 @@ export async function startClient(
   const cutter = makeCutter({
     datagramBytes,
     lines,
+    slots: engine.batchSize,
     ...(pacer ? { burstBytes: pacer.burstBytes } : {}),
   });
   const feed = new Feed({

@@ -3,27 +3,11 @@
  * that calls it and datagrams must not wait for that. Started by
  * rotated_files.ts.
  */
-/// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
 import { createReadStream, createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
-
-/** Which file to compress into which one. */
-export interface GzipRequest {
-  /** The file to read. */
-  source: string;
-  /** The file to write. */
-  target: string;
-}
-
-/** How it went: the error's text and name, or neither. */
-export interface GzipAnswer {
-  /** What went wrong. */
-  error?: string;
-  /** The system's name of it. */
-  code?: string;
-}
+import type { GzipAnswer, GzipRequest } from "./rotated_files.ts";
 
 const READ_BYTES = 256 * 1024;
 

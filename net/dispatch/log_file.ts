@@ -15,11 +15,18 @@ import type { DatagramBatch } from "../engine/batch.ts";
 import { type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
-import { AppendFile, LOG_COUNTERS, type LogCounter } from "./append_file.ts";
+import {
+  AppendFile,
+  type GatherMemory,
+  LOG_COUNTERS,
+  type LogCounter,
+} from "./append_file.ts";
+import { FileState } from "./file_state.ts";
 import { type DatagramFormat, LogFormatter } from "./log_format.ts";
 import { splitName } from "./log_name.ts";
 import { RotatedFiles } from "./rotated_files.ts";
 import type { DatagramSink } from "./sink.ts";
+import { EventLoopTimers, type Timers } from "./timers.ts";
 
 /** When the system must put what was written on the disk. */
 export const FSYNC_CHOICES = ["none", "interval", "always"] as const;
@@ -69,11 +76,21 @@ export interface LogFileOptions {
    */
   onWriteError?: OnWriteError | undefined;
   /** Where to say what befell the files. Default: nowhere. */
-  log?: Log | undefined;
+  log?: Pick<Log, "debug" | "limited"> | undefined;
   /** Called once where a write failed and is not tried again. */
   onEnd?: ((reason: OperationError) => void) | undefined;
   /** Shared slots to count in. Default: own ones. */
   counters?: CounterBlock<LogCounter> | undefined;
+  /**
+   * The buffer of a FileState, shared with logs of the same path in other
+   * threads, each of which writes whole datagrams in its turn; not with
+   * `splitBySource`. Default: an own one.
+   */
+  state?: SharedArrayBuffer | undefined;
+  /** Whether rotated files are compressed and thinned out: by one of those that share the state. @default {true} */
+  keepsHouse?: boolean | undefined;
+  /** What calls it when something is due. Default: the event loop. */
+  timers?: Timers | undefined;
   /** Milliseconds since 1970. Default: `Date.now`. */
   now?: (() => number) | undefined;
 }
@@ -94,21 +111,28 @@ export class LogFile implements DatagramSink {
   readonly #options: LogFileOptions;
   readonly #formatter: LogFormatter;
   readonly #now: () => number;
+  /** State that other threads share. */
+  readonly #shared: FileState | undefined;
   readonly #maxOpenFiles: number;
   readonly #rotated: RotatedFiles | undefined;
   /** Every file that is open; the least used first. */
   readonly #files = new Map<string, AppendFile>();
+  /** Memory of files that were closed. */
+  readonly #spare: GatherMemory[] = [];
   /** The only file, where it is not split. */
   readonly #one: AppendFile | undefined;
-  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timers: Timers;
   #flushed = false;
-  readonly #onFlushTimer = () => {
-    this.#flushTimer = undefined;
+  readonly #onFlushTimer = (): void => {
     this.#flushed = false;
     this.#writeOut();
   };
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #tickTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #onRetryTimer = (): void => this.#retry();
+  readonly #onTickTimer = (): void => {
+    this.#timers.set(this.#onTickTimer, TICK_MS);
+    this.tick();
+  };
+  #tidiedGeneration = 0;
   #ended = false;
 
   /** Opens the file; throws an OperationError where that fails. */
@@ -120,13 +144,15 @@ export class LogFile implements DatagramSink {
     this.counters = options.counters ?? new CounterBlock(LOG_COUNTERS);
     this.#formatter = new LogFormatter(format);
     this.#now = now;
+    this.#shared = options.state && new FileState(options.state);
+    this.#timers = options.timers ?? new EventLoopTimers();
     this.#maxOpenFiles = maxOpenFiles;
     const rotates = rotateBytes !== undefined || rotateIntervalMs !== undefined;
     if (!options.splitBySource) {
       this.#one = this.#newFile(options.path);
       this.#one.open();
     }
-    if (rotates) {
+    if (rotates && options.keepsHouse !== false) {
       this.#rotated = new RotatedFiles({
         path: options.path,
         split: options.splitBySource ?? false,
@@ -136,8 +162,9 @@ export class LogFile implements DatagramSink {
       });
       this.#rotated.tidy();
     }
-    if (rotateIntervalMs !== undefined || fsync === "interval") {
-      this.#tickTimer = setInterval(() => this.tick(), TICK_MS);
+    const others = this.#shared !== undefined;
+    if (rotateIntervalMs !== undefined || fsync === "interval" || others) {
+      this.#timers.set(this.#onTickTimer, TICK_MS);
     }
   }
 
@@ -162,7 +189,7 @@ export class LogFile implements DatagramSink {
       const file = one ?? this.#fileOf(batch.source(slot));
       this.#formatter.writeSlot(batch, slot, timeMs, file);
     }
-    this.#flushTimer ??= setTimeout(this.#onFlushTimer, FLUSH_MS);
+    this.#timers.set(this.#onFlushTimer, FLUSH_MS);
     if (this.#options.fsync === "always") {
       this.#writeOut();
       for (const file of this.#files.values()) file.sync();
@@ -171,18 +198,33 @@ export class LogFile implements DatagramSink {
 
   /** Writes what was gathered, now or in a moment. */
   flush(): void {
-    if (this.#flushed || this.#flushTimer === undefined) return;
+    if (this.#flushed || !this.#timers.isSet(this.#onFlushTimer)) return;
     this.#flushed = true;
     this.#writeOut();
   }
 
-  /** What is due once a second: the rotation of intervals, and `interval` syncs. */
+  /** Opens all paths anew: another program has renamed the files. */
+  reopen(): void {
+    for (const file of this.#files.values()) {
+      file.reopen();
+      // Who shares a file may write nothing for long, and hold no old one meanwhile.
+      if (this.#shared) file.follow();
+    }
+  }
+
+  /**
+   * What is due once a second: the rotation of intervals, and `interval` syncs,
+   * both for all threads that share the file by the one that keeps house.
+   */
   async tick(): Promise<void> {
-    const { rotateIntervalMs, fsync } = this.#options;
+    const { rotateIntervalMs, fsync, keepsHouse } = this.#options;
     const files = [...this.#files.values()];
+    if (this.#shared) { for (const file of files) file.follow(); }
+    if (keepsHouse === false) return;
     if (rotateIntervalMs !== undefined) {
       for (const file of files) file.rotateIfOver();
     }
+    this.#tidyAfterOthers();
     if (fsync === "interval") {
       await Promise.all(files.map((file) => file.syncLater()));
     }
@@ -191,6 +233,7 @@ export class LogFile implements DatagramSink {
   /** Writes what was gathered and resolves when rotated files are compressed. */
   async drain(): Promise<void> {
     this.#writeOut();
+    this.#tidyAfterOthers();
     await this.#rotated?.settled();
   }
 
@@ -201,12 +244,20 @@ export class LogFile implements DatagramSink {
 
   /** Writes what was gathered, drops what cannot be written, and closes all files. */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearTimeout(this.#flushTimer);
-    clearTimeout(this.#retryTimer);
-    clearInterval(this.#tickTimer);
+    this.#timers.clear(this.#onFlushTimer);
+    this.#timers.clear(this.#onRetryTimer);
+    this.#timers.clear(this.#onTickTimer);
     for (const file of this.#files.values()) this.#close(file);
     this.#files.clear();
     await this.abort();
+  }
+
+  /** Other threads' rotations show in the shared state alone. */
+  #tidyAfterOthers(): void {
+    const generation = this.#shared?.generation ?? 0;
+    if (generation === this.#tidiedGeneration) return;
+    this.#tidiedGeneration = generation;
+    this.#rotated?.tidy();
   }
 
   #writeOut(): void {
@@ -245,6 +296,8 @@ export class LogFile implements DatagramSink {
       lines: format === "lines" || format === "jsonl",
       syncRotated: fsync !== undefined && fsync !== "none",
       counters: this.counters,
+      state: this.#shared,
+      memory: this.#spare.pop(),
       now: this.#now,
       events: {
         onError: (error) => this.#failed(error),
@@ -269,6 +322,7 @@ export class LogFile implements DatagramSink {
       file.sync();
     }
     file.close();
+    this.#spare.push(file.memory);
   }
 
   #failed(error: OperationError): void {
@@ -278,17 +332,17 @@ export class LogFile implements DatagramSink {
       return;
     }
     this.#warn(`write ${error.message}`, error);
-    this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
+    this.#timers.set(this.#onRetryTimer, RETRY_MS);
   }
 
   #retry(): void {
-    this.#retryTimer = undefined;
     let failing = false;
     for (const file of this.#files.values()) {
       if (file.failure !== undefined && !file.retry()) failing = true;
     }
     if (failing) {
-      this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
+      this.#options.log?.debug("still not writing");
+      this.#timers.set(this.#onRetryTimer, RETRY_MS);
     }
   }
 
@@ -313,11 +367,17 @@ export function checkLogFileOptions(options: LogFileOptions): void {
       );
     }
   }
-  if (rotateBytes === undefined && rotateIntervalMs === undefined) {
-    if (keepFiles !== undefined) {
-      throw new UsageError(
-        `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; give --rotate-size or --rotate-interval`,
-      );
-    }
+  if (
+    keepFiles !== undefined && rotateBytes === undefined &&
+    rotateIntervalMs === undefined
+  ) {
+    throw new UsageError(
+      `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; give --rotate-size or --rotate-interval`,
+    );
+  }
+  if (options.splitBySource && options.state) {
+    throw new UsageError(
+      `Cannot split "${options.path}" by source in several threads`,
+    );
   }
 }

@@ -121,6 +121,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
         upstream,
         sinks,
         log,
+        slots: engine.batchSize,
         ...(datagramBytes === undefined ? {} : { datagramBytes }),
         ...(lines === undefined ? {} : { lines }),
       }),

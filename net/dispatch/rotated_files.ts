@@ -13,7 +13,6 @@
 import { basename, dirname, join } from "@std/path";
 import type { OperationError } from "../errors.ts";
 import { fileError } from "./file_error.ts";
-import type { GzipAnswer, GzipRequest } from "./gzip_worker.ts";
 import { parseRotatedName, splitNameSides } from "./log_name.ts";
 
 /** Options of {@linkcode RotatedFiles}. */
@@ -28,6 +27,22 @@ export interface RotatedFilesOptions {
   gzip: boolean;
   /** Called where a file could not be compressed or removed; it is tried again after the next rotation. */
   onError: (error: OperationError) => void;
+}
+
+/** Which file to compress into which one. */
+export interface GzipRequest {
+  /** The file to read. */
+  source: string;
+  /** The file to write. */
+  target: string;
+}
+
+/** How it went: the error's text and name, or neither. */
+export interface GzipAnswer {
+  /** What went wrong. */
+  error?: string;
+  /** The system's name of it. */
+  code?: string;
 }
 
 /** A rotated file, in whichever of its forms are there. */

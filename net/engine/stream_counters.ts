@@ -53,6 +53,7 @@ const FORWARD_COUNTERS = [
   "acceptErrors",
   "eventsDropped",
   "durationSumMs",
+  "dialErrors",
 ] as const;
 
 const REMOTE_COUNTERS = [
@@ -81,12 +82,14 @@ export const ForwardSlot = {
   acceptErrors: 6,
   eventsDropped: 7,
   durationSumMs: 8,
+  /** Failed dials of clients, those of removed remotes too. */
+  dialErrors: 9,
   /** One per {@linkcode END_REASONS}. */
-  ended: 9,
+  ended: 10,
   /** One per {@linkcode REJECT_REASONS}. */
-  rejected: 9 + END_REASONS.length,
+  rejected: 10 + END_REASONS.length,
   /** One per {@linkcode DURATION_BUCKETS_MS} and one for the rest. */
-  durations: 9 + END_REASONS.length + REJECT_REASONS.length,
+  durations: 10 + END_REASONS.length + REJECT_REASONS.length,
 } as const;
 
 /** Index of each slot of a remote. Behind them stand the failures and the buckets. */
@@ -192,6 +195,7 @@ export function readForward(
     bytesUpstream: sum(ForwardSlot.bytesUpstream),
     bytesDownstream: sum(ForwardSlot.bytesDownstream),
     acceptErrors: sum(ForwardSlot.acceptErrors),
+    dialErrors: sum(ForwardSlot.dialErrors),
     eventsDropped: sum(ForwardSlot.eventsDropped),
     ended: byName(threads, ForwardSlot.ended, END_REASONS),
     rejected: byName(threads, ForwardSlot.rejected, REJECT_REASONS),

@@ -33,7 +33,8 @@ export class ProgressLine {
 
 function columns(): number {
   try {
-    return Deno.consoleSize().columns;
+    // A pseudo-terminal that was never told its size has 0 columns.
+    return Deno.consoleSize().columns || DEFAULT_COLUMNS;
   } catch {
     return DEFAULT_COLUMNS;
   }

@@ -60,7 +60,7 @@ import {
   type StreamConn,
   type StreamListener,
 } from "../engine/portable/stream.ts";
-import { AcceptLoop } from "./accept.ts";
+import { AcceptLoop } from "../accept_loop.ts";
 import { BufferPool, closeQuietly, StreamPipe } from "./pipe.ts";
 
 /** How often deadlines are looked at and events are told. */
@@ -150,7 +150,7 @@ class PortableForwarder implements Forwarder {
   #nextId = 1;
 
   readonly #closing = new AbortController();
-  readonly #accepting: AcceptLoop;
+  readonly #accepting: AcceptLoop<StreamConn>;
   readonly #done = Promise.withResolvers<void>();
 
   #events: StreamEvent[] = [];
@@ -224,8 +224,7 @@ class PortableForwarder implements Forwarder {
       prepareTcp(client, this.#keepAlive);
       connection = await this.#open(client, text, host);
     } finally {
-      slots[ForwardSlot.opening]!--;
-      this.#opening.delete(client);
+      this.#endOpening(client);
       if (!connection) this.#policy.released(host);
     }
     if (!connection) return;
@@ -234,6 +233,11 @@ class PortableForwarder implements Forwarder {
     } finally {
       this.#policy.released(host);
     }
+  }
+
+  /** Counted in the turn of what ends it, so that a client never counts twice or not at all. */
+  #endOpening(client: StreamConn): void {
+    if (this.#opening.delete(client)) this.#slots[ForwardSlot.opening]!--;
   }
 
   async #open(
@@ -264,6 +268,7 @@ class PortableForwarder implements Forwarder {
       upstream: 0,
       downstream: 0,
     };
+    this.#endOpening(client);
     this.#slots[ForwardSlot.open]!++;
     this.#slots[ForwardSlot.opened]!++;
     remote.slots[RemoteSlot.open]!++;
@@ -329,7 +334,7 @@ class PortableForwarder implements Forwarder {
         remote.slots[RemoteSlot.pending]!--;
         this.#forget(remote);
       }
-      const delayMs = policy.retryDelayMs(tried.length);
+      const delayMs = policy.retryDelayMs(tried);
       if (delayMs > 0) await this.#retryPause(delayMs);
     }
     this.#reject(client, text, "closed", tried.length);
@@ -366,6 +371,7 @@ class PortableForwarder implements Forwarder {
   #dialFailed(remote: Remote, client: string, error: unknown): void {
     const failure = failureOf(error);
     const { slots } = remote;
+    this.#slots[ForwardSlot.dialErrors]!++;
     slots[RemoteSlot.errors]!++;
     slots[RemoteSlot.lastErrorAtMs] = Date.now();
     slots[RemoteSlot.failures + DIAL_FAILURES.indexOf(failure)]!++;
@@ -387,9 +393,9 @@ class PortableForwarder implements Forwarder {
 
   /**
    * Lets a client go without a remote. `Deno.TcpConn` has no SO_LINGER, so the
-   * reset is the kernel's: it answers a close with bytes unread with RST
-   * (RFC 2525, 2.17), and one without with FIN. Nothing was read from this
-   * client, so whoever has spoken first is told that nobody listened.
+   * reset is the kernel's: after the end (FIN) of every close it sends RST where
+   * bytes are left unread (RFC 2525, 2.17). Nothing was read from this client,
+   * so whoever has spoken is told that nobody listened.
    */
   #reject(
     client: StreamConn,
@@ -398,6 +404,7 @@ class PortableForwarder implements Forwarder {
     attempts: number,
   ): void {
     closeQuietly(client);
+    this.#endOpening(client);
     this.#slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
     this.#tell({
       type: "rejected",
@@ -624,15 +631,13 @@ class PortableForwarder implements Forwarder {
     return matched.length;
   }
 
-  update(change: ForwardChange): Promise<void> {
+  async update(change: ForwardChange): Promise<void> {
     if (change.tls && !this.#tlsClients) {
-      return Promise.reject(
-        new UsageError(
-          "Cannot turn TLS on for an open listener: open it anew",
-        ),
+      throw new UsageError(
+        "Cannot turn TLS on for an open listener: open it anew",
       );
     }
-    if (change.tls) this.#listener.setTls(change.tls);
+    if (change.tls) await this.#listener.setTls(change.tls);
     if (change.remoteTls) this.#remoteTls = change.remoteTls;
     if (change.deadlines) {
       this.#deadlines = { ...this.#deadlines, ...change.deadlines };
@@ -643,7 +648,6 @@ class PortableForwarder implements Forwarder {
       this.#policy.configure(change.policy, performance.now());
     }
     if (change.remotes) this.#setRemotes(change.remotes);
-    return Promise.resolve();
   }
 
   async stopAccepting(): Promise<void> {

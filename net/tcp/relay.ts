@@ -289,6 +289,15 @@ export class TcpRelay implements AsyncDisposable {
             },
           );
           break;
+        case "rejected":
+          // Failed connects were logged, with how they failed.
+          if (event.reason === "limit") {
+            this.#log?.limited("limit", "turned a client away: too many", {
+              client: event.client,
+              open: this.stats().open,
+            });
+          }
+          break;
         case "accept-failed":
           this.#log?.limited("accept", "cannot accept a client", {
             code: event.code,

@@ -101,9 +101,12 @@ testUnless(
     const cases: readonly [source: string, wanted: string][] = [
       ['path = "-"\ntee = true\npth = "x"', 'the key "pth" is unknown'],
       ['path = "-"\ntee = "yes"', '"tee" wants true or false'],
-      ['path = "-"\nserver-addr = ["127.0.0.1:0"]', "--server-addr: "],
-      ['path = "-"\ntee = true\nttl = 300', '--ttl: "300"'],
-      ["path = \n", ":1:8"],
+      [
+        'path = "-"\nserver-addr = ["127.0.0.1:0"]',
+        '2.toml:2:16": "server-addr": ',
+      ],
+      ['path = "-"\ntee = true\nttl = 300', '3.toml:3:7": "ttl": "300"'],
+      ["path = \n", '4.toml:2:1": '],
     ];
     const rest: Case[] = [];
     for (const [i, [source, wanted]] of cases.entries()) {

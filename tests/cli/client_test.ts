@@ -6,7 +6,6 @@ import {
 } from "@std/assert";
 import { concat, numbered } from "../support/batches.ts";
 import { freeUdpPort, ownGroup, Receiver } from "../support/datagram_peer.ts";
-import { TestFolder } from "../support/folder.ts";
 import {
   assertAllPlaced,
   assertSameDatagrams,
@@ -14,6 +13,7 @@ import {
   slicesOf,
 } from "../support/streams.ts";
 import { testOnEngines } from "../support/engines.ts";
+import { TestFolder } from "../support/folder.ts";
 import {
   type ProcessOptions,
   startRole,

@@ -9,7 +9,7 @@ import tls from "node:tls";
 import {
   type Certificate,
   CertificateAuthority,
-} from "../support/certificates.ts";
+} from "../support/certificate_authority.ts";
 import { Receiver } from "../support/datagram_peer.ts";
 import { type ProcessOptions, startRole } from "../support/process.ts";
 import { needsProgram, testUnless } from "../support/skip.ts";

@@ -3,7 +3,13 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "../../net/address.ts";
 import { formatAddress } from "../../net/address.ts";
 import { startPeer, startRole, type TestProcess } from "../support/process.ts";
-import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
+import {
+  needsLinux,
+  needsMountNamespaces,
+  needsOpenFiles,
+  needsProgram,
+  testUnless,
+} from "../support/skip.ts";
 import {
   close,
   connectTo,
@@ -415,6 +421,72 @@ testUnless(
     const [, errors] = /^mproxy_relay_accept_errors_total (\d+)$/m.exec(text)!;
     assert(Number(errors) > 0 && Number(errors) < 100, errors);
     assertEquals(relay.stderr.match(/cannot accept a client/g)!.length, 1);
+  },
+);
+
+testUnless(
+  needsOpenFiles(8192),
+  "relay holds a thousand connections in less than 150 MB",
+  async () => {
+    await using target = echoServer();
+    const { relay, address } = await startRelay(target.address);
+    await using _relay = relay;
+    const clients: Deno.TcpConn[] = [];
+    const message = new Uint8Array(1024);
+    try {
+      for (let i = 0; i < 1000; i++) {
+        const client = await connectTo(address);
+        clients.push(client);
+        await writeAll(client, message);
+        await readExactly(client, message.length);
+      }
+      const status = await Deno.readTextFile(`/proc/${relay.pid}/status`);
+      const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(status)!;
+      assert(Number(kilobytes) * 1024 < 150e6, `${kilobytes} kB`);
+    } finally {
+      for (const client of clients) client.close();
+    }
+  },
+);
+
+testUnless(
+  needsMountNamespaces(),
+  "relay resolves its target anew for each client and tries all its addresses",
+  async () => {
+    await using target = echoServer();
+    const { port } = target.address;
+    const hosts = await Deno.makeTempFile();
+    try {
+      // Nobody listens on the first two.
+      await Deno.writeTextFile(
+        hosts,
+        "::1 target.test\n127.0.0.2 target.test\n127.0.0.1 target.test\n",
+      );
+      const script =
+        `mount --bind ${hosts} /etc/hosts; exec "$0" run -A cli/relay/main.ts ${ANY} target.test:${port} --metrics-addr=off`;
+      await using relay = startPeer("unshare", [
+        "-m",
+        "sh",
+        "-c",
+        script,
+        Deno.execPath(),
+      ]);
+      const address = await listening(relay);
+      const talk = async () => {
+        using client = await connectTo(address);
+        await writeAll(client, new Uint8Array([5]));
+        return (await readExactly(client, 1))[0];
+      };
+      assertEquals(await talk(), 5);
+      await Deno.writeTextFile(hosts, "127.0.0.2 target.test\n");
+      using client = await connectTo(address);
+      await howItEnds(client);
+      await relay.line(/cannot connect to the target .* reason=refused/);
+      await Deno.writeTextFile(hosts, "127.0.0.1 target.test\n");
+      assertEquals(await talk(), 5);
+    } finally {
+      await Deno.remove(hosts);
+    }
   },
 );
 

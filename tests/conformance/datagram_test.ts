@@ -19,8 +19,10 @@ import {
 } from "../../net/engine/portable/deno_datagram.ts";
 import { nodeDatagramEngine } from "../../net/engine/portable/node_datagram.ts";
 import {
+  assertDatagrams,
   batchOf,
   datagramsOf,
+  despiteReordering,
   openSender,
   pattern,
   receive,
@@ -50,7 +52,11 @@ function datagramConformance(
 ): void {
   const loopback = { hostname: "127.0.0.1", port: 0 };
   const test = (title: string, fn: () => Promise<void>, skip?: SkipReason) =>
-    testUnless(abilities.skip ?? skip, `${name}: ${title}`, fn);
+    testUnless(
+      abilities.skip ?? skip,
+      `${name}: ${title}`,
+      () => despiteReordering(fn),
+    );
   const noSockets = abilities.sockets ? undefined : "it has no sockets";
   const notLinux = noSockets ?? needsLinux();
   const holds = abilities.blocking ? "a wait holds the thread" : undefined;
@@ -83,7 +89,7 @@ function datagramConformance(
         const sent = [3, 1, 1400, 0, 7].map(pattern);
         await sender.send(batchOf(sent));
         const received = await receive(listener, sent.length);
-        assertEquals(received.map(({ bytes }) => bytes), sent);
+        assertDatagrams(received, sent);
         assertEquals(counters[SentSlot.datagrams], 5);
         assertEquals(counters[SentSlot.bytes], 1411);
         assertEquals(received[0]!.source.hostname, hostname);
@@ -105,7 +111,7 @@ function datagramConformance(
     const sent = [joined, pattern(0), joined.slice(0, 2), pattern(1000, 4)];
     await sender.send(batchOf(sent));
     const received = await receive(listener, 7);
-    assertEquals(received.map(({ bytes }) => bytes), sent.flat());
+    assertDatagrams(received, sent.flat());
     assertEquals(counters[SentSlot.datagrams], 7);
     assertEquals(counters[SentSlot.bytes], 5010);
   });
@@ -138,17 +144,18 @@ function datagramConformance(
       sizes.flat().reduce((sum, one) => sum + one + 1000, 0) < 80_000
     );
     await fc.assert(
-      fc.asyncProperty(slots, async (sizes) => {
-        let seed = 0;
-        const sent = sizes.map((slot) =>
-          slot.map((length) => pattern(length, seed++))
-        );
-        const before = counters[SentSlot.datagrams]!;
-        await sender.send(batchOf(sent));
-        assertEquals(counters[SentSlot.datagrams]! - before, seed);
-        const received = await receive(listener, seed);
-        assertEquals(received.map(({ bytes }) => bytes), sent.flat());
-      }),
+      fc.asyncProperty(slots, (sizes) =>
+        despiteReordering(async () => {
+          let seed = 0;
+          const sent = sizes.map((slot) =>
+            slot.map((length) => pattern(length, seed++))
+          );
+          const before = counters[SentSlot.datagrams]!;
+          await sender.send(batchOf(sent));
+          assertEquals(counters[SentSlot.datagrams]! - before, seed);
+          const received = await receive(listener, seed);
+          assertDatagrams(received, sent.flat());
+        })),
       { numRuns: 60 },
     );
   });
@@ -205,7 +212,7 @@ function datagramConformance(
     const sent = Array.from({ length: 90 }, (_, i) => pattern(100 + i, i));
     await sender.send(batchOf(sent));
     const received = await receive(listener, sent.length);
-    assertEquals(received.map(({ bytes }) => bytes), sent);
+    assertDatagrams(received, sent);
   });
 
   test("tryReceive() tells the senders apart", async () => {
@@ -224,8 +231,11 @@ function datagramConformance(
     }
     const received = await receive(listener, 6);
     for (let i = 0; i < 3; i++) {
-      assertEquals(received[i]!.bytes, pattern(10, i));
-      assertEquals(received[i]!.source, received[i + 3]!.source);
+      const [first, second, ...more] = received.filter(({ bytes }) =>
+        String(bytes) === String(pattern(10, i))
+      );
+      assertEquals(more, []);
+      assertEquals(first!.source, second!.source);
     }
     assertEquals(
       new Set(received.map(({ source }) => source.port)).size,
@@ -317,7 +327,7 @@ function datagramConformance(
 
   test("listen() and connect() refuse an unknown interface", async () => {
     const engine = makeEngine();
-    const group = { hostname: "239.77.1.1", port: 9 };
+    const group = { hostname: "239.77.1.1", port: 0 };
     for (const networkInterface of ["nosuch0", "192.0.2.254"]) {
       await assertRejects(
         async () => await engine.listen({ address: group, networkInterface }),
@@ -325,7 +335,7 @@ function datagramConformance(
         networkInterface,
       );
       await assertRejects(
-        () => openSender(engine, group, { networkInterface }),
+        () => openSender(engine, { ...group, port: 9 }, { networkInterface }),
         UsageError,
         networkInterface,
       );
@@ -350,7 +360,7 @@ function datagramConformance(
     await sender.send(batchOf([joined]));
     for (const listener of [one, two]) {
       const received = await receive(listener, 3);
-      assertEquals(received.map(({ bytes }) => bytes), joined);
+      assertDatagrams(received, joined);
     }
     assertEquals(await silent(other), true);
   }, notLinux);
@@ -387,7 +397,7 @@ function datagramConformance(
     using _ = sender;
     await sender.send(batchOf([[pattern(50, 1), pattern(50, 2)]]));
     const received = await receive(listener, 2);
-    assertEquals(received.map(({ bytes }) => bytes), [
+    assertDatagrams(received, [
       pattern(50, 1),
       pattern(50, 2),
     ]);

@@ -3,10 +3,12 @@
  * them. An engine is registered at the end of the file.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
 import type { Address } from "../../net/address.ts";
 import type {
   Forwarder,
   ForwardPlan,
+  ForwardStats,
   StreamEngine,
 } from "../../net/engine/stream.ts";
 import { OperationError, UsageError } from "../../net/errors.ts";
@@ -28,6 +30,7 @@ import {
   TestServer,
   writeAll,
 } from "../support/tcp.ts";
+import { needsIpv6, testUnless } from "../support/skip.ts";
 
 const ANY: Address = { hostname: "127.0.0.1", port: 0 };
 const MIB = 1 << 20;
@@ -43,8 +46,9 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
       log: EventLog,
       engine: StreamEngine,
     ) => Promise<void>,
+    unless?: string,
   ) =>
-    Deno.test(`${name} stream engine ${title}`, async () => {
+    testUnless(unless, `${name} stream engine ${title}`, async () => {
       await using engine = openEngine();
       const log = new EventLog();
       const forward = (remote: Address, plan: Partial<ForwardPlan> = {}) =>
@@ -234,6 +238,32 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     assertEquals(forwarder.stats().rejected.closed, 1);
     await howItEnds(stuck);
   });
+
+  test(
+    "serves others while one connection is stuck with full buffers",
+    async (forward, log) => {
+      const stuckForever = Promise.withResolvers<void>();
+      let connections = 0;
+      await using server = new TestServer(async (conn) => {
+        if (++connections === 1) return await stuckForever.promise;
+        for (;;) await writeAll(conn, await readExactly(conn, 1000));
+      });
+      const forwarder = await forward(server.address, { report: "traffic" });
+      using stuck = await connectTo(forwarder.address);
+      const sending = writeAll(stuck, new Uint8Array(64 * MIB)).catch(() => {});
+      await log.next("traffic");
+      for (let i = 0; i < 20; i++) {
+        using client = await connectTo(forwarder.address);
+        const message = randomBytes(1000);
+        await writeAll(client, message);
+        assertEquals(await readExactly(client, 1000), message);
+      }
+      assert(forwarder.stats().bytesUpstream < 64 * MIB);
+      stuckForever.resolve();
+      await forwarder.close();
+      await sending;
+    },
+  );
 
   test("ends both sides where the remote resets", async (forward, log) => {
     await using server = await resettingServer();
@@ -511,6 +541,99 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     assertEquals(await forwarder.connections(), []);
   });
 
+  test("listens and dials over IPv6", async (forward, log) => {
+    await using server = echoServer("::1");
+    const forwarder = await forward(server.address, {
+      listen: { hostname: "::1", port: 0 },
+    });
+    using client = await connectTo(forwarder.address);
+    await writeAll(client, new Uint8Array([6]));
+    assertEquals((await readExactly(client, 1))[0], 6);
+    const { port } = client.localAddr as Deno.NetAddr;
+    assertEquals((await log.next("opened")).client, `[::1]:${port}`);
+  }, needsIpv6());
+
+  test("counts right and never below zero, whatever comes in which order", async (forward) => {
+    const step = fc.oneof(
+      { weight: 4, arbitrary: fc.constant("connect" as const) },
+      { weight: 4, arbitrary: fc.constant("talk" as const) },
+      fc.constantFrom(
+        "finish" as const,
+        "close" as const,
+        "abort one" as const,
+        "abort remote" as const,
+        "to another" as const,
+        "to none" as const,
+        "to a dead one" as const,
+      ),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.record({ step, pick: fc.nat(1000) }), {
+          minLength: 10,
+          maxLength: 40,
+        }),
+        async (steps) => {
+          await using one = echoServer();
+          await using two = echoServer();
+          const forwarder = await forward(one.address);
+          const clients: Deno.TcpConn[] = [];
+          let remote = 1;
+          const turnTo = (...addresses: Address[]) =>
+            forwarder.update({
+              remotes: addresses.map((address) => ({ id: ++remote, address })),
+            });
+          for (const { step, pick } of steps) {
+            const [client] = clients.splice(pick % (clients.length || 1), 1);
+            switch (step) {
+              case "connect":
+                clients.push(await connectTo(forwarder.address));
+                break;
+              case "talk":
+                await client?.write(new Uint8Array(1 + pick * 5)).catch(
+                  () => {},
+                );
+                break;
+              case "finish":
+                await client?.closeWrite().catch(() => {});
+                if (client) await howItEnds(client);
+                break;
+              case "close":
+                client?.close();
+                continue;
+              case "abort one":
+                await forwarder.abort({ connection: 1 + pick % 5 });
+                break;
+              case "abort remote":
+                await forwarder.abort({ remote });
+                break;
+              case "to another":
+                await turnTo(pick % 2 ? one.address : two.address);
+                break;
+              case "to none":
+                await turnTo();
+                break;
+              case "to a dead one":
+                await turnTo(refusingAddress());
+                break;
+            }
+            if (client) clients.push(client);
+            await countersHold(forwarder);
+          }
+          for (const client of clients) close(client);
+          await forwarder.drain(1000);
+          await countersHold(forwarder);
+          const stats = forwarder.stats();
+          assertEquals([stats.open, stats.opening], [0, 0]);
+          for (const { open, pending } of stats.remotes.values()) {
+            assertEquals([open, pending], [0, 0]);
+          }
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
   test("refuses an address that is taken, with its errno", async (forward) => {
     await using server = echoServer();
     const error = await assertRejects(
@@ -574,6 +697,31 @@ async function until(
   forwarder: Forwarder,
 ): Promise<void> {
   while (!holds()) await forwarder.connections();
+}
+
+/** Figures are read while another thread may write them, so they may take a moment to agree. */
+async function countersHold(forwarder: Forwarder): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    try {
+      return assertCountersHold(forwarder.stats());
+    } catch {
+      await forwarder.connections();
+    }
+  }
+  assertCountersHold(forwarder.stats());
+}
+
+function assertCountersHold(stats: ForwardStats): void {
+  const { accepted, opened, opening, open, ended, rejected } = stats;
+  const figures = [
+    ...Object.values(stats),
+    ...Object.values(ended),
+    ...Object.values(rejected),
+    ...[...stats.remotes.values()].flatMap((remote) => Object.values(remote)),
+  ].filter((figure) => typeof figure === "number");
+  assert(figures.every((figure) => figure >= 0), `${figures}`);
+  assertEquals(opened, open + sum(Object.values(ended)));
+  assertEquals(accepted, opened + opening + sum(Object.values(rejected)));
 }
 
 function randomBytes(count: number): Uint8Array<ArrayBuffer> {

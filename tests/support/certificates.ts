@@ -1,71 +1,62 @@
-/** Certificates of a test's own, made by openssl in a folder that goes with its scope. */
-import { join } from "@std/path";
+/** Certificates for tests, made by openssl in a folder of their own. */
 
-/** A certificate with its key, as files. */
-export interface Certificate {
-  readonly cert: string;
-  readonly key: string;
+/** PEM files of a small authority. */
+export interface Certificates extends Disposable {
+  readonly folder: string;
+  /** The authority's certificate. */
+  readonly ca: string;
+  /** Makes a certificate with its key; `subject` as openssl writes it: `/O=Acme/CN=name`. */
+  issue(name: string, subject: string): { cert: string; key: string };
 }
 
-/** An authority that signs certificates. */
-export class CertificateAuthority implements AsyncDisposable {
-  readonly #folder: string;
-  #made = 0;
-
-  private constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  /** A new one, which nobody else trusts. */
-  static async create(): Promise<CertificateAuthority> {
-    const folder = await Deno.makeTempDir({ prefix: "mproxy-test-ca-" });
-    const authority = new CertificateAuthority(folder);
-    await openssl(
-      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", CURVE, "-nodes"],
-      ...["-subj", "/CN=Test authority", "-days", "2"],
-      ...["-keyout", join(folder, "ca.key"), "-out", authority.cert],
-    );
-    return authority;
-  }
-
-  /** Its own certificate, PEM. */
-  get cert(): string {
-    return join(this.#folder, "ca.pem");
-  }
-
-  /** A certificate for names, such as `DNS:localhost` or `IP:127.0.0.1`. */
-  async sign(...names: string[]): Promise<Certificate> {
-    const base = join(this.#folder, `${this.#made++}`);
-    const files = { cert: `${base}.pem`, key: `${base}.key` };
-    await openssl(
-      ...["req", "-newkey", "ec", "-pkeyopt", CURVE, "-nodes"],
-      ...["-subj", `/CN=${names[0]!.replace(/^\w+:/, "")}`],
-      ...["-keyout", files.key, "-out", `${base}.csr`],
-    );
-    const extensions = `${base}.ext`;
-    await Deno.writeTextFile(
-      extensions,
-      `subjectAltName=${names.join(",")}\nbasicConstraints=CA:FALSE\n`,
-    );
-    await openssl(
-      ...["x509", "-req", "-in", `${base}.csr`, "-CA", this.cert],
-      ...["-CAkey", join(this.#folder, "ca.key"), "-CAcreateserial"],
-      ...["-days", "2", "-extfile", extensions, "-out", files.cert],
-    );
-    return files;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return Deno.remove(this.#folder, { recursive: true });
-  }
+/** Makes an authority. */
+export function makeCertificates(): Certificates {
+  const folder = Deno.makeTempDirSync();
+  const path = (name: string) => `${folder}/${name}`;
+  const ca = path("ca.pem");
+  openssl([
+    ...["req", "-x509", ...NEW_KEY, "-keyout", path("ca.key")],
+    ...["-out", ca, "-days", "2", "-subj", "/CN=mproxy test authority"],
+  ]);
+  return {
+    folder,
+    ca,
+    issue(name, subject) {
+      const key = path(`${name}.key`);
+      const cert = path(`${name}.pem`);
+      const request = path(`${name}.csr`);
+      const extensions = path(`${name}.ext`);
+      Deno.writeTextFileSync(
+        extensions,
+        "subjectAltName=DNS:localhost,IP:127.0.0.1\n",
+      );
+      openssl([
+        "req",
+        ...NEW_KEY,
+        "-keyout",
+        key,
+        "-out",
+        request,
+        "-subj",
+        subject,
+      ]);
+      openssl([
+        ...["x509", "-req", "-in", request, "-CA", ca, "-CAkey"],
+        ...[path("ca.key"), "-CAcreateserial", "-out", cert, "-days", "2"],
+        ...["-extfile", extensions],
+      ]);
+      return { cert, key };
+    },
+    [Symbol.dispose]: () => Deno.removeSync(folder, { recursive: true }),
+  };
 }
 
-const CURVE = "ec_paramgen_curve:prime256v1";
+const NEW_KEY = [
+  ...["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+];
 
-async function openssl(...args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command("openssl", { args })
-    .output();
-  if (success) return;
-  const text = new TextDecoder().decode(stderr);
-  throw new Error(`openssl ${args.join(" ")}: ${text}`);
+function openssl(args: string[]): void {
+  const { success, stderr } = new Deno.Command("openssl", { args })
+    .outputSync();
+  if (!success) throw new Error(new TextDecoder().decode(stderr));
 }

@@ -1,4 +1,5 @@
 /** Datagrams in tests: batches from lists, lists from listeners. */
+import { assertEquals } from "@std/assert";
 import type { Address } from "../../net/address.ts";
 import { DatagramBatch } from "../../net/engine/batch.ts";
 import type {
@@ -77,6 +78,43 @@ export async function receive(
     }
   }
   return found;
+}
+
+/** All arrived, with their boundaries, but in another order. */
+class Reordered extends Error {}
+
+/**
+ * Asserts that what was sent has arrived. The order must be right too, but for
+ * {@linkcode despiteReordering}.
+ */
+export function assertDatagrams(
+  received: readonly Received[],
+  sent: readonly Uint8Array[],
+): void {
+  const bytes = received.map((one) => one.bytes);
+  const sorted = (list: readonly Uint8Array[]) => list.map(String).sort();
+  assertEquals(sorted(bytes), sorted(sent));
+  if (bytes.map(String).join() !== sent.map(String).join()) {
+    throw new Reordered("What was sent arrived in another order");
+  }
+}
+
+/**
+ * Runs a test again where datagrams overtook each other. The kernel itself lets
+ * them: a busy CPU leaves what is sent over loopback in its backlog, and a
+ * sender that has moved to another CPU passes it. An engine that does not keep
+ * order fails every time.
+ */
+export async function despiteReordering(
+  test: () => Promise<void>,
+): Promise<void> {
+  for (let left = 5;; left--) {
+    try {
+      return await test();
+    } catch (error) {
+      if (!(error instanceof Reordered) || left === 0) throw error;
+    }
+  }
 }
 
 /** `length` bytes that tell where they belong. */

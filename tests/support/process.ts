@@ -123,7 +123,13 @@ export class TestProcess implements AsyncDisposable {
 
   /** Sends a signal. */
   signal(signal: Deno.Signal): void {
-    if (!this.#ended) this.#child.kill(signal);
+    if (this.#ended) return;
+    try {
+      this.#child.kill(signal);
+    } catch (error) {
+      // It has ended, and what tells us so is on its way.
+      if (!(error instanceof TypeError)) throw error;
+    }
   }
 
   /** Sends SIGTERM and waits for the end. */

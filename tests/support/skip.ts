@@ -33,6 +33,38 @@ export function needsLinux(): SkipReason {
   return Deno.build.os === "linux" ? undefined : "this is not Linux";
 }
 
+/** A reason where this machine has no IPv6, not even to itself. */
+export function needsIpv6(): SkipReason {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return undefined;
+  } catch {
+    return "this machine has no IPv6";
+  }
+}
+
+/** A reason where this is not Linux, or a process may not have so many files open. */
+export function needsOpenFiles(count: number): SkipReason {
+  const reason = needsLinux();
+  if (reason) return reason;
+  const limits = Deno.readTextFileSync("/proc/self/limits");
+  const [, hard] = /^Max open files\s+\d+\s+(\d+|unlimited)/m.exec(limits)!;
+  return hard === "unlimited" || Number(hard) >= count
+    ? undefined
+    : `only ${hard} files may be open`;
+}
+
+/** A reason where this process may not give a child a view of its own of the files. */
+export function needsMountNamespaces(): SkipReason {
+  const reason = needsLinux() ?? needsProgram("unshare", "mount");
+  if (reason) return reason;
+  const { success } = new Deno.Command("unshare", {
+    args: ["-m", "mount", "--bind", "/etc/hosts", "/etc/hosts"],
+    stderr: "null",
+  }).outputSync();
+  return success ? undefined : "mount namespaces are not permitted";
+}
+
 /** A reason where this process may not make network namespaces. */
 export function needsNetworkNamespaces(): SkipReason {
   const reason = needsLinux() ?? needsProgram("ip");

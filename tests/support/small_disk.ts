@@ -16,7 +16,7 @@ export function needsSmallDisk(): SkipReason {
     if (!run("mount", "-t", "tmpfs", "-o", "size=16k", "none", folder)) {
       return "mounting is not permitted";
     }
-    run("umount", folder);
+    run("umount", "--lazy", folder);
   } finally {
     Deno.removeSync(folder);
   }
@@ -33,7 +33,7 @@ export async function withSmallDisk(
   try {
     await fn(folder);
   } finally {
-    run("umount", folder);
+    run("umount", "--lazy", folder);
     Deno.removeSync(folder);
   }
 }

@@ -5,6 +5,7 @@
 import { type Address, formatAddress } from "../../address.ts";
 import { errorCode, failedCall, UsageError } from "../../errors.ts";
 import type { DialFailure, RemoteTls, TlsTermination } from "../stream.ts";
+import { TlsListener } from "./tls_listener.ts";
 
 /** A connection of either kind. */
 export type StreamConn = Deno.TcpConn | Deno.TlsConn;
@@ -16,50 +17,40 @@ export interface StreamListener {
   /** The next client; rejects with BadResource when closed. */
   accept(): Promise<StreamConn>;
   /** Certificate and key for handshakes from now on. */
-  setTls(tls: TlsTermination): void;
+  setTls(tls: TlsTermination): Promise<void>;
   close(): void;
 }
 
 /** Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn. */
 const BACKLOG = 4096;
 
-/** Deno asks the function under this symbol for a certificate at each handshake. */
-const SNI_RESOLVER = Symbol.for("unstableSniResolver");
-
 /** Binds; throws an OperationError where that fails. */
 export function listenStream(
   address: Address,
   tls?: TlsTermination,
 ): StreamListener {
-  const { port } = address;
-  const hostname = hostOf(address);
-  let current = tls;
+  const options = {
+    hostname: hostOf(address),
+    port: address.port,
+    tcpBacklog: BACKLOG,
+  };
   try {
-    const listener: Deno.TcpListener | Deno.TlsListener = tls
-      ? Deno.listenTls(
-        {
-          hostname,
-          port,
-          tcpBacklog: BACKLOG,
-          [SNI_RESOLVER]: () => Promise.resolve(current),
-        } as unknown as Deno.ListenTlsOptions & Deno.TlsCertifiedKeyPem,
-      )
-      : Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
-    const bound = listener.addr;
+    const listener = tls ? new TlsListener(options, tls) : Deno.listen(options);
+    const { hostname, port } = listener.addr;
     return {
       address: {
-        hostname: bound.hostname,
-        port: bound.port,
+        hostname,
+        port,
         ...(address.zone === undefined ? {} : { zone: address.zone }),
       },
       accept: () => listener.accept(),
-      setTls: (next) => {
-        if (!current) {
+      setTls: async (next) => {
+        if (!(listener instanceof TlsListener)) {
           throw new UsageError(
             "Cannot turn TLS on for an open listener: open it anew",
           );
         }
-        current = next;
+        await listener.setTls(next);
       },
       close: () => listener.close(),
     };

@@ -86,21 +86,31 @@ const datagramBytes = fc.oneof(
   fc.integer({ min: 1, max: 3000 }),
   fc.constantFrom(1452, 65507),
 );
+const slots = fc.constantFrom(1, 3, 64);
 const burstBytes = fc.oneof(fc.integer({ min: 1, max: 20_000 }));
 
 Deno.test("SizeCutter gives back any stream, in full datagrams but for the last of a read", () => {
   fc.assert(
-    fc.property(stream, places, datagramBytes, (bytes, at, datagramBytes) => {
-      const { reads, rest, all } = cut({ datagramBytes }, split(bytes, at));
-      assertEquals(concat(all), new Uint8Array(bytes));
-      assertEquals(rest, []);
-      for (const datagrams of reads) {
-        const full = datagrams.slice(0, -1);
-        assert(full.every(({ length }) => length === datagramBytes));
-        const last = datagrams.at(-1)!.length;
-        assert(last > 0 && last <= datagramBytes);
-      }
-    }),
+    fc.property(
+      stream,
+      places,
+      datagramBytes,
+      slots,
+      (bytes, at, datagramBytes, slots) => {
+        const { reads, rest, all } = cut(
+          { datagramBytes, slots },
+          split(bytes, at),
+        );
+        assertEquals(concat(all), new Uint8Array(bytes));
+        assertEquals(rest, []);
+        for (const datagrams of reads) {
+          const full = datagrams.slice(0, -1);
+          assert(full.every(({ length }) => length === datagramBytes));
+          const last = datagrams.at(-1)!.length;
+          assert(last > 0 && last <= datagramBytes);
+        }
+      },
+    ),
   );
 });
 
@@ -165,10 +175,11 @@ Deno.test("makeCutter keeps batches within a paced burst, which is at least one 
       places,
       datagramBytes,
       burstBytes,
+      slots,
       fc.boolean(),
-      (bytes, at, datagramBytes, burstBytes, lines) => {
+      (bytes, at, datagramBytes, burstBytes, slots, lines) => {
         const { all, batches } = cut(
-          { datagramBytes, burstBytes, lines },
+          { datagramBytes, burstBytes, slots, lines },
           split(bytes, at),
         );
         assertEquals(concat(all), new Uint8Array(bytes));
@@ -182,8 +193,10 @@ Deno.test("makeCutter keeps batches within a paced burst, which is at least one 
 Deno.test("makeCutter cuts a long stream at every datagram size that UDP takes", () => {
   const bytes = numbered(400_000);
   for (const datagramBytes of [1, 512, DEFAULT_DATAGRAM_BYTES, 9000, 65507]) {
-    for (const lines of [false, true]) {
-      const { all } = cut({ datagramBytes, lines }, [bytes]);
+    for (
+      const [lines, slots] of [[false, 1], [false, 64], [true, 1]] as const
+    ) {
+      const { all } = cut({ datagramBytes, lines, slots }, [bytes]);
       assertEquals(concat(all), bytes);
       assert(all.every(({ length }) => length > 0 && length <= datagramBytes));
     }

@@ -344,6 +344,7 @@ Deno.test("LogFile picks up what a killed run left of rotated files", async () =
     Deno.writeTextFileSync(at(`${stamp}-1`), "two");
     Deno.writeTextFileSync(at(`${stamp}-1.gz.tmp`), "half");
     Deno.writeTextFileSync(at(`${stamp}-2`), "three");
+    Deno.writeTextFileSync(at(`${stamp}-3.gz.tmp`), "of no use");
     const gz = new Response("three").body!
       .pipeThrough(new CompressionStream("gzip"));
     await Deno.writeFile(at(`${stamp}-2.gz`), gz);
@@ -454,6 +455,52 @@ for (const fsync of ["interval", "always"] as const) {
     });
   });
 }
+
+Deno.test("LogFile.reopen goes on in a new file when another program has renamed the old one", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "feed.log");
+    const file = new LogFile({ path });
+    file.write(batchOf({ bytes: bytes("old") }));
+    file.flush();
+    Deno.renameSync(path, join(folder, "feed.log.1"));
+    file.write(batchOf({ bytes: bytes(" still old") }));
+    file.reopen();
+    file.write(batchOf({ bytes: bytes("new") }));
+    await file[Symbol.asyncDispose]();
+    assertEquals(
+      Deno.readTextFileSync(join(folder, "feed.log.1")),
+      "old still old",
+    );
+    assertEquals(Deno.readTextFileSync(path), "new");
+  });
+});
+
+Deno.test("LogFile goes on in a file that it cannot rotate, and says so", async () => {
+  await withFolder(async (folder) => {
+    // Too long a name with a time behind it.
+    const path = join(folder, "n".repeat(250));
+    const lines: string[] = [];
+    const file = new LogFile({
+      path,
+      rotateBytes: 10,
+      log: new Log({ write: (line) => lines.push(line) }),
+      now: () => 0,
+    });
+    for (let i = 0; i < 20; i++) {
+      file.write(batchOf({ bytes: numbered(9, i) }));
+      file.flush();
+    }
+    await file[Symbol.asyncDispose]();
+    assertEquals(
+      Deno.readFileSync(path),
+      concat(Array.from({ length: 20 }, (_, i) => numbered(9, i))),
+    );
+    const counted = file.counters.read();
+    assertEquals([counted.rotations, counted.writtenDatagrams], [0, 20]);
+    assert(counted.rotationErrors > 0);
+    assert(lines[0]!.includes("Cannot rotate"), lines[0]);
+  });
+});
 
 Deno.test("LogFile refuses a folder, a missing folder and options that do not fit", async () => {
   await withFolder((folder) => {

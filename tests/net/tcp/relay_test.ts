@@ -156,6 +156,30 @@ Deno.test("TcpRelay logs a target that refuses once in a while, and counts it al
   assert(lines[0]!.includes("reason=refused"), lines[0]);
 });
 
+Deno.test("TcpRelay logs and counts clients above its limit", async () => {
+  await using server = echoServer();
+  const lines: string[] = [];
+  await using relay = await TcpRelay.bind("127.0.0.1:0", server.address, {
+    maxConnections: 1,
+    log: new Log({ write: (line) => lines.push(line) }),
+  });
+  const events = relay.events();
+  using first = await connectTo(relay.address);
+  await writeAll(first, new Uint8Array(1));
+  await readExactly(first, 1);
+  for (let i = 0; i < 3; i++) {
+    using client = await connectTo(relay.address);
+    await howItEnds(client);
+  }
+  for (let rejected = 0; rejected < 3;) {
+    const { value } = await events.next();
+    if (value!.type === "rejected") rejected++;
+  }
+  assertEquals(relay.stats().rejected.limit, 3);
+  assertEquals(lines.length, 1);
+  assert(lines[0]!.includes("turned a client away"), lines[0]);
+});
+
 Deno.test("relayMetrics() and relayJson() hold the original's names and one truth", async () => {
   await using server = echoServer();
   await using relay = await TcpRelay.bind("127.0.0.1:0", server.address);

@@ -1,0 +1,154 @@
+/**
+ * Throughput beside other programs, as ratios. Linux only: CPU time, memory
+ * and sockets are read from /proc.
+ *
+ *     deno task bench [FILTER...] [--only NAME,...] [--runs N] [--seconds S]
+ *                     [--patience S] [--quick] [--list]
+ *
+ * FILTER is a part of a row's name (`dispatch/forward`); several words must
+ * all be in it. `--only` takes the contenders whose names have one of its parts.
+ * `--patience` has each turn wait so long for others to leave the machine idle.
+ * Without FILTER, or with the name of a suite alone, the results are
+ * `bench/results/SUITE.json` and `.md`; of less, `SUITE.partial.json` and `.md`
+ * there. Files of a turn go to memory where it has room, else to the temporary
+ * folder. A peer that is missing is named in the tables with how it is had.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { fromFileUrl, join } from "@std/path";
+import { dispatchSuite } from "./dispatch/rows.ts";
+import { measureRow, type Suite } from "./harness/bench.ts";
+import { describeMachine } from "./harness/machine.ts";
+import {
+  expectationLines,
+  markdown,
+  type Results,
+  rowTable,
+} from "./harness/table.ts";
+
+/** What the fastest server writes in a turn, and some more. */
+const OUTPUT_BYTES = 8e9;
+
+const RESULTS = fromFileUrl(new URL("./results/", import.meta.url));
+
+/** Each gives its rows, and the versions of its peers, given a folder for files. */
+const SUITES: { name: string; open: (folder: string) => Promise<Suite> }[] = [
+  { name: "dispatch", open: dispatchSuite },
+];
+
+if (import.meta.main) {
+  const { _: words, runs, seconds, patience, only, quick, list } = parseArgs(
+    Deno.args,
+    {
+      string: ["runs", "seconds", "only", "patience"],
+      boolean: ["quick", "list"],
+    },
+  );
+  if (Deno.build.os !== "linux") {
+    say(`The benchmark needs Linux, and this is ${Deno.build.os}`);
+    Deno.exit(2);
+  }
+  const dir = await memoryFolder();
+  const folder = await Deno.makeTempDir({
+    ...dir === undefined ? {} : { dir },
+  });
+  try {
+    await bench(folder, {
+      words: words.map(String),
+      runs: runs ? Number(runs) : quick ? 1 : 5,
+      seconds: seconds ? Number(seconds) : quick ? 0.5 : 1,
+      patienceSeconds: Number(patience ?? 0),
+      only: only?.split(","),
+      whole: words.every((word) => SUITES.some(({ name }) => name === word)) &&
+        !quick && only === undefined,
+      list,
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+interface Command {
+  /** Parts of a row's name. */
+  words: string[];
+  runs: number;
+  seconds: number;
+  /** How long a turn waits for others to leave the machine idle. */
+  patienceSeconds: number;
+  /** Parts of contenders' names; the baseline takes part always. Default: all. */
+  only: string[] | undefined;
+  /** Whether the results are worth a suite's own files. */
+  whole: boolean;
+  /** Whether only to name the rows. */
+  list: boolean;
+}
+
+async function bench(
+  folder: string,
+  { words, runs, seconds, patienceSeconds, only, whole, list }: Command,
+): Promise<void> {
+  for (const { name, open } of SUITES) {
+    const { rows, peers } = await open(folder);
+    const chosen = rows.filter((row) =>
+      words.every((word) => `${name}/${row.name}`.includes(word))
+    );
+    if (list) {
+      for (const row of chosen) say(`${name}/${row.name}`);
+      continue;
+    }
+    if (chosen.length === 0) continue;
+    const results: Results = {
+      machine: describeMachine(),
+      peers,
+      options: { runs, seconds },
+      rows: [],
+    };
+    for (const row of chosen) {
+      row.contenders = row.contenders.filter(({ name }) =>
+        name === row.baseline || !only ||
+        only.some((part) => name.includes(part))
+      );
+      const result = await measureRow(row, {
+        runs,
+        seconds,
+        patienceSeconds,
+        say: progress,
+      });
+      results.rows.push(result);
+      say(`\n${rowTable(result).join("\n")}`);
+      await write(whole ? name : `${name}.partial`, results);
+    }
+    for (const line of expectationLines(results.rows)) say(line);
+  }
+}
+
+async function write(name: string, results: Results): Promise<void> {
+  await Deno.mkdir(RESULTS, { recursive: true });
+  const path = join(RESULTS, name);
+  await Deno.writeTextFile(
+    `${path}.json`,
+    JSON.stringify(results, null, 2) + "\n",
+  );
+  await Deno.writeTextFile(
+    `${path}.md`,
+    markdown(`Benchmark: ${name}`, results),
+  );
+}
+
+/** Files of a benchmark belong in memory, a disk would be what is measured; containers have little there. */
+async function memoryFolder(): Promise<string | undefined> {
+  const { success, stdout } = await new Deno.Command("df", {
+    args: ["--output=avail", "-B1", "/dev/shm"],
+    stderr: "null",
+  }).output();
+  const available = Number(new TextDecoder().decode(stdout).split("\n")[1]);
+  return success && available > OUTPUT_BYTES ? "/dev/shm" : undefined;
+}
+
+function progress(text: string): void {
+  if (!Deno.stderr.isTerminal()) return;
+  Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
+}
+
+function say(line: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+}

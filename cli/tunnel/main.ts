@@ -1,0 +1,256 @@
+/**
+ * Runs TCP tunnels that are balanced over remotes and can be opened, changed,
+ * drained and closed while they run.
+ *
+ * @example Two tunnels, and a control door to change them
+ * ```sh
+ * deno run -A jsr:@mproxy/tunnel -c 127.0.0.1:9999 3000=4000,4001 5432=db:5432
+ * ```
+ *
+ * @module
+ */
+import {
+  address,
+  choice,
+  type Command,
+  configError,
+  type ConfigFile,
+  defineCommand,
+  flag,
+  list,
+  runCommand,
+  scaled,
+  text,
+  value,
+  type Values,
+  writeStdout,
+} from "@mproxy/mproxy/cli";
+import {
+  checkTunnelFiles,
+  DEFAULT_TUNNEL_OPTIONS,
+  parseTunnel,
+  readCount,
+  readDelay,
+  readToken,
+  readTunnelConfig,
+  startTunnelRole,
+  TUNNEL_SECTIONS,
+  tunnelHelp,
+  type TunnelOptions,
+  type TunnelsConfig,
+} from "@mproxy/mproxy";
+
+const readDoor = address({
+  defaultHostname: "127.0.0.1",
+  allowPortZero: true,
+});
+const CONTROL = { group: "Control" };
+const REMOTES = { group: "Defaults of tunnels" };
+
+const options = {
+  tunnel: list("Open a tunnel; the same as an argument", "TUNNEL", text),
+  helpTunnel: flag("Show how a tunnel is written"),
+  state: value("Keep changes over a restart in this file", "FILE", text),
+  accessLog: value("Write a line per client; - for stdout", "FILE|-", text),
+  accessLogFormat: choice("How these lines look", ["text", "json"], "text"),
+  copyBufferSize: value(
+    "Largest buffer of one direction of a connection",
+    "BYTES",
+    scaled(1024, 16 << 20),
+    { defaultText: "256Ki" },
+  ),
+  caBundle: value(
+    "PEM file of roots to trust for remote-tls, beside the built-in ones",
+    "FILE",
+    text,
+  ),
+  engine: choice("What moves the bytes", ["auto", "portable", "linux"], "auto"),
+  controlSocket: value("Take line commands here", "HOST:PORT", readDoor, {
+    short: "c",
+    ...CONTROL,
+  }),
+  rpcSocket: value(
+    "Take JSON-RPC here, HTTP and WebSocket",
+    "HOST:PORT",
+    readDoor,
+    {
+      short: "r",
+      ...CONTROL,
+    },
+  ),
+  controlTokenFile: value(
+    "File with the token that both doors want; needed where they are not on loopback",
+    "FILE",
+    readToken,
+    CONTROL,
+  ),
+  prometheusSocket: value(
+    "Serve /metrics here",
+    "HOST:PORT",
+    readDoor,
+    CONTROL,
+  ),
+  metricsCompat: choice(
+    "Also show metrics under another tool's names",
+    ["plexy"],
+    undefined,
+    CONTROL,
+  ),
+  remoteTimeout: value(
+    "Longest connect to a remote, with TLS",
+    "SECONDS",
+    readDelay(false),
+    {
+      fallback: DEFAULT_TUNNEL_OPTIONS.connectTimeoutMs,
+      defaultText: "10",
+      ...REMOTES,
+    },
+  ),
+  remoteRetries: value(
+    "Connects tried for one client, in total",
+    "N",
+    readCount(65535),
+    {
+      fallback: DEFAULT_TUNNEL_OPTIONS.attempts,
+      ...REMOTES,
+    },
+  ),
+  remoteErrors: value(
+    "Failed connects in a row until a remote is dead",
+    "N",
+    readCount(Number.MAX_SAFE_INTEGER),
+    {
+      fallback: DEFAULT_TUNNEL_OPTIONS.errorsTillDead,
+      ...REMOTES,
+    },
+  ),
+  remoteDeadCheckInterval: value(
+    "How often a dead remote is probed",
+    "SECONDS",
+    readDelay(false),
+    {
+      fallback: DEFAULT_TUNNEL_OPTIONS.checkIntervalMs,
+      defaultText: "10",
+      ...REMOTES,
+    },
+  ),
+  idleTimeout: value(
+    "End a connection without a byte for so long; 0 for never",
+    "SECONDS",
+    readDelay(true),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
+  halfCloseTimeout: value(
+    "End a connection so long after one side has; 0 for never",
+    "SECONDS",
+    readDelay(true),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
+};
+
+/** What holds where a tunnel says nothing. */
+function defaultsOf(values: Values<typeof options>): TunnelOptions {
+  return {
+    ...DEFAULT_TUNNEL_OPTIONS,
+    connectTimeoutMs: values.remoteTimeout,
+    attempts: values.remoteRetries,
+    errorsTillDead: values.remoteErrors,
+    checkIntervalMs: values.remoteDeadCheckInterval,
+    idleTimeoutMs: values.idleTimeout,
+    halfCloseTimeoutMs: values.halfCloseTimeout,
+  };
+}
+
+/** The `tunnel` command. */
+export const command: Command = defineCommand({
+  name: "tunnel",
+  summary:
+    "Run balanced TCP tunnels that can be opened, changed and closed while they run",
+  description:
+    "TUNNEL is local=remote[,remote ...][\\[option=value,...\\]]; --help-tunnel tells all. SIGHUP reads the configuration again: what did not change keeps its connections.",
+  positionals: "[TUNNEL...]",
+  graceSeconds: 10,
+  examples: [
+    "3000=4000",
+    "-c 127.0.0.1:9999 0.0.0.0:80=web1:8080,web2:8080[strategy=round-robin]",
+    "--config tunnels.toml --state tunnels.json --prometheus-socket 127.0.0.1:9100",
+  ],
+  options,
+  configSections: TUNNEL_SECTIONS,
+  async checkConfig(root, values) {
+    const defaults = defaultsOf(values);
+    const { tunnels, problems } = readTunnelConfig(root, defaults);
+    return [...problems, ...await checkTunnelFiles(tunnels, defaults)];
+  },
+  async start(values, { log, positionals, config, reread }) {
+    if (values.helpTunnel) {
+      await writeStdout(tunnelHelp());
+      return undefined;
+    }
+    const given = (
+      values: Values<typeof options>,
+      config: ConfigFile | undefined,
+    ): TunnelsConfig => {
+      const defaults = defaultsOf(values);
+      const read = config && readTunnelConfig(config.root, defaults);
+      if (config && read && read.problems.length > 0) {
+        throw configError(config.file, read.problems);
+      }
+      const texts = [...positionals, ...values.tunnel];
+      const tunnels = [
+        ...texts.map(parseTunnel),
+        ...read?.tunnels.map(({ spec }) => spec) ?? [],
+      ];
+      return { defaults, tunnels };
+    };
+    let first: TunnelsConfig | undefined = given(values, config);
+    const role = await startTunnelRole({
+      load: () => {
+        const loaded = first;
+        first = undefined;
+        if (loaded) return loaded;
+        const { values, config } = reread();
+        return given(values, config);
+      },
+      caBundle: values.caBundle,
+      bufferBytes: values.copyBufferSize,
+      stateFile: values.state,
+      accessLog: values.accessLog,
+      accessLogFormat: values.accessLogFormat,
+      engine: values.engine,
+      controlSocket: values.controlSocket,
+      rpcSocket: values.rpcSocket,
+      controlToken: values.controlTokenFile,
+      prometheusSocket: values.prometheusSocket,
+      metricsCompat: values.metricsCompat,
+      log,
+    });
+    return {
+      role,
+      metrics: role.metrics,
+      json: role.json,
+      ready: () => role.tunnels.ready(),
+      progress: role.progress,
+      summary: role.summary,
+      reload: async () => {
+        const { opened, closed, changed, unchanged, failed } = await role
+          .tunnels.reload();
+        log.info("reloaded", {
+          opened: opened.length,
+          closed: closed.length,
+          changed: changed.length,
+          unchanged: unchanged.length,
+          failed: failed.length,
+        });
+      },
+    };
+  },
+});
+
+if (import.meta.main) await runCommand(command);

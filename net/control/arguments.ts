@@ -1,0 +1,270 @@
+/** Reads what a command wants to know, from a line's text or from JSON-RPC parameters. */
+import { type Address, formatAddress } from "../address.ts";
+import {
+  type GivenTunnelOptions,
+  parseSocket,
+  readDelay,
+  type Strategy,
+  type TunnelOptions,
+  type TunnelSpec,
+} from "../tcp/spec.ts";
+import type { Ending } from "../tcp/tunnels.ts";
+import { ControlProtocolError } from "./errors.ts";
+import {
+  boolean,
+  float,
+  integer,
+  object,
+  oneOf,
+  optional,
+  ParameterError,
+  type ParameterReader,
+  string,
+} from "./parameters.ts";
+
+/** Names a tunnel. */
+export interface LocalParameters {
+  /** From a line. */
+  local?: Address;
+  /** From JSON-RPC. */
+  tunnelSocket?: string;
+  tunnel?: string;
+}
+
+/** Names a tunnel and a remote. */
+export interface PairParameters extends LocalParameters {
+  /** From a line; as text from JSON-RPC. */
+  remote: Address | string;
+}
+
+/** Says how something ends. */
+export interface EndingParameters {
+  /** From a line. */
+  ending?: Ending;
+  /** From JSON-RPC. */
+  mode?: Ending["mode"];
+  /** Milliseconds, of seconds in JSON. */
+  deadline?: number;
+}
+
+/** Describes a tunnel. */
+export interface OpenParameters {
+  /** From a line. */
+  spec?: TunnelSpec;
+  /** From JSON-RPC. */
+  tunnelSocket?: string;
+  remotes?: string[];
+  options?: GivenTunnelOptions;
+}
+
+/** JSON-RPC parameters of every command that ends something. */
+export const ENDING_PARAMETERS: Readonly<Record<string, ParameterReader>> = {
+  mode: optional(oneOf("now", "drain")),
+  deadline: optional(delay(true)),
+};
+
+/** The text behind a word that wants one. */
+export function argument(text: string | undefined): string {
+  if (text !== undefined) return text;
+  throw new ControlProtocolError("Missing argument");
+}
+
+/** The tunnel that was asked for. */
+export function specOf(given: OpenParameters): TunnelSpec {
+  if (given.spec) return given.spec;
+  const remotes: Address[] = [];
+  const local = parseSocket(given.tunnelSocket!);
+  for (const text of given.remotes!) {
+    const remote = parseSocket(text);
+    const label = formatAddress(remote).toLowerCase();
+    // Named twice is once, as in a specification.
+    if (!remotes.some((one) => formatAddress(one).toLowerCase() === label)) {
+      remotes.push(remote);
+    }
+  }
+  return { local, remotes, options: given.options ?? {} };
+}
+
+/** Which tunnel is meant. */
+export function localOf(given: LocalParameters): Address {
+  return given.local ?? parseSocket(given.tunnelSocket ?? given.tunnel!);
+}
+
+/** Which remote is meant. */
+export function remoteOf({ remote }: PairParameters): Address {
+  return typeof remote === "string" ? parseSocket(remote) : remote;
+}
+
+/** How it shall end. */
+export function endingOf(
+  given: EndingParameters,
+  mode: Ending["mode"],
+): Ending {
+  const { deadline } = given;
+  return given.ending ?? {
+    mode: given.mode ?? mode,
+    ...(deadline === undefined ? {} : { deadlineMs: deadline }),
+  };
+}
+
+const ENDING = /^(now|drain)(?: +(\S+))?$/i;
+
+/** `now`, `drain`, `drain 2.5`; nothing is the fallback, anything else undefined. */
+function parseEnding(text: string, fallback: Ending): Ending | undefined {
+  if (text.trim() === "") return fallback;
+  const [, word, seconds] = ENDING.exec(text.trim()) ?? [];
+  const mode = word?.toLowerCase() as Ending["mode"] | undefined;
+  if (mode === undefined) return undefined;
+  if (seconds === undefined) return { mode };
+  return mode === "drain"
+    ? { mode, deadlineMs: readDeadline(seconds) }
+    : undefined;
+}
+
+function readDeadline(text: string): number {
+  try {
+    return readDelay(true)(text);
+  } catch {
+    throw new ControlProtocolError(`Invalid seconds: ${text}`);
+  }
+}
+
+/** `now`, `drain` or `drain SECONDS`. */
+export function readEnding(text: string, fallback: Ending): { ending: Ending } {
+  const ending = parseEnding(text, fallback);
+  if (ending) return { ending };
+  throw new ControlProtocolError(`Invalid argument: ${text}`);
+}
+
+/** `socket [now|drain [SECONDS]]`; what else stands behind the socket is the socket's error. */
+export function readLocalEnding(
+  text: string,
+  fallback: Ending,
+): { local: Address; ending: Ending } {
+  const [first, rest] = splitOnce(text);
+  const ending = parseEnding(rest ?? "", fallback);
+  return ending
+    ? { local: parseSocket(first), ending }
+    : { local: parseSocket(text), ending: fallback };
+}
+
+/** `socket [SECONDS]`. */
+export function readDrain(text: string): { local: Address; ending: Ending } {
+  const [first, rest = ""] = splitOnce(text);
+  const local = parseSocket(first);
+  const deadlineMs = rest.trim() === "" ? undefined : readDeadline(rest.trim());
+  return { local, ending: { mode: "drain", deadlineMs } as Ending };
+}
+
+/** `socket socket [now|drain [SECONDS]]`. */
+export function readPair(
+  text: string,
+): { local: Address; remote: Address; ending: Ending } {
+  const [first, rest] = splitOnce(text);
+  const local = parseSocket(first);
+  if (rest === undefined) {
+    throw new ControlProtocolError("Missing remote socket spec");
+  }
+  const fallback: Ending = { mode: "drain" };
+  const { local: remote, ending } = readLocalEnding(rest, fallback);
+  return { local, remote, ending };
+}
+
+/** At the first space: exactly one separates arguments. */
+function splitOnce(text: string): [string, string | undefined] {
+  const space = text.indexOf(" ");
+  return space < 0
+    ? [text, undefined]
+    : [text.slice(0, space), text.slice(space + 1)];
+}
+
+/** Whether STATUS shall list the tunnels. */
+export function readStatusScale(text: string | undefined): boolean {
+  switch ((text ?? "").toUpperCase()) {
+    case "":
+    case "SHORT":
+      return false;
+    case "LONG":
+    case "FULL":
+      return true;
+  }
+  throw new ControlProtocolError("Invalid argument to STATUS");
+}
+
+const RPC_STRATEGIES: Readonly<Record<string, Strategy>> = {
+  Random: "random",
+  RoundRobin: "round-robin",
+  MinimumOpenConnections: "minimum-open-connections",
+};
+
+/** The original's options, of which the inner four go together, and ours beside them. */
+export function readRpcOptions(
+  given: Readonly<Record<string, unknown>>,
+): GivenTunnelOptions {
+  let options: Partial<
+    { -readonly [Key in keyof TunnelOptions]: TunnelOptions[Key] }
+  > = {};
+  const strategy = optional(oneOf(...Object.keys(RPC_STRATEGIES)))(
+    given["lb_strategy"],
+    "lb_strategy",
+  );
+  if (strategy !== undefined) options.strategy = RPC_STRATEGIES[strategy]!;
+  const attempts = optional(integer(65535))(
+    given["remote_connect_retries"],
+    "remote_connect_retries",
+  );
+  if (attempts !== undefined) options.attempts = attempts;
+  const inner = optional(object((inner) => inner))(given["options"], "options");
+  if (inner) {
+    const read = <Value>(
+      key: string,
+      reader: (value: unknown, name: string) => Value,
+    ) => reader(inner[key], key);
+    options = {
+      ...options,
+      errorsTillDead: read(
+        "errors_till_dead",
+        integer(Number.MAX_SAFE_INTEGER),
+      ),
+      connectTimeoutMs: read("connect_timeout", delay(false)),
+      checkIntervalMs: read("dead_retry", delay(false)),
+      remoteTls: read("tls", boolean),
+    };
+    for (
+      const [key, field] of [
+        ["remote_ca", "remoteCa"],
+        ["tls_cert", "tlsCert"],
+        ["tls_key", "tlsKey"],
+      ] as const
+    ) {
+      const file = read(key, optional(string));
+      if (file !== undefined) options[field] = file;
+    }
+    for (
+      const [key, field] of [
+        ["idle_timeout", "idleTimeoutMs"],
+        ["half_close_timeout", "halfCloseTimeoutMs"],
+      ] as const
+    ) {
+      const ms = read(key, optional(delay(true)));
+      if (ms !== undefined) options[field] = ms;
+    }
+  }
+  return options;
+}
+
+/** Reads seconds as milliseconds. */
+export function delay(zero: boolean): ParameterReader<number> {
+  return (value, name) => {
+    const seconds = float(value, name);
+    try {
+      return readDelay(zero)(String(seconds));
+    } catch (error) {
+      throw new ParameterError(
+        `invalid value: \`${seconds}\` for \`${name}\`: ${
+          error instanceof Error ? error.message : error
+        }`,
+      );
+    }
+  };
+}

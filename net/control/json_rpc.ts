@@ -1,0 +1,187 @@
+/**
+ * JSON-RPC 2.0 over the table of commands: a request text in, a response text
+ * out. Parameters come by name (in snake or camel case) or by position. A
+ * notification is done and not answered; batches are bounded.
+ */
+import type { Tunnels } from "../tcp/tunnels.ts";
+import { COMMANDS, type ControlCommand } from "./commands.ts";
+import { controlFailure } from "./errors.ts";
+import { ParameterError } from "./parameters.ts";
+
+/** Requests that a batch may hold. */
+export const MAX_BATCH = 100;
+
+/** Bytes that a request or a batch may have. */
+export const MAX_REQUEST_BYTES = 1024 * 1024;
+
+/** Codes of the specification (section 5.1), and jsonrpsee's for limits. */
+const PARSE_ERROR = -32700;
+const INVALID_REQUEST = -32600;
+const METHOD_NOT_FOUND = -32601;
+const INVALID_PARAMS = -32602;
+const INTERNAL_ERROR = -32603;
+const OVERSIZED_REQUEST = -32007;
+const OVERSIZED_BATCH = -32010;
+
+interface RpcError {
+  code: number;
+  message: string;
+  data?: string;
+}
+
+type RpcId = string | number | null;
+
+type RpcResponse =
+  | { jsonrpc: "2.0"; result: unknown; id: RpcId }
+  | { jsonrpc: "2.0"; error: RpcError; id: RpcId };
+
+/** Answers one request or batch; undefined where nothing is to be said. */
+export async function answerRpc(
+  tunnels: Tunnels,
+  text: string,
+): Promise<string | undefined> {
+  let message: unknown;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return JSON.stringify(
+      failure(null, { code: PARSE_ERROR, message: "Parse error" }),
+    );
+  }
+  if (!Array.isArray(message)) {
+    const response = await answerOne(tunnels, message);
+    return response && JSON.stringify(response);
+  }
+  if (message.length === 0) return JSON.stringify(invalidRequest(null));
+  if (message.length > MAX_BATCH) {
+    return JSON.stringify(failure(null, {
+      code: OVERSIZED_BATCH,
+      message: "The batch request was too large",
+      data: `Exceeded max limit of ${MAX_BATCH}`,
+    }));
+  }
+  // In order, one behind the other: a batch may open what it then changes.
+  const responses: RpcResponse[] = [];
+  for (const request of message) {
+    const response = await answerOne(tunnels, request);
+    if (response) responses.push(response);
+  }
+  return responses.length === 0 ? undefined : JSON.stringify(responses);
+}
+
+/** The answer to a request that is too long to be read. */
+export function oversizedRequest(): string {
+  return JSON.stringify(failure(null, {
+    code: OVERSIZED_REQUEST,
+    message: "Request is too big",
+    data: `Exceeded max limit of ${MAX_REQUEST_BYTES}`,
+  }));
+}
+
+async function answerOne(
+  tunnels: Tunnels,
+  message: unknown,
+): Promise<RpcResponse | undefined> {
+  if (
+    typeof message !== "object" || message === null || Array.isArray(message)
+  ) {
+    return invalidRequest(null);
+  }
+  const { jsonrpc, method, params, id } = message as Record<string, unknown>;
+  const isNotification = !("id" in message);
+  const knownId: RpcId = typeof id === "string" || typeof id === "number"
+    ? id
+    : null;
+  if (
+    jsonrpc !== "2.0" || typeof method !== "string" ||
+    !isNotification && id !== knownId
+  ) return invalidRequest(knownId);
+  const response = await call(tunnels, method, params, knownId);
+  return isNotification ? undefined : response;
+}
+
+async function call(
+  tunnels: Tunnels,
+  method: string,
+  params: unknown,
+  id: RpcId,
+): Promise<RpcResponse> {
+  const command = COMMANDS.find((one) => one.method === method);
+  if (!command) {
+    return failure(id, { code: METHOD_NOT_FOUND, message: "Method not found" });
+  }
+  try {
+    const result = await command.run(tunnels, readParams(command, params));
+    return { jsonrpc: "2.0", result: command.rpc?.(result) ?? null, id };
+  } catch (error) {
+    return failure(id, rpcError(error));
+  }
+}
+
+/** Values by name, from a list, an object or nothing. */
+function readParams(
+  command: ControlCommand,
+  params: unknown,
+): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  const readers = Object.entries(command.parameters);
+  if (params === undefined || params === null || Array.isArray(params)) {
+    const list: readonly unknown[] = params ?? [];
+    for (const [i, [name, read]] of readers.entries()) {
+      if (i < list.length) values[name] = read(list[i], snakeCase(name));
+      else {
+        const value = orNoMore(() => read(undefined, snakeCase(name)));
+        if (value !== undefined) values[name] = value;
+      }
+    }
+    return values;
+  }
+  if (typeof params !== "object") {
+    throw new ParameterError("expected a list or an object of parameters");
+  }
+  const given = params as Record<string, unknown>;
+  for (const [name, read] of readers) {
+    const value = read(given[snakeCase(name)] ?? given[name], snakeCase(name));
+    if (value !== undefined) values[name] = value;
+  }
+  return values;
+}
+
+/** What is missing behind the end of a list is said in jsonrpsee's words. */
+function orNoMore<Value>(read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof ParameterError
+      ? new ParameterError("No more params")
+      : error;
+  }
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function rpcError(error: unknown): RpcError {
+  if (error instanceof ParameterError) {
+    return {
+      code: INVALID_PARAMS,
+      message: "Invalid params",
+      data: error.message,
+    };
+  }
+  // A fault of ours, such as a TypeError, is not the tunnels' answer.
+  if (error instanceof TypeError) {
+    return { code: INTERNAL_ERROR, message: "Internal error" };
+  }
+  const { code, message } = controlFailure(error);
+  return { code, message };
+}
+
+function invalidRequest(id: RpcId): RpcResponse {
+  return failure(id, { code: INVALID_REQUEST, message: "Invalid request" });
+}
+
+function failure(id: RpcId, error: RpcError): RpcResponse {
+  return { jsonrpc: "2.0", error, id };
+}

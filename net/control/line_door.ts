@@ -1,0 +1,271 @@
+/**
+ * The line protocol of the control door: a command a line, answered in order.
+ *
+ * 1. accept, up to a number of connections,
+ * 2. read up to the end of a line; one that is longer than 1024 bytes or is
+ *    not UTF-8 ends the connection,
+ * 3. where a token is wanted, `AUTH token` comes first,
+ * 4. find the command in the table, read its arguments, run it,
+ * 5. write the reply, and read on.
+ */
+import type { Address } from "../address.ts";
+import {
+  listenStream,
+  prepareTcp,
+  type StreamConn,
+} from "../engine/portable/stream.ts";
+import { AcceptLoop } from "../accept_loop.ts";
+import { closeQuietly } from "../tcp/pipe.ts";
+import type { Tunnels } from "../tcp/tunnels.ts";
+import { COMMANDS, helpLines, type LineReply } from "./commands.ts";
+import { controlFailure, ControlProtocolError } from "./errors.ts";
+import { checkExposure, isToken } from "./token.ts";
+
+/** Longest line, without its line end. */
+const MAX_LINE_BYTES = 1024;
+
+/** Clients served at once. */
+const MAX_CONNECTIONS = 64;
+
+/**
+ * What is still read from a client that was cut, so that its reply is not
+ * taken back by a reset (RFC 2525, 2.17), and for how long.
+ */
+const LINGER_BYTES = 64 * 1024;
+const LINGER_MS = 500;
+
+/** Options of {@linkcode openLineDoor}. */
+export interface LineDoorOptions {
+  /** Where to listen. */
+  readonly address: Address;
+  /** What is driven. */
+  readonly tunnels: Tunnels;
+  /** Wanted from clients; must be given where the address is not loopback. */
+  readonly token?: string | undefined;
+}
+
+/** An open control door. */
+export interface ControlDoor extends AsyncDisposable {
+  /** The bound address, with the real port. */
+  readonly address: Address;
+}
+
+/** Opens the door; throws a UsageError or an OperationError. */
+export function openLineDoor(options: LineDoorOptions): ControlDoor {
+  const { address, token } = options;
+  checkExposure(address, token);
+  return new LineDoor(options);
+}
+
+class LineDoor implements ControlDoor {
+  readonly address: Address;
+  readonly #options: LineDoorOptions;
+  readonly #clients = new Set<StreamConn>();
+  readonly #serving = new Set<Promise<void>>();
+  readonly #accepting: AcceptLoop<StreamConn>;
+
+  constructor(options: LineDoorOptions) {
+    this.#options = options;
+    const listener = listenStream(options.address);
+    this.address = listener.address;
+    // A failed accept is tried again: somebody has to leave first.
+    this.#accepting = new AcceptLoop(listener, (client) => {
+      this.#clients.add(client);
+      const served = this.#serve(client).finally(() => {
+        this.#serving.delete(served);
+        this.#clients.delete(client);
+        closeQuietly(client);
+      });
+      this.#serving.add(served);
+    }, () => {});
+  }
+
+  async #serve(client: StreamConn): Promise<void> {
+    try {
+      prepareTcp(client, true);
+      if (this.#clients.size > MAX_CONNECTIONS) {
+        await write(client, "SORRY: Too many control connections\n");
+        return;
+      }
+      if (await this.#converse(client)) await linger(client);
+    } catch {
+      // The client is gone: nobody is left to tell.
+    }
+  }
+
+  /** Serves lines until the client leaves; true where it was cut. */
+  async #converse(client: StreamConn): Promise<boolean> {
+    const session = new LineSession(this.#options);
+    const buffer = new Uint8Array(MAX_LINE_BYTES + 2);
+    let held = 0;
+    for (;;) {
+      const bytes = await client.read(buffer.subarray(held));
+      if (bytes === null) {
+        if (held === 0) return false;
+        await write(client, "SORRY: IO error: bytes remaining on stream\n");
+        return false;
+      }
+      held += bytes;
+      let start = 0;
+      for (;;) {
+        const end = buffer.subarray(start, held).indexOf(LINE_FEED);
+        if (end > MAX_LINE_BYTES || end < 0 && held - start > MAX_LINE_BYTES) {
+          await write(client, `${LINE_ERROR}max line length exceeded\n`);
+          return true;
+        }
+        if (end < 0) break;
+        const line = decodeLine(buffer.subarray(start, start + end));
+        if (line === undefined) {
+          await write(client, `${LINE_ERROR}Unable to decode input as UTF8\n`);
+          return true;
+        }
+        start += end + 1;
+        const reply = await session.answer(line);
+        if (reply !== "") await write(client, reply);
+        if (session.over) return session.cut;
+      }
+      buffer.copyWithin(0, start, held);
+      held -= start;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#accepting.stop();
+    for (const client of this.#clients) closeQuietly(client);
+    await Promise.all(this.#serving);
+  }
+}
+
+const LINE_FEED = 10;
+const LINE_ERROR = "SORRY: Invalid control protocol line: ";
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The text of a line without its carriage return; undefined where it is not UTF-8. */
+function decodeLine(bytes: Uint8Array): string | undefined {
+  try {
+    return decoder.decode(bytes).replace(/\r$/, "");
+  } catch {
+    return undefined;
+  }
+}
+
+async function write(client: StreamConn, text: string): Promise<void> {
+  let bytes = encoder.encode(text);
+  while (bytes.length > 0) bytes = bytes.subarray(await client.write(bytes));
+}
+
+/** Lets a cut client read its reply. */
+async function linger(client: StreamConn): Promise<void> {
+  const timer = setTimeout(() => closeQuietly(client), LINGER_MS);
+  try {
+    await client.closeWrite();
+    const rest = new Uint8Array(4096);
+    for (let read = 0; read < LINGER_BYTES;) {
+      const bytes = await client.read(rest);
+      if (bytes === null) return;
+      read += bytes;
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * What a browser sends first. A page may post lines of its own choice to any
+ * port of this machine: behind such a head nothing is done.
+ */
+const HTTP_LINE = /^\S+ \S+ HTTP\/\d|^host:/i;
+
+/** One client's conversation, without its socket. */
+export class LineSession {
+  /** Whether nothing more is read. */
+  over = false;
+  /** Whether it was ended for its own fault. */
+  cut = false;
+  readonly #tunnels: Tunnels;
+  readonly #token: string | undefined;
+  #known: boolean;
+
+  constructor(options: Pick<LineDoorOptions, "tunnels" | "token">) {
+    this.#tunnels = options.tunnels;
+    this.#token = options.token;
+    this.#known = options.token === undefined;
+  }
+
+  /** The reply to a line, with its line end; empty where there is none. */
+  async answer(line: string): Promise<string> {
+    const space = line.indexOf(" ");
+    const word = (space < 0 ? line : line.slice(0, space)).toUpperCase();
+    const text = space < 0 ? undefined : line.slice(space + 1);
+    switch (word) {
+      case "EXIT":
+        this.over = true;
+        return "";
+      case "HELP":
+        return formatReply({ short: "commands", details: helpLines() });
+      case "AUTH":
+        return this.#authenticate(text ?? "");
+    }
+    if (HTTP_LINE.test(line)) {
+      this.over = true;
+      this.cut = true;
+      return sorry(new ControlProtocolError(`Invalid command: ${word}`));
+    }
+    if (!this.#known) {
+      return sorry(new ControlProtocolError("AUTH token is wanted first"));
+    }
+    if (word === "JSON") return await this.#answerJson(text ?? "");
+    try {
+      const { command, result } = await this.#run(word, text);
+      return formatReply(command.lines?.(result) ?? {});
+    } catch (error) {
+      return sorry(error);
+    }
+  }
+
+  #authenticate(token: string): string {
+    if (this.#token === undefined || isToken(token.trim(), this.#token)) {
+      this.#known = true;
+      return formatReply({});
+    }
+    // One guess a connection.
+    this.over = true;
+    this.cut = true;
+    return sorry(new ControlProtocolError("Wrong token"));
+  }
+
+  async #answerJson(line: string): Promise<string> {
+    const space = line.indexOf(" ");
+    const word = (space < 0 ? line : line.slice(0, space)).toUpperCase();
+    const text = space < 0 ? undefined : line.slice(space + 1);
+    try {
+      if (word === "HELP") {
+        return JSON.stringify({ ok: true, result: helpLines() }) + "\n";
+      }
+      const { command, result } = await this.#run(word, text);
+      const say = command.json ?? command.rpc;
+      return JSON.stringify({ ok: true, result: say?.(result) ?? null }) + "\n";
+    } catch (error) {
+      return JSON.stringify({ ok: false, error: controlFailure(error) }) + "\n";
+    }
+  }
+
+  async #run(word: string, text: string | undefined) {
+    const command = COMMANDS.find((one) => one.word === word);
+    if (!command) throw new ControlProtocolError(`Invalid command: ${word}`);
+    const parameters = command.readLine?.(text) ?? {};
+    return { command, result: await command.run(this.#tunnels, parameters) };
+  }
+}
+
+function formatReply({ short, details }: LineReply): string {
+  const first = short === undefined ? "OK\n" : `OK: ${short}\n`;
+  if (!details) return first;
+  // An empty list is an empty line, as the original has it.
+  return `${first}${details.map((line) => `\t${line}`).join("\n")}\n`;
+}
+
+function sorry(error: unknown): string {
+  return `SORRY: ${controlFailure(error).message}\n`;
+}

@@ -1,0 +1,470 @@
+/**
+ * The MQTT gateway: clients come in over TCP, TLS or WebSocket, hooks and a
+ * policy decide about what they say, and what passes goes to their brokers.
+ */
+import { formatAddress } from "../address.ts";
+import { UsageError } from "../errors.ts";
+import { Log } from "../observe/log.ts";
+import type { Metric } from "../observe/metrics.ts";
+import { formatBytes, formatCount } from "../observe/units.ts";
+import { AuditLog, type AuditOptions } from "./audit.ts";
+import { BufferPool } from "./buffer_pool.ts";
+import { HookChain, type NamedHooks } from "./hook_chain.ts";
+import type { MqttHooks } from "./hooks.ts";
+import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
+import { MqttMetrics } from "./mqtt_metrics.ts";
+import type { Policy } from "./policy/policy.ts";
+import { TokenBucket } from "./policy/token_bucket.ts";
+import { Session } from "./session.ts";
+import { Targets } from "./targets.ts";
+import type { DialTlsOptions } from "./transport/dial.ts";
+import {
+  type Endpoint,
+  formatEndpoint,
+  isSecure,
+  parseEndpoint,
+} from "./transport/endpoint.ts";
+import {
+  type AcceptedConnection,
+  listen,
+  type ListenTlsOptions,
+  type StreamListener,
+} from "./transport/listen.ts";
+
+export type { DialTlsOptions, ListenTlsOptions, NamedHooks, OnDeny };
+
+/** A place where clients come in. */
+export interface MqttListenerOptions {
+  /**
+   * `mqtt://HOST:PORT`, `mqtts://`, `ws://HOST:PORT/PATH`, `wss://`. Without a
+   * host it is 127.0.0.1; port 0 takes a free one.
+   */
+  url: string;
+  /** Wanted for `mqtts://` and `wss://`. */
+  tls?: ListenTlsOptions | undefined;
+  /** Brokers of this listener's clients. Default: those of the gateway. */
+  targets?: readonly string[] | undefined;
+  /** Values of `Origin` from which browsers may connect. Default: any. */
+  webSocketOrigins?: readonly string[] | undefined;
+}
+
+/** How a gateway is started. */
+export interface MqttGatewayOptions {
+  /** Where clients come in: at least one. */
+  listeners: readonly MqttListenerOptions[];
+  /** Brokers: each client has its own, by a rendezvous hash of its identifier. */
+  targets: readonly string[];
+  /** TLS to the brokers. */
+  targetTls?: DialTlsOptions | undefined;
+  /**
+   * Whether brokers are sent the PROXY protocol's header, version 2.
+   * @default {false}
+   */
+  sendProxyHeader?: boolean | undefined;
+  /** Called in this order, behind the policy. */
+  hooks?: MqttHooks | readonly NamedHooks[] | undefined;
+  /** Decides before the hooks, and slows clients down. */
+  policy?: Policy | undefined;
+  /** From the connection to a whole CONNECT. @default {10000} */
+  connectTimeoutMs?: number | undefined;
+  /** From a dial to the broker's CONNACK. @default {10000} */
+  brokerTimeoutMs?: number | undefined;
+  /** For all hooks of one packet. @default {5000} */
+  hookTimeoutMs?: number | undefined;
+  /** How long a connection may take to end when it is closed. @default {2000} */
+  lingerMs?: number | undefined;
+  /** Largest packet in either direction. @default {1048576} */
+  maxPacketBytes?: number | undefined;
+  /** Largest packet before the broker's CONNACK. @default {65536} */
+  maxConnectBytes?: number | undefined;
+  /** Longest WebSocket frame. @default {16777216} */
+  maxFrameBytes?: number | undefined;
+  /** Connections at a time; more are closed at once. @default {Infinity} */
+  maxConnections?: number | undefined;
+  /** New connections in a second; more are closed at once. @default {Infinity} */
+  maxConnectionsPerSecond?: number | undefined;
+  /** Most characters of an MQTT 3.1 client identifier. @default {23} */
+  maxClientIdChars31?: number | undefined;
+  /** What a denied message comes to where its version can be answered. @default {"ack"} */
+  onDeny?: OnDeny | undefined;
+  /** Whether the broker's Server Reference reaches clients. @default {false} */
+  passServerReference?: boolean | undefined;
+  /** Where to write down who did what. */
+  audit?: AuditOptions | undefined;
+  /** Default: none. */
+  log?: Log | undefined;
+  /** Ends the gateway as `drain` does. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What a gateway has done so far. */
+export interface MqttGatewayStats {
+  readonly openSessions: number;
+  readonly totalSessions: number;
+  /** PUBLISH packets of both directions. */
+  readonly messages: number;
+  readonly upstreamBytes: number;
+  readonly downstreamBytes: number;
+  readonly denials: number;
+}
+
+/** How often keep-alives are looked after. */
+const TICK_MS = 250;
+
+/** How long `/readyz` waits for a broker. */
+const PROBE_TIMEOUT_MS = 2000;
+
+/** A running gateway. */
+export class MqttGateway implements AsyncDisposable {
+  /** Resolves when it has drained. */
+  readonly finished: Promise<void>;
+  readonly #metrics: MqttMetrics;
+  readonly #policy: Policy | undefined;
+  readonly #sessions = new Set<Session>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #listeners: StreamListener[] = [];
+  readonly #targets: Targets[];
+  readonly #end = Promise.withResolvers<void>();
+  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #unwatch: () => void;
+  #draining: Promise<void> | undefined;
+
+  /** For {@linkcode startMqttGateway}. */
+  constructor(
+    metrics: MqttMetrics,
+    policy: Policy | undefined,
+    targets: Targets[],
+    now: () => number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#metrics = metrics;
+    this.#policy = policy;
+    this.#targets = targets;
+    this.finished = this.#end.promise;
+    this.#timer = setInterval(() => this.#tick(now()), TICK_MS);
+    const abort = () => void this.drain();
+    signal?.addEventListener("abort", abort);
+    this.#unwatch = () => signal?.removeEventListener("abort", abort);
+  }
+
+  /** Where it listens, with the real ports, in the order of the options. */
+  get urls(): string[] {
+    return this.#listeners.map(({ endpoint }) => formatEndpoint(endpoint));
+  }
+
+  /** How many connections there are. */
+  get connections(): number {
+    return this.#sessions.size;
+  }
+
+  /** Whether it takes no new clients any more. */
+  get isDraining(): boolean {
+    return this.#draining !== undefined;
+  }
+
+  /** For {@linkcode startMqttGateway}. */
+  addListener(listener: StreamListener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** For {@linkcode startMqttGateway}. */
+  addSession(session: Session): void {
+    this.#sessions.add(session);
+    const running = session.run().finally(() => {
+      this.#sessions.delete(session);
+      this.#running.delete(running);
+    });
+    this.#running.add(running);
+  }
+
+  /** What it has done so far. */
+  stats(): MqttGatewayStats {
+    const metrics = this.#metrics;
+    return {
+      openSessions: metrics.openSessions,
+      totalSessions: metrics.totalSessions,
+      messages: metrics.messages,
+      upstreamBytes: metrics.upstream.bytes,
+      downstreamBytes: metrics.downstream.bytes,
+      denials: metrics.denials,
+    };
+  }
+
+  /** One line about now. */
+  progress(): string {
+    const { openSessions, messages, denials } = this.stats();
+    return `${formatCount(openSessions)} sessions, ${
+      formatCount(messages)
+    } messages, ${formatCount(denials)} denied`;
+  }
+
+  /** Lines about all of it, for the end. */
+  summary(): string[] {
+    const stats = this.stats();
+    return [
+      `sessions: ${formatCount(stats.totalSessions)}`,
+      `messages: ${formatCount(stats.messages)}, denied: ${
+        formatCount(stats.denials)
+      }`,
+      `from clients: ${formatBytes(stats.upstreamBytes)}, from brokers: ${
+        formatBytes(stats.downstreamBytes)
+      }`,
+    ];
+  }
+
+  /** Its metrics, now. */
+  metrics(): Metric[] {
+    return this.#metrics.metrics();
+  }
+
+  /** Whether new clients would be served, or why not. */
+  async ready(): Promise<boolean | string> {
+    if (this.isDraining) return "draining";
+    const answers = await Promise.all(
+      this.#targets.map((targets) => targets.answers(PROBE_TIMEOUT_MS)),
+    );
+    const wrong = answers.filter((answer) => answer !== true);
+    return wrong.length === 0 ? true : wrong.join("; ");
+  }
+
+  /** New certificates for the handshakes from now on, by the listener's index. */
+  reloadTls(index: number, tls: ListenTlsOptions): void {
+    this.#listeners[index]?.reloadTls(tls);
+  }
+
+  /** Ends the sessions that the policy does not allow any more, after it was changed. */
+  reviewSessions(): void {
+    this.#policy?.review([...this.#sessions]);
+  }
+
+  /** Takes no new clients, tells MQTT 5 clients that it shuts down, and ends all sessions. */
+  drain(): Promise<void> {
+    return this.#draining ??= this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    this.#unwatch();
+    for (const listener of this.#listeners) listener[Symbol.dispose]();
+    for (const session of this.#sessions) session.drain();
+    await Promise.all(this.#running);
+    clearInterval(this.#timer);
+    this.#end.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.drain();
+  }
+
+  #tick(nowMs: number): void {
+    for (const session of this.#sessions) session.tick(nowMs);
+    this.#policy?.tick();
+  }
+}
+
+/**
+ * Starts a gateway.
+ *
+ * @throws {UsageError} where an option cannot be right, before anything is
+ * opened.
+ * @throws {OperationError} where a listener cannot be bound.
+ *
+ * @example One listener, one broker, one rule
+ * ```ts ignore
+ * import { deny, startMqttGateway } from "@mproxy/mproxy";
+ *
+ * await using gateway = await startMqttGateway({
+ *   listeners: [{ url: "mqtt://127.0.0.1:1884" }],
+ *   targets: ["mqtt://127.0.0.1:1883"],
+ *   hooks: {
+ *     authPublish: (session, message) =>
+ *       message.topic.startsWith(`${session.clientId}/`) ? undefined : deny(),
+ *   },
+ * });
+ * await gateway.finished;
+ * ```
+ */
+export async function startMqttGateway(
+  options: MqttGatewayOptions,
+): Promise<MqttGateway> {
+  const { listeners, policy, signal, log = silentLog() } = options;
+  if (listeners.length === 0) {
+    throw new UsageError("Cannot start without a listener: give at least one");
+  }
+  const now = () => performance.now();
+  const metrics = new MqttMetrics();
+  const pool = new BufferPool();
+  const maxFrameBytes = options.maxFrameBytes ?? 16 << 20;
+  const context: SessionContext = {
+    settings: settingsOf(options),
+    hooks: new HookChain(hookSets(options), metrics, log),
+    metrics,
+    log,
+    audit: options.audit && new AuditLog(options.audit),
+    throttle: policy,
+    pool,
+    now,
+  };
+  const places = listeners.map((listener) => {
+    const endpoint = parseEndpoint(listener.url, { listens: true });
+    if (isSecure(endpoint.scheme) && !listener.tls) {
+      throw new UsageError(
+        `Cannot listen on "${listener.url}": a certificate and its key are wanted`,
+      );
+    }
+    const texts = listener.targets ?? options.targets;
+    if (texts.length === 0) {
+      throw new UsageError(
+        `Cannot listen on "${listener.url}": it has no broker, give a target`,
+      );
+    }
+    return { listener, endpoint, key: texts.join(" "), texts };
+  });
+  // Listeners with the same brokers share what is known about them.
+  const targets = new Map<string, Targets>();
+  for (const { key, texts } of places) {
+    if (targets.has(key)) continue;
+    const endpoints = texts.map((text): Endpoint => parseEndpoint(text));
+    const { targetTls: tls, sendProxyHeader } = options;
+    const dialOptions = { tls, sendProxyHeader, maxFrameBytes, pool };
+    targets.set(key, new Targets(endpoints, dialOptions, metrics, now));
+  }
+
+  const gateway = new MqttGateway(
+    metrics,
+    policy,
+    [...targets.values()],
+    now,
+    signal,
+  );
+  const doorman = new Doorman(options, gateway, context);
+  try {
+    for (const { listener, endpoint, key } of places) {
+      const opened = await listen({
+        endpoint,
+        tls: listener.tls,
+        webSocketOrigins: listener.webSocketOrigins,
+        maxFrameBytes,
+        handshakeTimeoutMs: context.settings.connectTimeoutMs,
+        pool,
+        onConnection: (connection) =>
+          doorman.take(
+            connection,
+            formatEndpoint(opened.endpoint),
+            isSecure(endpoint.scheme),
+            targets.get(key)!,
+          ),
+        onFailure: (reason, error) => {
+          metrics.turnedAway(reason);
+          log.limited(`listener ${reason}`, `a connection failed: ${reason}`, {
+            listener: listener.url,
+            error: error.message,
+          });
+        },
+      });
+      gateway.addListener(opened);
+      log.info("listening", {
+        address: formatAddress(opened.endpoint.address),
+        url: formatEndpoint(opened.endpoint),
+      });
+    }
+  } catch (error) {
+    await gateway.drain();
+    throw error;
+  }
+  return gateway;
+}
+
+/** Lets connections in, as many as there may be. */
+class Doorman {
+  readonly #gateway: MqttGateway;
+  readonly #context: SessionContext;
+  readonly #maxConnections: number;
+  readonly #rate: TokenBucket | undefined;
+  #lastId = 0;
+
+  constructor(
+    options: MqttGatewayOptions,
+    gateway: MqttGateway,
+    context: SessionContext,
+  ) {
+    const { maxConnections = Infinity, maxConnectionsPerSecond } = options;
+    this.#gateway = gateway;
+    this.#context = context;
+    this.#maxConnections = maxConnections;
+    this.#rate = maxConnectionsPerSecond === undefined
+      ? undefined
+      : new TokenBucket(
+        maxConnectionsPerSecond,
+        Math.max(1, maxConnectionsPerSecond),
+        context.now(),
+      );
+  }
+
+  take(
+    connection: AcceptedConnection,
+    listener: string,
+    secure: boolean,
+    targets: Targets,
+  ): void {
+    const { metrics, now, settings } = this.#context;
+    const reason = this.#gateway.isDraining
+      ? "draining"
+      : this.#gateway.connections >= this.#maxConnections
+      ? "max_connections"
+      : this.#rate && !this.#rate.tryTake(1, now())
+      ? "connect_rate"
+      : undefined;
+    if (reason) {
+      metrics.turnedAway(reason);
+      connection.stream.close();
+      return;
+    }
+    this.#gateway.addSession(
+      new Session(this.#context, {
+        id: ++this.#lastId,
+        connection,
+        listener,
+        secure,
+        dial: (clientId, client, signal) =>
+          targets.connect(clientId, client, signal, settings.brokerTimeoutMs),
+      }),
+    );
+  }
+}
+
+function settingsOf(options: MqttGatewayOptions): SessionSettings {
+  const {
+    connectTimeoutMs = 10_000,
+    brokerTimeoutMs = 10_000,
+    hookTimeoutMs = 5000,
+    lingerMs = 2000,
+    maxPacketBytes = 1 << 20,
+    maxConnectBytes = 65536,
+    maxClientIdChars31 = 23,
+    onDeny = "ack",
+    passServerReference = false,
+  } = options;
+  return {
+    connectTimeoutMs,
+    brokerTimeoutMs,
+    hookTimeoutMs,
+    lingerMs,
+    maxPacketBytes,
+    maxConnectBytes: Math.min(maxConnectBytes, maxPacketBytes),
+    maxClientIdChars31,
+    onDeny,
+    passServerReference,
+  };
+}
+
+function hookSets(options: MqttGatewayOptions): NamedHooks[] {
+  const { hooks = [], policy } = options;
+  const sets = Array.isArray(hooks)
+    ? hooks as readonly NamedHooks[]
+    : [{ name: "hooks", hooks: hooks as MqttHooks }];
+  return [...policy ? [{ name: "policy", hooks: policy.hooks }] : [], ...sets];
+}
+
+function silentLog(): Log {
+  return new Log({ write: () => {} });
+}

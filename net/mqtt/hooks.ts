@@ -1,0 +1,372 @@
+/**
+ * Hooks: functions of the user's that see a session's packets and allow,
+ * change or deny them.
+ *
+ * All are optional. Each may answer at once or with a promise; while a promise
+ * is open, the packets behind it in the same direction of the same session
+ * wait, so order is kept, and nothing more is read. A hook that throws denies.
+ *
+ * What a hook is given lives in memory that is used again: keep a copy
+ * (`payload.slice()`), not the object, beyond the hook's answer.
+ *
+ * @example Only temperatures, and everything below a prefix
+ * ```ts
+ * import { deny, type MqttHooks } from "@mproxy/mproxy/mqtt";
+ *
+ * export default {
+ *   authPublish(session, message) {
+ *     if (!message.topic.endsWith("/temperature")) return deny();
+ *     return { topic: `plant-1/${message.topic}` };
+ *   },
+ * } satisfies MqttHooks;
+ * ```
+ */
+import type { Address } from "../address.ts";
+import type { Direction, ProtocolVersion } from "./packet/protocol.ts";
+import type { PeerCertificate } from "./transport/byte_stream.ts";
+
+export type { Direction, PeerCertificate, ProtocolVersion };
+
+/** Name and value of a user property (MQTT 5). */
+export type UserProperty = readonly [name: string, value: string];
+
+/** QoS of a message or a subscription. */
+export type Qos = 0 | 1 | 2;
+
+/** A refusal; see {@linkcode deny}. */
+export class Denial {
+  /** Reason code of MQTT 5, 0x80 and above; older versions are told what they can say. */
+  readonly reasonCode: number;
+  /** Shown to MQTT 5 clients that want to know problems, and in the audit log. */
+  readonly reason: string | undefined;
+
+  constructor(reasonCode: number, reason?: string) {
+    if (
+      !Number.isInteger(reasonCode) || reasonCode < 0x80 || reasonCode > 0xff
+    ) {
+      throw new RangeError(
+        `Cannot deny with ${reasonCode}: a reason code from 0x80 to 0xFF is wanted`,
+      );
+    }
+    this.reasonCode = reasonCode;
+    this.reason = reason;
+  }
+}
+
+/**
+ * Says no; to be returned (or thrown) by a hook.
+ *
+ * @param reasonCode Of MQTT 5 (2.4): 0x87 not authorized, 0x97 quota exceeded,
+ * 0x99 payload format invalid, 0x90 topic name invalid, 0x86 bad user name or
+ * password. What has no place in the answer's packet becomes 0x87.
+ */
+export function deny(reasonCode: number = 0x87, reason?: string): Denial {
+  return new Denial(reasonCode, reason);
+}
+
+/** What a hook may answer: nothing (allow as it is), a change, or a refusal. */
+export type Answer<Change> =
+  | undefined
+  | void
+  | Change
+  | Denial
+  | Promise<undefined | void | Change | Denial>;
+
+/** A client's session, as hooks see it. */
+export interface MqttSession {
+  /** Counts up over all sessions of this gateway. */
+  readonly id: number;
+  /** As the client knows it; empty until the broker has assigned one. */
+  readonly clientId: string;
+  /** Of the CONNECT, or as `authConnect` changed it. */
+  readonly username: string | undefined;
+  /** 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. */
+  readonly version: ProtocolVersion;
+  /** Where the client comes from. */
+  readonly remote: Address;
+  /** Where it came in: `mqtts://127.0.0.1:8883`. */
+  readonly listener: string;
+  /** The broker it is connected to; empty before that. */
+  readonly target: string;
+  /** Its verified certificate, where the listener asks for one. */
+  readonly certificate: PeerCertificate | undefined;
+  /** In seconds, 0 for none; the broker's where it set another (MQTT 5). */
+  readonly keepAliveSeconds: number;
+  /** Clean Session, or Clean Start in MQTT 5. */
+  readonly cleanStart: boolean;
+  /** Those of the CONNECT (MQTT 5). */
+  readonly userProperties: readonly UserProperty[];
+  /** For the hooks' own use, as long as the session lasts. */
+  readonly state: Map<unknown, unknown>;
+  /**
+   * Ends the session: the client is told the reason where its version can be
+   * told (MQTT 5).
+   */
+  end(options?: EndSessionOptions): void;
+}
+
+/** How a hook ends a session. */
+export interface EndSessionOptions {
+  /**
+   * Reason code of MQTT 5's DISCONNECT.
+   * @default {0x98}
+   */
+  reasonCode?: number;
+  /**
+   * What becomes of the will: `publish` closes the broker's side as if the
+   * client were lost, `discard` sends a DISCONNECT first.
+   * @default {"publish"}
+   */
+  will?: "publish" | "discard";
+  /** For the log. */
+  reason?: string;
+}
+
+/** A CONNECT. */
+export interface ConnectRequest {
+  readonly clientId: string;
+  readonly username: string | undefined;
+  readonly password: Uint8Array | undefined;
+  readonly cleanStart: boolean;
+  /** In seconds; 0 for none. */
+  readonly keepAliveSeconds: number;
+  readonly userProperties: readonly UserProperty[];
+  /** Of enhanced authentication (MQTT 5, 4.12). */
+  readonly authenticationMethod: string | undefined;
+  readonly authenticationData: Uint8Array | undefined;
+  /** Whether a will comes with it; `authWill` sees it. */
+  readonly hasWill: boolean;
+}
+
+/** What becomes of a CONNECT; what is left out stays. `null` takes a field away. */
+export interface ConnectChange {
+  clientId?: string;
+  username?: string | null;
+  password?: Uint8Array | string | null;
+  userProperties?: readonly UserProperty[];
+  /**
+   * The name that the session has from then on, where the broker gets another
+   * username; `null` for none. Default: the username.
+   */
+  identity?: string | null;
+  /**
+   * Highest QoS of the client's messages. MQTT 5 clients are told in the
+   * CONNACK, and a message beyond it ends their session [MQTT-3.2.2-11].
+   */
+  maximumQos?: 0 | 1;
+  /** Whether the client may have messages retained; MQTT 5 clients are told. */
+  retainAvailable?: boolean;
+}
+
+/** An application message on its way: a PUBLISH, or a will in its CONNECT. */
+export interface MessageRequest {
+  /** Whole, also where the packet carries only an alias for it. */
+  readonly topic: string;
+  /** A view into the gateway's memory. */
+  readonly payload: Uint8Array;
+  readonly qos: Qos;
+  readonly retain: boolean;
+  /** Whether it may be a repetition. */
+  readonly dup: boolean;
+  /** 0 with QoS 0 and for wills. */
+  readonly packetId: number;
+  /** Whether it is a will, to be published by the broker later. */
+  readonly isWill: boolean;
+  readonly userProperties: readonly UserProperty[];
+  readonly responseTopic: string | undefined;
+  readonly correlationData: Uint8Array | undefined;
+  readonly contentType: string | undefined;
+  /** In seconds. */
+  readonly messageExpirySeconds: number | undefined;
+  /** Whether the payload is said to be UTF-8. */
+  readonly payloadIsUtf8: boolean;
+}
+
+/** What becomes of a message; what is left out stays. */
+export interface MessageChange {
+  topic?: string;
+  payload?: Uint8Array | string;
+  /** May be lowered only: a higher one would need packet ids that the client may use itself. */
+  qos?: Qos;
+  retain?: boolean;
+  /** MQTT 5 only. */
+  userProperties?: readonly UserProperty[];
+  /** MQTT 5 only; `null` takes it away. */
+  responseTopic?: string | null;
+}
+
+/** What becomes of a will. */
+export interface WillChange extends MessageChange {
+  /** Takes the will away and lets the client connect. */
+  remove?: boolean;
+}
+
+/** One filter of a SUBSCRIBE. */
+export interface SubscribeFilter {
+  /** Without `$share/NAME/`. */
+  readonly filter: string;
+  /** Name of the share, where it is a shared subscription (MQTT 5, 4.8.2). */
+  readonly share: string | undefined;
+  /** Highest QoS that is wanted. */
+  readonly qos: Qos;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  readonly retainHandling: 0 | 1 | 2;
+}
+
+/** A SUBSCRIBE. */
+export interface SubscribeRequest {
+  readonly packetId: number;
+  readonly filters: readonly SubscribeFilter[];
+  readonly subscriptionIdentifier: number | undefined;
+  readonly userProperties: readonly UserProperty[];
+}
+
+/** What becomes of one filter. */
+export interface FilterChange {
+  /** Without `$share/NAME/`, which stays. */
+  filter?: string;
+  /** May be lowered only. */
+  qos?: Qos;
+}
+
+/** One filter of an UNSUBSCRIBE. */
+export interface UnsubscribeFilter {
+  /** Without `$share/NAME/`. */
+  readonly filter: string;
+  readonly share: string | undefined;
+}
+
+/** An UNSUBSCRIBE. */
+export interface UnsubscribeRequest {
+  readonly packetId: number;
+  readonly filters: readonly UnsubscribeFilter[];
+  readonly userProperties: readonly UserProperty[];
+}
+
+/** An answer for each filter, in order; missing ones are allowed as they are. */
+export type FilterAnswers<Change> = readonly (
+  | undefined
+  | void
+  | Change
+  | Denial
+)[];
+
+/** A packet as `intercept` sees it. */
+export interface InterceptedPacket {
+  /** 1 CONNECT to 15 AUTH (2.1.2). */
+  readonly type: number;
+  /** `PUBLISH`. */
+  readonly name: string;
+  /** The whole packet, a view into the gateway's memory. */
+  readonly bytes: Uint8Array;
+}
+
+/** The broker's acceptance. */
+export interface ConnectResult {
+  readonly sessionPresent: boolean;
+}
+
+/** What became of each filter of a SUBSCRIBE or UNSUBSCRIBE, as the client is told. */
+export interface FilterResult {
+  /** As the client wrote them. */
+  readonly filters: readonly string[];
+  /** One for each filter. For an UNSUBSCRIBE before MQTT 5, which has none, 0. */
+  readonly reasonCodes: readonly number[];
+}
+
+/** Why a session ended. */
+export interface DisconnectResult {
+  /** One word of {@linkcode END_REASONS}. */
+  readonly reason: EndReason;
+  /** Reason code of the DISCONNECT that was sent or received, 0 where there was none. */
+  readonly reasonCode: number;
+  /** One line for people. */
+  readonly detail: string;
+}
+
+/** Why sessions end. */
+export const END_REASONS = [
+  "client_disconnected",
+  "client_lost",
+  "client_protocol_error",
+  "client_keep_alive",
+  "connect_timeout",
+  "connect_denied",
+  "connect_refused",
+  "broker_unreachable",
+  "broker_disconnected",
+  "broker_lost",
+  "broker_protocol_error",
+  "broker_timeout",
+  "denied",
+  "ended",
+  "drained",
+  "gateway_error",
+] as const;
+
+/** Why a session ended. */
+export type EndReason = typeof END_REASONS[number];
+
+/** Functions that see a session's packets; all optional. See the module's rules. */
+export interface MqttHooks {
+  /** A CONNECT, before the broker is dialled. Denied: CONNACK with the reason, and close. */
+  authConnect?(
+    session: MqttSession,
+    connect: ConnectRequest,
+  ): Answer<ConnectChange>;
+  /**
+   * The will of a CONNECT, right after `authConnect`. Without this hook,
+   * `authPublish` is asked, as the will is a message that the broker will
+   * publish. Denied: CONNACK with the reason, and close.
+   */
+  authWill?(session: MqttSession, will: MessageRequest): Answer<WillChange>;
+  /** A client's PUBLISH. Denied: answered as the version demands, or closed. */
+  authPublish?(
+    session: MqttSession,
+    message: MessageRequest,
+  ): Answer<MessageChange>;
+  /** A SUBSCRIBE; each filter is decided alone. A single `Denial` denies all. */
+  authSubscribe?(
+    session: MqttSession,
+    subscribe: SubscribeRequest,
+  ): Answer<FilterAnswers<FilterChange>>;
+  /** An UNSUBSCRIBE; each filter is decided alone. A single `Denial` denies all. */
+  authUnsubscribe?(
+    session: MqttSession,
+    unsubscribe: UnsubscribeRequest,
+  ): Answer<FilterAnswers<FilterChange>>;
+  /** A PUBLISH from the broker. Denied: the client does not get it, the broker is told it was taken. */
+  deliver?(
+    session: MqttSession,
+    message: MessageRequest,
+  ): Answer<MessageChange>;
+  /**
+   * Every packet both ways, before all other hooks. May answer with the bytes
+   * of one other packet of the same type, which is then checked like any. A
+   * `Denial` of a PUBLISH, SUBSCRIBE or UNSUBSCRIBE is that of its own hook;
+   * of another packet it ends the session.
+   */
+  intercept?(
+    session: MqttSession,
+    packet: InterceptedPacket,
+    direction: Direction,
+  ): Answer<Uint8Array<ArrayBuffer>>;
+
+  /** The broker accepted the CONNECT. */
+  connect?(session: MqttSession, result: ConnectResult): void | Promise<void>;
+  /** A PUBLISH was handed to the broker. */
+  publish?(session: MqttSession, message: MessageRequest): void | Promise<void>;
+  /** The client was told what became of its SUBSCRIBE. */
+  subscribe?(session: MqttSession, result: FilterResult): void | Promise<void>;
+  /** The client was told what became of its UNSUBSCRIBE. */
+  unsubscribe?(
+    session: MqttSession,
+    result: FilterResult,
+  ): void | Promise<void>;
+  /** The session ended: once for each session whose CONNECT was read. */
+  disconnect?(
+    session: MqttSession,
+    result: DisconnectResult,
+  ): void | Promise<void>;
+}

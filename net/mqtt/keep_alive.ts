@@ -1,0 +1,56 @@
+/**
+ * When a session's keep-alive asks for something (3.1.2.10). Pure: all times
+ * are arguments, in milliseconds of one clock.
+ */
+
+/** What is known of one session. */
+export interface KeepAliveState {
+  /** What client and broker agreed on; 0 for none. */
+  keepAliveSeconds: number;
+  /** When the last whole packet of the client came, or reading it was resumed. */
+  heardMs: number;
+  /** Whether the client is being read: what waits in a paused connection is not its silence. */
+  isReading: boolean;
+  /** When the broker was last sent anything. */
+  toldBrokerMs: number;
+  /** When the first of the gateway's own PINGREQs went out that are not answered, or undefined. */
+  pingedMs: number | undefined;
+  /** Whether the broker is being read. */
+  isReadingBroker: boolean;
+}
+
+/** What is to be done. */
+export type KeepAliveAction =
+  | "nothing"
+  | "client_is_silent"
+  | "ping_broker"
+  | "broker_is_silent";
+
+/**
+ * A client that pings at its interval needs no help: the gateway speaks up a
+ * little later, and before the 1.5 intervals after which the broker gives up.
+ */
+const PING_AFTER = 1.2;
+/** [MQTT-3.1.2-24] in 3.1.1, [MQTT-3.1.2-22] in 5.0. */
+const SILENT_AFTER = 1.5;
+/** A broker that is this late to answer is gone. */
+const LEAST_ANSWER_MS = 10_000;
+
+/** What a session's keep-alive asks for now. */
+export function keepAliveAction(
+  state: KeepAliveState,
+  nowMs: number,
+): KeepAliveAction {
+  const intervalMs = state.keepAliveSeconds * 1000;
+  if (intervalMs === 0) return "nothing";
+  if (state.isReading && nowMs - state.heardMs > SILENT_AFTER * intervalMs) {
+    return "client_is_silent";
+  }
+  if (state.pingedMs !== undefined && state.isReadingBroker) {
+    const patienceMs = Math.max(LEAST_ANSWER_MS, SILENT_AFTER * intervalMs);
+    if (nowMs - state.pingedMs > patienceMs) return "broker_is_silent";
+  }
+  return nowMs - state.toldBrokerMs >= PING_AFTER * intervalMs
+    ? "ping_broker"
+    : "nothing";
+}

@@ -1,0 +1,74 @@
+/**
+ * An MQTT gateway with hooks, in front of any broker: authorizes, inspects,
+ * changes and logs MQTT 3.1, 3.1.1 and 5.0.
+ *
+ * @example Refuse a topic
+ * ```ts
+ * import { deny, type MqttHooks } from "@mproxy/mproxy/mqtt";
+ * import { assert } from "@std/assert";
+ *
+ * const hooks: MqttHooks = {
+ *   authPublish(_session, message) {
+ *     if (message.topic.startsWith("private/")) return deny();
+ *   },
+ * };
+ * assert(hooks.authPublish);
+ * ```
+ *
+ * @module
+ */
+export { hashPasswordFromStdin } from "./policy/password.ts";
+export { hashPassword, verifyPassword } from "./policy/password.ts";
+export { Policy } from "./policy/policy.ts";
+export { parsePolicy } from "./policy/policy_file.ts";
+export type {
+  LimitScope,
+  PolicyConfig,
+  PolicyLimits,
+  PolicyUser,
+} from "./policy/policy_file.ts";
+export { MqttGateway, startMqttGateway } from "./gateway.ts";
+export type {
+  DialTlsOptions,
+  ListenTlsOptions,
+  MqttGatewayOptions,
+  MqttGatewayStats,
+  MqttListenerOptions,
+  NamedHooks,
+  OnDeny,
+} from "./gateway.ts";
+export { openMqttGateway } from "./open_gateway.ts";
+export type {
+  OpenedMqttGateway,
+  OpenMqttGatewayOptions,
+} from "./open_gateway.ts";
+export { Denial, deny } from "./hooks.ts";
+export type {
+  Answer,
+  ConnectChange,
+  ConnectRequest,
+  ConnectResult,
+  Direction,
+  DisconnectResult,
+  EndReason,
+  EndSessionOptions,
+  FilterAnswers,
+  FilterChange,
+  FilterResult,
+  InterceptedPacket,
+  MessageChange,
+  MessageRequest,
+  MqttHooks,
+  MqttSession,
+  PeerCertificate,
+  ProtocolVersion,
+  Qos,
+  SubscribeFilter,
+  SubscribeRequest,
+  UnsubscribeFilter,
+  UnsubscribeRequest,
+  UserProperty,
+  WillChange,
+} from "./hooks.ts";
+export { TokenBucket } from "./policy/token_bucket.ts";
+export { filterCovers, topicMatches } from "./topic.ts";

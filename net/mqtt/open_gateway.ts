@@ -1,0 +1,361 @@
+/**
+ * A gateway from what a user writes: URLs, files and the environment. What the
+ * files say is read again by `reload`.
+ */
+import { resolve, toFileUrl } from "@std/path";
+import { UsageError } from "../errors.ts";
+import type { Log } from "../observe/log.ts";
+import type { AuditOptions } from "./audit.ts";
+import { readEnvironment } from "./environment.ts";
+import {
+  type MqttGateway,
+  type MqttGatewayOptions,
+  type MqttListenerOptions,
+  startMqttGateway,
+} from "./gateway.ts";
+import type { NamedHooks } from "./hook_chain.ts";
+import type { MqttHooks } from "./hooks.ts";
+import { Policy } from "./policy/policy.ts";
+import { parsePolicy, type PolicyConfig } from "./policy/policy_file.ts";
+import {
+  type Endpoint,
+  formatEndpoint,
+  isSecure,
+  parseEndpoint,
+} from "./transport/endpoint.ts";
+import type { ListenTlsOptions } from "./transport/listen.ts";
+
+/** Limits and choices that go to the gateway as they are. */
+type PassedOptions = Pick<
+  MqttGatewayOptions,
+  | "connectTimeoutMs"
+  | "brokerTimeoutMs"
+  | "hookTimeoutMs"
+  | "maxPacketBytes"
+  | "maxConnectBytes"
+  | "maxFrameBytes"
+  | "maxConnections"
+  | "maxConnectionsPerSecond"
+  | "maxClientIdChars31"
+  | "onDeny"
+  | "passServerReference"
+  | "sendProxyHeader"
+>;
+
+/** What a user writes. Files are in PEM unless said otherwise. */
+export interface OpenMqttGatewayOptions extends PassedOptions {
+  /**
+   * Where clients come in. Behind `?` may stand `cert`, `key`, `client-ca` and
+   * `client-auth`, for this listener alone. Where there is none, the
+   * environment of mProxy or mGate may name them.
+   */
+  listen: readonly string[];
+  /** The brokers. */
+  target: readonly string[];
+  cert?: string | undefined;
+  key?: string | undefined;
+  clientCa?: string | undefined;
+  clientAuth?: "required" | "optional" | undefined;
+  /** Values of `Origin` from which browsers may connect; all where there are none. */
+  webSocketOrigins?: readonly string[] | undefined;
+  targetCa?: string | undefined;
+  targetCert?: string | undefined;
+  targetKey?: string | undefined;
+  targetServerName?: string | undefined;
+  /** Whether the brokers' certificates are not checked. */
+  targetInsecure?: boolean | undefined;
+  /** A policy in TOML. */
+  policy?: string | undefined;
+  /** Modules whose default export is hooks, or a function that makes them. */
+  hooks?: readonly string[] | undefined;
+  /** A file that is written on, or `-` for stdout. */
+  audit?: string | undefined;
+  auditMessages?: boolean | undefined;
+  auditPayloads?: boolean | undefined;
+  /** Variables of mProxy and mGate. Default: none. */
+  environment?: Readonly<Record<string, string>> | undefined;
+  log: Log;
+}
+
+/** A gateway whose files can be read again. */
+export interface OpenedMqttGateway {
+  readonly gateway: MqttGateway;
+  /**
+   * Reads policy and certificates again and opens the audit log anew. Where
+   * one of them is wrong, it throws and all stays as it was.
+   */
+  reload(): void;
+}
+
+/** Parameters of a listener's URL. */
+const LISTENER_PARAMETERS = ["cert", "key", "client-ca", "client-auth"];
+
+interface TlsFiles {
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+  readonly clientCa: string | undefined;
+  readonly clientAuth: "required" | "optional" | undefined;
+}
+
+interface Place {
+  readonly endpoint: Endpoint;
+  readonly tlsFiles: TlsFiles | undefined;
+  readonly targets: readonly string[] | undefined;
+}
+
+/**
+ * Opens a gateway.
+ *
+ * @throws {UsageError} where something written cannot be right, before
+ * anything is opened.
+ * @throws {OperationError} where a listener cannot be bound.
+ */
+export async function openMqttGateway(
+  options: OpenMqttGatewayOptions,
+): Promise<OpenedMqttGateway> {
+  const { log, target, policy: policyFile, hooks = [] } = options;
+  const places = placesOf(options);
+  const policy = policyFile === undefined
+    ? undefined
+    : policyOf(policyFile, readPolicy(policyFile));
+  const sets: NamedHooks[] = [];
+  for (const file of hooks) sets.push(await loadHooks(file));
+  const audit = options.audit === undefined
+    ? undefined
+    : new AuditFile(options.audit);
+  try {
+    const gateway = await startMqttGateway({
+      ...options,
+      targets: target,
+      listeners: places.map((place): MqttListenerOptions => ({
+        url: formatEndpoint(place.endpoint),
+        tls: place.tlsFiles && readTls(place.tlsFiles),
+        targets: place.targets,
+        webSocketOrigins: options.webSocketOrigins?.length
+          ? options.webSocketOrigins
+          : undefined,
+      })),
+      targetTls: {
+        ca: readOptional(options.targetCa),
+        certificate: targetCertificate(options),
+        serverName: options.targetServerName,
+        verify: !options.targetInsecure,
+      },
+      policy,
+      hooks: sets,
+      audit: audit && auditOptions(audit, options),
+    });
+    gateway.finished.finally(() => audit?.close());
+    return {
+      gateway,
+      reload: () => {
+        const config = policyFile === undefined
+          ? undefined
+          : readPolicy(policyFile);
+        const certificates = places.map(({ tlsFiles }) =>
+          tlsFiles && readTls(tlsFiles)
+        );
+        if (policy && config) policyOf(policyFile!, config, policy);
+        certificates.forEach((tls, i) => tls && gateway.reloadTls(i, tls));
+        audit?.reopen();
+        gateway.reviewSessions();
+        log.info("reloaded", { sessions: gateway.stats().openSessions });
+      },
+    };
+  } catch (error) {
+    audit?.close();
+    throw error;
+  }
+}
+
+// Listeners
+
+function placesOf(options: OpenMqttGatewayOptions): Place[] {
+  const { listen, target, environment = {}, log } = options;
+  const fromEnvironment = readEnvironment(environment);
+  for (const warning of fromEnvironment.warnings) log.warn(warning);
+  if (listen.length > 0) {
+    if (target.length === 0) {
+      throw new UsageError("--target URL is missing: which broker is it?");
+    }
+    return listen.map((url) => placeOf(url, options));
+  }
+  if (fromEnvironment.listeners.length === 0) {
+    throw new UsageError(
+      "--listen URL is missing, such as mqtt://127.0.0.1:1884",
+    );
+  }
+  return fromEnvironment.listeners.map((listener) => {
+    const place = placeOf(listener.url, {
+      ...options,
+      cert: options.cert ?? listener.certFile,
+      key: options.key ?? listener.keyFile,
+      clientCa: options.clientCa ?? listener.clientCaFile,
+    });
+    return target.length > 0 ? place : { ...place, targets: [listener.target] };
+  });
+}
+
+function placeOf(url: string, options: OpenMqttGatewayOptions): Place {
+  const endpoint = parseEndpoint(url, {
+    listens: true,
+    parameters: LISTENER_PARAMETERS,
+  });
+  const { parameters } = endpoint;
+  if (!isSecure(endpoint.scheme)) {
+    const [name] = parameters.keys();
+    if (name) {
+      throw new UsageError(
+        `Cannot use "${name}" in "${url}": only mqtts:// and wss:// have it`,
+      );
+    }
+    return { endpoint, tlsFiles: undefined, targets: undefined };
+  }
+  const clientAuth = parameters.get("client-auth") ?? options.clientAuth;
+  if (
+    clientAuth !== undefined && clientAuth !== "required" &&
+    clientAuth !== "optional"
+  ) {
+    throw new UsageError(
+      `Cannot use "${clientAuth}" in "${url}": client-auth is required or optional`,
+    );
+  }
+  const tlsFiles = {
+    cert: parameters.get("cert") ?? options.cert,
+    key: parameters.get("key") ?? options.key,
+    clientCa: parameters.get("client-ca") ?? options.clientCa,
+    clientAuth,
+  } as const;
+  if (tlsFiles.cert === undefined || tlsFiles.key === undefined) {
+    throw new UsageError(
+      `Cannot listen on "${url}": --cert FILE and --key FILE are wanted`,
+    );
+  }
+  if (clientAuth !== undefined && tlsFiles.clientCa === undefined) {
+    throw new UsageError(
+      `Cannot ask for certificates on "${url}": --client-ca FILE is wanted`,
+    );
+  }
+  return { endpoint, tlsFiles, targets: undefined };
+}
+
+function readTls(files: TlsFiles): ListenTlsOptions {
+  return {
+    cert: readText(files.cert!),
+    key: readText(files.key!),
+    clientCa: readOptional(files.clientCa),
+    clientAuth: files.clientAuth,
+  };
+}
+
+function targetCertificate(options: OpenMqttGatewayOptions) {
+  const { targetCert, targetKey } = options;
+  if (targetCert === undefined && targetKey === undefined) return undefined;
+  if (targetCert === undefined || targetKey === undefined) {
+    throw new UsageError("--target-cert and --target-key belong together");
+  }
+  return { cert: readText(targetCert), key: readText(targetKey) };
+}
+
+// Policy and hooks
+
+function readPolicy(file: string): PolicyConfig {
+  return parsePolicy(readText(file), file, readText);
+}
+
+/** Makes a policy of a configuration, or gives it to one that is there. */
+function policyOf(file: string, config: PolicyConfig, policy?: Policy): Policy {
+  try {
+    if (!policy) return new Policy(config);
+    policy.replace(config);
+    return policy;
+  } catch (cause) {
+    if (!(cause instanceof UsageError)) throw cause;
+    throw new UsageError(`Cannot use "${file}": ${cause.message}`, { cause });
+  }
+}
+
+async function loadHooks(file: string): Promise<NamedHooks> {
+  let exported: unknown;
+  try {
+    exported = (await import(toFileUrl(resolve(file)).href)).default;
+    if (typeof exported === "function") exported = await exported();
+  } catch (cause) {
+    throw new UsageError(
+      `Cannot load hooks from "${file}": ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+  if (typeof exported !== "object" || exported === null) {
+    throw new UsageError(
+      `Cannot load hooks from "${file}": its default export must be hooks`,
+    );
+  }
+  return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
+}
+
+// Files
+
+function readOptional(file: string | undefined): string | undefined {
+  return file === undefined ? undefined : readText(file);
+}
+
+function readText(file: string): string {
+  try {
+    return Deno.readTextFileSync(file);
+  } catch (cause) {
+    throw new UsageError(
+      `Cannot read "${file}": ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+function auditOptions(
+  file: AuditFile,
+  options: OpenMqttGatewayOptions,
+): AuditOptions {
+  return {
+    write: (line) => file.write(line),
+    messages: options.auditMessages ?? false,
+    payloads: options.auditPayloads ?? false,
+  };
+}
+
+/** The audit log's file, opened anew after it was rotated. */
+class AuditFile {
+  readonly #name: string;
+  readonly #encoder = new TextEncoder();
+  #file: Deno.FsFile | undefined;
+
+  constructor(name: string) {
+    this.#name = name;
+    this.reopen();
+  }
+
+  write(line: string): void {
+    let bytes = this.#encoder.encode(`${line}\n`);
+    const target = this.#file ?? Deno.stdout;
+    while (bytes.length > 0) bytes = bytes.subarray(target.writeSync(bytes));
+  }
+
+  reopen(): void {
+    if (this.#name === "-") return;
+    let next: Deno.FsFile;
+    try {
+      next = Deno.openSync(this.#name, { append: true, create: true });
+    } catch (cause) {
+      throw new UsageError(
+        `Cannot write "${this.#name}": ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+    this.#file?.close();
+    this.#file = next;
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+}

@@ -1,0 +1,256 @@
+/** The policy file: TOML to what the policy goes by. Pure. */
+import { parse as parseToml } from "smol-toml";
+import * as v from "valibot";
+import { UsageError } from "../../errors.ts";
+import { isTopicFilter } from "../topic.ts";
+import type { AclRule } from "./acl.ts";
+import type { HttpAuthOptions } from "./http_auth.ts";
+import { JWT_ALGORITHMS, type JwtOptions } from "./jwt.ts";
+import { checkHash } from "./password.ts";
+
+/** A user with a password. */
+export interface PolicyUser {
+  readonly name: string;
+  /** A hash. */
+  readonly password: string;
+  /** Client identifiers that it may use, with `*`; any where it is left out. */
+  readonly clientIds: readonly string[] | undefined;
+}
+
+/** What limits are counted by. */
+export type LimitScope = "session" | "user" | "address";
+
+/** What a policy goes by. */
+export interface PolicyConfig {
+  readonly users: ReadonlyMap<string, PolicyUser>;
+  readonly anonymous: boolean;
+  /** What of a client's certificate is its username. */
+  readonly certificate: "none" | "common_name" | "subject";
+  readonly cache: { allowMs: number; denyMs: number; maxEntries: number };
+  readonly jwt: JwtOptions | undefined;
+  readonly http: HttpAuthOptions | undefined;
+  readonly rules: readonly AclRule[];
+  readonly defaultAllows: boolean;
+  readonly limits: PolicyLimits;
+  /** Credentials that brokers get in place of the client's. */
+  readonly brokerUsername: string | undefined;
+  readonly brokerPassword: string | undefined;
+  /** Whether brokers get no credentials at all. */
+  readonly hidesCredentials: boolean;
+}
+
+/** Limits of a policy. */
+export interface PolicyLimits {
+  readonly scope: LimitScope;
+  readonly messagesPerSecond: number | undefined;
+  readonly bytesPerSecond: number | undefined;
+  /** For how many seconds' worth more may come at once. */
+  readonly burstSeconds: number;
+  readonly connectsPerSecond: number | undefined;
+  readonly maxQos: 0 | 1 | 2;
+  readonly retain: "allow" | "strip" | "deny";
+  readonly maxPayloadBytes: number | undefined;
+}
+
+const count = v.pipe(v.number(), v.minValue(0));
+const positive = v.pipe(v.number(), v.gtValue(0));
+const texts = v.array(v.pipe(v.string(), v.nonEmpty()));
+const url = v.pipe(v.string(), v.url());
+
+const topicPattern = v.pipe(
+  v.string(),
+  v.check(
+    (text) => isTopicFilter(text.replace(/%(cn|c|u)/g, "x")),
+    "a topic filter is wanted, such as devices/%c/#",
+  ),
+);
+
+const hash = v.pipe(
+  v.string(),
+  v.rawCheck(({ dataset, addIssue }) => {
+    try {
+      if (dataset.typed) checkHash(dataset.value);
+    } catch (error) {
+      addIssue({ message: (error as Error).message });
+    }
+  }),
+);
+
+const schema = v.strictObject({
+  users: v.optional(
+    v.array(v.strictObject({
+      name: v.pipe(v.string(), v.nonEmpty()),
+      password: hash,
+      client_ids: v.optional(texts),
+    })),
+    [],
+  ),
+  auth: v.optional(
+    v.strictObject({
+      anonymous: v.optional(v.boolean()),
+      certificate: v.optional(
+        v.picklist(["none", "common_name", "subject"]),
+        "none",
+      ),
+      cache_seconds: v.optional(count, 60),
+      deny_cache_seconds: v.optional(count, 5),
+      cache_entries: v.optional(count, 10_000),
+      jwt: v.optional(v.strictObject({
+        algorithms: v.array(v.picklist(JWT_ALGORITHMS)),
+        secret: v.optional(v.string()),
+        secret_file: v.optional(v.string()),
+        public_key: v.optional(v.string()),
+        public_key_file: v.optional(v.string()),
+        jwks_url: v.optional(url),
+        issuer: v.optional(v.string()),
+        audience: v.optional(v.string()),
+        from: v.optional(v.picklist(["password", "username"]), "password"),
+        username_claim: v.optional(v.string()),
+        client_id_claim: v.optional(v.string()),
+        leeway_seconds: v.optional(count, 0),
+      })),
+      http: v.optional(v.strictObject({
+        url,
+        timeout_seconds: v.optional(positive, 2),
+        headers: v.optional(v.record(v.string(), v.string()), {}),
+      })),
+    }),
+    {},
+  ),
+  acl: v.optional(
+    v.strictObject({
+      default: v.optional(v.picklist(["allow", "deny"])),
+      rules: v.optional(
+        v.array(v.strictObject({
+          effect: v.picklist(["allow", "deny"]),
+          action: v.optional(
+            v.picklist(["publish", "subscribe", "all"]),
+            "all",
+          ),
+          topics: v.pipe(v.array(topicPattern), v.nonEmpty()),
+          users: v.optional(texts),
+          client_ids: v.optional(texts),
+          common_names: v.optional(texts),
+        })),
+        [],
+      ),
+    }),
+    {},
+  ),
+  limits: v.optional(
+    v.strictObject({
+      per: v.optional(v.picklist(["session", "user", "address"]), "session"),
+      messages_per_second: v.optional(positive),
+      bytes_per_second: v.optional(positive),
+      burst_seconds: v.optional(positive, 1),
+      connects_per_second: v.optional(positive),
+      max_qos: v.optional(v.picklist([0, 1, 2]), 2),
+      retain: v.optional(v.picklist(["allow", "strip", "deny"]), "allow"),
+      max_payload_bytes: v.optional(count),
+    }),
+    {},
+  ),
+  broker: v.optional(
+    v.strictObject({
+      username: v.optional(v.string()),
+      password: v.optional(v.string()),
+      hide_credentials: v.optional(v.boolean(), false),
+    }),
+    {},
+  ),
+});
+
+/**
+ * Reads a policy file's text. `readFile` gets the files that it names.
+ *
+ * @throws {UsageError} that names the file and the key.
+ */
+export function parsePolicy(
+  text: string,
+  file: string,
+  readFile: (name: string) => string,
+): PolicyConfig {
+  let document: unknown;
+  try {
+    document = parseToml(text);
+  } catch (cause) {
+    const { line, column } = cause as { line?: number; column?: number };
+    const [first] = (cause as Error).message.split("\n");
+    throw new UsageError(`Cannot use "${file}:${line}:${column}": ${first}`, {
+      cause,
+    });
+  }
+  const result = v.safeParse(schema, document);
+  if (!result.success) {
+    const [issue] = result.issues;
+    throw new UsageError(
+      `Cannot use "${file}": ${v.getDotPath(issue) ?? "it"}: ${issue.message}`,
+    );
+  }
+  const { users, auth, acl, limits, broker } = result.output;
+  const byName = new Map<string, PolicyUser>();
+  for (const { name, password, client_ids: clientIds } of users) {
+    if (byName.has(name)) {
+      throw new UsageError(`Cannot use "${file}": user "${name}" stands twice`);
+    }
+    byName.set(name, { name, password, clientIds });
+  }
+  const authenticates = users.length > 0 || auth.jwt !== undefined ||
+    auth.http !== undefined || auth.certificate !== "none";
+  return {
+    users: byName,
+    anonymous: auth.anonymous ?? !authenticates,
+    certificate: auth.certificate,
+    cache: {
+      allowMs: auth.cache_seconds * 1000,
+      denyMs: auth.deny_cache_seconds * 1000,
+      maxEntries: auth.cache_entries,
+    },
+    jwt: auth.jwt && {
+      algorithms: auth.jwt.algorithms,
+      secret: auth.jwt.secret ??
+        (auth.jwt.secret_file === undefined
+          ? undefined
+          : readFile(auth.jwt.secret_file).trimEnd()),
+      publicKey: auth.jwt.public_key ??
+        (auth.jwt.public_key_file === undefined
+          ? undefined
+          : readFile(auth.jwt.public_key_file)),
+      jwksUrl: auth.jwt.jwks_url,
+      issuer: auth.jwt.issuer,
+      audience: auth.jwt.audience,
+      from: auth.jwt.from,
+      usernameClaim: auth.jwt.username_claim,
+      clientIdClaim: auth.jwt.client_id_claim,
+      leewaySeconds: auth.jwt.leeway_seconds,
+    },
+    http: auth.http && {
+      url: auth.http.url,
+      timeoutMs: auth.http.timeout_seconds * 1000,
+      headers: auth.http.headers,
+    },
+    rules: acl.rules.map((rule) => ({
+      effect: rule.effect,
+      actions: rule.action === "all" ? ["publish", "subscribe"] : [rule.action],
+      topics: rule.topics,
+      users: rule.users,
+      clientIds: rule.client_ids,
+      commonNames: rule.common_names,
+    })),
+    defaultAllows: (acl.default ??
+      (acl.rules.length === 0 ? "allow" : "deny")) === "allow",
+    limits: {
+      scope: limits.per,
+      messagesPerSecond: limits.messages_per_second,
+      bytesPerSecond: limits.bytes_per_second,
+      burstSeconds: limits.burst_seconds,
+      connectsPerSecond: limits.connects_per_second,
+      maxQos: limits.max_qos,
+      retain: limits.retain,
+      maxPayloadBytes: limits.max_payload_bytes,
+    },
+    brokerUsername: broker.username,
+    brokerPassword: broker.password,
+    hidesCredentials: broker.hide_credentials,
+  };
+}

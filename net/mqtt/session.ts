@@ -1,0 +1,689 @@
+/**
+ * One client's session, from its connection to its end.
+ *
+ * 1. The connection is opened (a WebSocket is upgraded), and its first packet
+ *    is a CONNECT, all within the connect timeout.
+ * 2. `intercept`, `authConnect` and `authWill` decide about it.
+ * 3. Only then a broker is dialled: the client's own, by its identifier.
+ * 4. The CONNECT goes out, and both directions run: `upstream_path.ts`,
+ *    `downstream_path.ts`. The broker's CONNACK lets the client's packets go.
+ * 5. The first reason to end counts. Both connections are told what is still
+ *    to be said, ended behind it, and closed when the other end has closed too.
+ */
+import type { Address } from "../address.ts";
+import { ConnectDraft } from "./connect_draft.ts";
+import { DownstreamPath } from "./downstream_path.ts";
+import type { Decision, HookName } from "./hook_chain.ts";
+import type {
+  Denial,
+  EndReason,
+  EndSessionOptions,
+  MqttSession,
+  PeerCertificate,
+  UserProperty,
+} from "./hooks.ts";
+import { InterceptDraft } from "./intercept_draft.ts";
+import { keepAliveAction } from "./keep_alive.ts";
+import type { Agreement, Link, SessionContext, SessionEnd } from "./link.ts";
+import { WillMessage } from "./message.ts";
+import {
+  type ConnectEdit,
+  type ConnectView,
+  editConnect,
+  encodeAnswer,
+  encodeConnack,
+  encodeDisconnect,
+  encodePingreq,
+  limitsOfClient,
+  PacketError,
+  type PacketLimits,
+  PacketReader,
+  PacketType,
+  PropertyId,
+  type ProtocolVersion,
+  ReasonCode,
+} from "./packet/mod.ts";
+import { PendingTable } from "./pending_filters.ts";
+import { PublishFlow, reasonFor } from "./publish_flow.ts";
+import { StreamWriter } from "./stream_writer.ts";
+import type { ByteStream } from "./transport/byte_stream.ts";
+import type { DialClient } from "./transport/dial.ts";
+import type { AcceptedConnection } from "./transport/listen.ts";
+import { UpstreamPath } from "./upstream_path.ts";
+
+const PINGREQ = encodePingreq();
+
+/** A connected broker. */
+export interface ConnectedBroker {
+  readonly stream: ByteStream;
+  /** Its URL. */
+  readonly target: string;
+}
+
+/** Where a session comes from and goes to. */
+export interface SessionOptions {
+  readonly id: number;
+  readonly connection: AcceptedConnection;
+  /** Where it came in: `mqtts://127.0.0.1:8883`. */
+  readonly listener: string;
+  /** Whether it came over TLS. */
+  readonly secure: boolean;
+  /** Connects to the broker of a client. */
+  readonly dial: (
+    clientId: string,
+    client: DialClient,
+    signal: AbortSignal,
+  ) => Promise<ConnectedBroker>;
+}
+
+/** A client's session; see the module's flow. */
+export class Session implements MqttSession, Link {
+  readonly id: number;
+  readonly listener: string;
+  readonly context: SessionContext;
+  readonly state: Map<unknown, unknown> = new Map();
+  readonly agreement: Agreement = {
+    clientMaxPacketBytes: Infinity,
+    problemInformation: true,
+    brokerMaxPacketBytes: Infinity,
+    maximumQos: 2,
+    retainAvailable: true,
+    authenticationMethod: undefined,
+    keepAliveSeconds: 0,
+    assignedClientId: undefined,
+  };
+  readonly subscribing: PendingTable = new PendingTable();
+  readonly unsubscribing: PendingTable = new PendingTable();
+  clientId = "";
+  username: string | undefined;
+  version: ProtocolVersion = 4;
+  cleanStart = true;
+  userProperties: readonly UserProperty[] = [];
+  target = "";
+  ownPings = 0;
+  isAccepted = false;
+  isOver = false;
+
+  readonly #options: SessionOptions;
+  readonly #over = new AbortController();
+  #client: ByteStream;
+  #broker: ByteStream | undefined;
+  #up: UpstreamPath | undefined;
+  #down: DownstreamPath | undefined;
+  #toClient: StreamWriter | undefined;
+  #toBroker: StreamWriter | undefined;
+  #upFlow: PublishFlow | undefined;
+  #downFlow: PublishFlow | undefined;
+  #accepted = Promise.withResolvers<void>();
+  /** Whether a CONNECT was read: then the session is counted and its end told. */
+  #isKnown = false;
+  /** As the broker will know it, which decides which broker it is. */
+  #brokerClientId = "";
+  #pingedMs: number | undefined;
+  #endings: Promise<void>[] = [];
+  #runs: Promise<void>[] = [];
+
+  constructor(context: SessionContext, options: SessionOptions) {
+    this.context = context;
+    this.#options = options;
+    this.id = options.id;
+    this.listener = options.listener;
+    this.#client = options.connection.stream;
+  }
+
+  // What hooks and directions see.
+
+  get remote(): Address {
+    return this.#client.remote;
+  }
+
+  get certificate(): PeerCertificate | undefined {
+    return this.#client.certificate;
+  }
+
+  get keepAliveSeconds(): number {
+    return this.agreement.keepAliveSeconds;
+  }
+
+  get session(): MqttSession {
+    return this;
+  }
+
+  get toClient(): StreamWriter {
+    return this.#toClient!;
+  }
+
+  get toBroker(): StreamWriter {
+    return this.#toBroker!;
+  }
+
+  get upFlow(): PublishFlow {
+    return this.#upFlow!;
+  }
+
+  get downFlow(): PublishFlow {
+    return this.#downFlow!;
+  }
+
+  // The flow.
+
+  /** Runs the session to its end; never rejects. */
+  async run(): Promise<void> {
+    try {
+      const connect = await this.#readConnect();
+      const packet = connect && await this.#authorize(connect);
+      if (packet && await this.#connectBroker()) await this.#relay(packet);
+    } catch (error) {
+      this.fail(error);
+    }
+    await Promise.all(this.#endings);
+    this.#client.close();
+    this.#broker?.close();
+  }
+
+  async #readConnect(): Promise<ConnectView | undefined> {
+    const { connectTimeoutMs } = this.context.settings;
+    const deadline = setTimeout(
+      () =>
+        this.#finishUnknown(
+          "connect_timeout",
+          `no CONNECT within ${connectTimeoutMs} ms`,
+        ),
+      connectTimeoutMs,
+    );
+    try {
+      try {
+        this.#client = await this.#options.connection.open();
+      } catch (error) {
+        this.context.metrics.turnedAway("websocket_handshake");
+        this.#finishUnknown("client_lost", (error as Error).message);
+        return undefined;
+      }
+      this.#toClient = new StreamWriter(this.#client, this.context.now);
+      this.#up = new UpstreamPath(this, this.#client);
+      const arrived = await this.#up.first();
+      if (arrived && !this.isOver) return this.#up.reader.connect;
+      this.#finishUnknown("client_lost", "the client sent no CONNECT");
+    } catch (error) {
+      if (error instanceof PacketError) {
+        this.finish({
+          reason: "client_protocol_error",
+          reasonCode: error.reasonCode,
+          detail: error.message,
+          toClient: encodeAnswer(error, {
+            connackSent: false,
+            reasonString: error.message,
+          }),
+        });
+      } else this.#finishUnknown("client_lost", (error as Error).message);
+    } finally {
+      clearTimeout(deadline);
+    }
+    return undefined;
+  }
+
+  /** Asks the hooks about a CONNECT; returns the one to send, or undefined where the session ended. */
+  async #authorize(arrived: ConnectView): Promise<ConnectView | undefined> {
+    const { hooks, metrics, audit } = this.context;
+    this.#learn(arrived);
+    this.#isKnown = true;
+    metrics.connected(this.listener, this.version);
+
+    let connect = arrived;
+    if (hooks.has("intercept")) {
+      const draft = new InterceptDraft(
+        PacketType.CONNECT,
+        arrived.bytes() as Uint8Array<ArrayBuffer>,
+      );
+      const answer = hooks.intercept(this, draft, "upstream");
+      let denial = await this.#decided("intercept", answer);
+      if (!denial && draft.changed) {
+        try {
+          connect = readConnect(draft.bytes, this.version);
+          this.#learn(connect);
+        } catch (error) {
+          denial = hooks.failed("intercept", this, error);
+        }
+      }
+      if (this.isOver) return undefined;
+      if (denial) return this.#refuse(denial);
+    }
+
+    const draft = new ConnectDraft(connect);
+    const answer = hooks.authConnect(this, draft);
+    const denial = await this.#decided("authConnect", answer);
+    if (this.isOver) return undefined;
+    audit?.event(denial ? "connect_denied" : "connect_allowed", this, {
+      version: this.version,
+      reasonCode: denial?.reasonCode,
+      reason: denial?.reason,
+    });
+    if (denial) return this.#refuse(denial);
+    this.username = draft.identity;
+    this.agreement.maximumQos = draft.maximumQos;
+    this.agreement.retainAvailable = draft.retainAvailable;
+    const edit: ConnectEdit = draft.edit();
+    const { clientId } = edit;
+    if (clientId !== undefined && this.clientId === "") {
+      // [MQTT-3.2.2-16]: a client that gave no identifier is told which it got.
+      this.agreement.assignedClientId = this.clientId = clientId;
+    }
+    this.#brokerClientId = draft.clientId;
+
+    if (connect.hasWill && hooks.has("authWill")) {
+      const will = new WillMessage(connect);
+      const denial = await this.#decided(
+        "authWill",
+        hooks.authWill(this, will),
+      );
+      if (this.isOver) return undefined;
+      if (denial) {
+        audit?.event("will_denied", this, {
+          topic: will.originalTopic,
+          reasonCode: denial.reasonCode,
+          reason: denial.reason,
+        });
+        return this.#refuse(denial);
+      }
+      if (will.changed) edit.will = will.edit();
+    }
+    return this.#edited(connect, edit);
+  }
+
+  /** Remembers what a CONNECT says. */
+  #learn(connect: ConnectView): void {
+    const { agreement } = this;
+    const { properties } = connect;
+    this.version = connect.version;
+    this.clientId = connect.clientId;
+    this.username = connect.username;
+    this.cleanStart = connect.cleanStart;
+    this.userProperties = properties.userProperties();
+    agreement.keepAliveSeconds = connect.keepAliveSeconds;
+    agreement.clientMaxPacketBytes =
+      properties.number(PropertyId.MAXIMUM_PACKET_SIZE) ?? Infinity;
+    agreement.problemInformation =
+      properties.number(PropertyId.REQUEST_PROBLEM_INFORMATION) !== 0;
+    agreement.authenticationMethod = properties.text(
+      PropertyId.AUTHENTICATION_METHOD,
+    );
+  }
+
+  /** The CONNECT with what hooks changed and the gateway's own limit in it. */
+  #edited(connect: ConnectView, edit: ConnectEdit): ConnectView | undefined {
+    const { maxPacketBytes } = this.context.settings;
+    if (
+      this.version === 5 && this.agreement.clientMaxPacketBytes > maxPacketBytes
+    ) {
+      const { properties = {} } = edit;
+      edit.properties = {
+        ...properties,
+        set: [
+          ...properties.set ?? [],
+          { id: PropertyId.MAXIMUM_PACKET_SIZE, value: maxPacketBytes },
+        ],
+      };
+    }
+    if (Object.keys(edit).length === 0) return connect;
+    try {
+      return editConnect(connect, edit);
+    } catch (error) {
+      return this.#refuse(
+        this.context.hooks.failed("authConnect", this, error),
+      );
+    }
+  }
+
+  #refuse(denial: Denial): undefined {
+    const { version, agreement } = this;
+    const reasonCode = reasonFor(
+      PacketType.CONNACK,
+      denial.reasonCode,
+      "downstream",
+    );
+    this.finish({
+      reason: "connect_denied",
+      reasonCode,
+      detail: denial.reason ?? "the CONNECT was denied",
+      toClient: encodeConnack({
+        version,
+        reasonCode,
+        maxPacketBytes: agreement.clientMaxPacketBytes,
+        ...(version === 5 && denial.reason
+          ? { reasonString: denial.reason }
+          : {}),
+      }),
+    });
+  }
+
+  async #connectBroker(): Promise<boolean> {
+    const { dial, secure } = this.#options;
+    const { brokerTimeoutMs } = this.context.settings;
+    const { signal } = this.#over;
+    const timeout = new AbortController();
+    const timer = setTimeout(
+      () => timeout.abort(new Error(`no answer within ${brokerTimeoutMs} ms`)),
+      brokerTimeoutMs,
+    );
+    try {
+      const { stream, target } = await dial(this.#brokerClientId, {
+        remote: this.remote,
+        local: this.#client.local,
+        secure,
+        commonName: this.certificate?.commonName,
+      }, AbortSignal.any([signal, timeout.signal]));
+      this.#broker = stream;
+      this.target = target;
+      return !this.isOver;
+    } catch (error) {
+      const { version } = this;
+      this.finish({
+        reason: "broker_unreachable",
+        reasonCode: ReasonCode.SERVER_UNAVAILABLE,
+        detail: (error as Error).message,
+        toClient: encodeConnack({
+          version,
+          reasonCode: ReasonCode.SERVER_UNAVAILABLE,
+        }),
+      });
+      return false;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #relay(connect: ConnectView): Promise<void> {
+    const { settings, now } = this.context;
+    const { version, agreement } = this;
+    const broker = this.#broker!;
+    const toBroker = this.#toBroker = new StreamWriter(broker, now);
+    this.#upFlow = new PublishFlow({
+      version,
+      writer: this.toClient,
+      direction: "downstream",
+      problemInformation: agreement.problemInformation,
+      maxPacketBytes: agreement.clientMaxPacketBytes,
+    });
+    this.#downFlow = new PublishFlow({
+      version,
+      writer: toBroker,
+      direction: "upstream",
+      problemInformation: false,
+      maxPacketBytes: Infinity,
+    });
+    const timer = setTimeout(() => {
+      this.finish({
+        reason: "broker_timeout",
+        reasonCode: ReasonCode.SERVER_UNAVAILABLE,
+        detail: `no CONNACK within ${settings.brokerTimeoutMs} ms`,
+        toClient: encodeConnack({
+          version,
+          reasonCode: ReasonCode.SERVER_UNAVAILABLE,
+        }),
+      });
+    }, settings.brokerTimeoutMs);
+    this.#accepted.promise.then(() => clearTimeout(timer));
+    // The packet is copied: what came behind it may move before it is sent.
+    toBroker.add(connect.bytes());
+    const up = this.#up!;
+    const down = this.#down = new DownstreamPath(this, broker);
+    if (version === 5) down.reader.limits = limitsOfClient(connect);
+    this.#runs = [up.run(), down.run()];
+    await Promise.all(this.#runs);
+  }
+
+  // What the directions say.
+
+  untilAccepted(): Promise<void> {
+    return this.#accepted.promise;
+  }
+
+  assignClientId(clientId: string): void {
+    this.clientId = clientId;
+  }
+
+  accept(limits: PacketLimits | undefined): void {
+    this.isAccepted = true;
+    this.#up!.reader.limits = limits;
+    const { maxPacketBytes } = this.context.settings;
+    this.#up!.reader.maxPacketBytes = maxPacketBytes;
+    this.#accepted.resolve();
+  }
+
+  finishWithReason(
+    reason: EndReason,
+    reasonCode: number,
+    detail: string,
+    toBroker?: Uint8Array,
+  ): void {
+    const { version, agreement, isAccepted } = this;
+    const code = reasonFor(
+      isAccepted ? PacketType.DISCONNECT : PacketType.CONNACK,
+      reasonCode,
+      "downstream",
+    );
+    const explained = {
+      reasonCode: code,
+      reasonString: detail,
+      maxPacketBytes: agreement.clientMaxPacketBytes,
+    };
+    this.finish({
+      reason,
+      reasonCode: code,
+      detail,
+      toBroker,
+      toClient: !this.#isKnown
+        ? undefined
+        : !isAccepted
+        ? encodeConnack({ version, ...explained })
+        : version === 5
+        ? encodeDisconnect({ version, direction: "downstream", ...explained })
+        : undefined,
+    });
+  }
+
+  fail(error: unknown): void {
+    this.context.log.error("a session failed inside the gateway", {
+      session: this.id,
+      clientId: this.clientId,
+      error: error instanceof Error ? error.stack : String(error),
+    });
+    this.finishWithReason(
+      "gateway_error",
+      ReasonCode.UNSPECIFIED_ERROR,
+      "the gateway failed",
+    );
+  }
+
+  // What hooks, the clock and the gateway say.
+
+  end(options: EndSessionOptions = {}): void {
+    const {
+      reasonCode = ReasonCode.ADMINISTRATIVE_ACTION,
+      will = "publish",
+      reason = "ended by the gateway",
+    } = options;
+    this.finishWithReason(
+      "ended",
+      reasonCode,
+      reason,
+      will === "discard" ? this.#goodbye() : undefined,
+    );
+  }
+
+  /** The gateway goes down; the will is published, as the client is lost to the broker. */
+  drain(): void {
+    this.finishWithReason(
+      "drained",
+      ReasonCode.SERVER_SHUTTING_DOWN,
+      "the gateway shuts down",
+    );
+  }
+
+  /** Looks after the keep-alive; called a few times a second. */
+  tick(nowMs: number): void {
+    const up = this.#up;
+    const down = this.#down;
+    if (!this.isAccepted || this.isOver || !up || !down) return;
+    if (this.ownPings === 0) this.#pingedMs = undefined;
+    const action = keepAliveAction({
+      keepAliveSeconds: this.agreement.keepAliveSeconds,
+      heardMs: up.heardMs,
+      isReading: up.isReading,
+      toldBrokerMs: this.toBroker.wroteAtMs,
+      pingedMs: this.#pingedMs,
+      isReadingBroker: down.isReading,
+    }, nowMs);
+    switch (action) {
+      case "client_is_silent":
+        this.finishWithReason(
+          "client_keep_alive",
+          ReasonCode.KEEP_ALIVE_TIMEOUT,
+          `nothing came for 1.5 times ${this.keepAliveSeconds} s`,
+        );
+        break;
+      case "broker_is_silent":
+        this.finishWithReason(
+          "broker_timeout",
+          ReasonCode.SERVER_BUSY,
+          "the broker does not answer",
+        );
+        break;
+      case "ping_broker":
+        // A broker that takes no bytes needs no more of them.
+        if (this.toBroker.addedBytes > 0) break;
+        this.toBroker.add(PINGREQ);
+        this.ownPings++;
+        this.#pingedMs ??= nowMs;
+    }
+  }
+
+  // The end.
+
+  finish(end: SessionEnd): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.#over.abort(new Error(end.detail));
+    this.#accepted.resolve();
+    this.#up?.interrupt();
+    this.#down?.interrupt();
+    this.#endings.push(this.#endStream("client", end.toClient));
+    if (this.#broker) {
+      this.#endings.push(this.#endStream("broker", end.toBroker));
+    }
+    const { metrics, log } = this.context;
+    metrics.ended(end.reason);
+    log.debug("session ended", {
+      session: this.id,
+      clientId: this.clientId,
+      reason: end.reason,
+      detail: end.detail,
+    });
+    if (this.#isKnown) this.#endings.push(this.#tellEnd(end));
+  }
+
+  #finishUnknown(reason: EndReason, detail: string): void {
+    this.finish({ reason, reasonCode: 0, detail });
+  }
+
+  /**
+   * Says the last word on one connection and ends it. The path that reads it
+   * goes on and throws away what comes, until the other end has closed: a
+   * close with unread bytes would be a reset, and could take the last word
+   * with it.
+   */
+  async #endStream(
+    side: "client" | "broker",
+    last: Uint8Array | undefined,
+  ): Promise<void> {
+    const stream = side === "client" ? this.#client : this.#broker!;
+    const writer = side === "client" ? this.#toClient : this.#toBroker;
+    // Nothing to say, and somebody may be reading: a second read cannot be.
+    if (!this.#isKnown && last === undefined) return stream.close();
+    const { lingerMs } = this.context.settings;
+    const timer = setTimeout(() => stream.close(), lingerMs);
+    try {
+      if (last) writer?.add(last);
+      await writer?.flushed();
+      await stream.end();
+      const run = side === "client" ? this.#runs[0] : this.#runs[1];
+      if (run) await run;
+      else await discard(stream);
+    } catch {
+      // It is closed already.
+    } finally {
+      clearTimeout(timer);
+      stream.close();
+    }
+  }
+
+  async #tellEnd(end: SessionEnd): Promise<void> {
+    const { hooks, metrics, audit, settings } = this.context;
+    const { reason, reasonCode, detail } = end;
+    metrics.disconnected(this.listener, this.version);
+    audit?.event("disconnect", this, { reason, reasonCode, detail });
+    const notified = hooks.disconnect(this, { reason, reasonCode, detail });
+    if (notified) await within(notified, settings.hookTimeoutMs);
+  }
+
+  /** A DISCONNECT to the broker, which then forgets the will [MQTT-3.14.4-3]. */
+  #goodbye(): Uint8Array | undefined {
+    if (!this.isAccepted) return undefined;
+    return encodeDisconnect({ version: this.version, direction: "upstream" });
+  }
+
+  async #decided(
+    name: HookName,
+    answer: Decision | Promise<Decision>,
+  ): Promise<Decision> {
+    if (!(answer instanceof Promise)) return answer;
+    const { hookTimeoutMs } = this.context.settings;
+    const decided = await within(
+      answer.then((decision) => ({ decision })),
+      hookTimeoutMs,
+    );
+    if (decided) return decided.decision;
+    return this.context.hooks.timedOut(name, this, hookTimeoutMs);
+  }
+}
+
+/** What a promise comes to within a time, or undefined. */
+async function within<Value>(
+  promise: Promise<Value>,
+  timeoutMs: number,
+): Promise<Value | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Reads and throws away until the other end closes. */
+async function discard(stream: ByteStream): Promise<void> {
+  const waste = new Uint8Array(4096);
+  while (await stream.read(waste) > 0);
+}
+
+/** Reads a CONNECT that a hook gave. */
+function readConnect(
+  bytes: Uint8Array,
+  version: ProtocolVersion,
+): ConnectView {
+  const reader = new PacketReader({
+    direction: "upstream",
+    maxPacketBytes: Infinity,
+  });
+  reader.push(bytes);
+  if (!reader.next() || reader.framer.end < bytes.length) {
+    throw new TypeError("A CONNECT can only become another one");
+  }
+  if (reader.connect.version !== version) {
+    throw new TypeError("The version of a CONNECT cannot be changed");
+  }
+  return reader.connect;
+}

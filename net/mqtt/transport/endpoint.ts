@@ -1,0 +1,109 @@
+/** Where a gateway listens and where its brokers are: `mqtt://`, `mqtts://`, `ws://`, `wss://`. Pure. */
+import { type Address, formatAddress, parseAddress } from "../../address.ts";
+import { UsageError } from "../../errors.ts";
+import type { Scheme } from "./byte_stream.ts";
+
+/** A place to listen at or to connect to. */
+export interface Endpoint {
+  readonly scheme: Scheme;
+  readonly address: Address;
+  /** Path of WebSocket; `/` for the others. */
+  readonly path: string;
+  /** What stands behind `?`, by name. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+/** The ports that a URL without one means (IANA: mqtt, secure-mqtt, http, https). */
+const DEFAULT_PORTS: Readonly<Record<Scheme, number>> = {
+  mqtt: 1883,
+  mqtts: 8883,
+  ws: 80,
+  wss: 443,
+};
+
+/** What an endpoint may be. */
+export interface ParseEndpointOptions {
+  /** Names that may stand behind `?`. */
+  parameters?: readonly string[];
+  /** Whether port 0, "any free port", is meant and the host may be left out. */
+  listens?: boolean;
+}
+
+/** Reads an endpoint, or throws a {@linkcode UsageError} that shows the text. */
+export function parseEndpoint(
+  text: string,
+  options: ParseEndpointOptions = {},
+): Endpoint {
+  const { parameters: known = [], listens = false } = options;
+  const fail = (wanted: string): never => {
+    throw new UsageError(`Cannot use "${text}" as a URL: ${wanted}`);
+  };
+  const match = /^([a-z]+):\/\/([^/?#]*)(\/[^?#]*)?(?:\?([^#]*))?$/.exec(text);
+  if (!match) {
+    return fail("mqtt://HOST:PORT, mqtts://, ws:// or wss:// is wanted");
+  }
+  const [, scheme, authority, path, query] = match;
+  if (!isScheme(scheme!)) {
+    return fail(`"${scheme}" is none of mqtt, mqtts, ws, wss`);
+  }
+  if (authority!.includes("@")) fail("a user name has no place in it");
+  const hasPort = /^(\[.*\]|[^:[\]]*):\d*$/.test(authority!);
+  const withPort = hasPort
+    ? authority!
+    : `${authority}:${DEFAULT_PORTS[scheme]}`;
+  const address = parseAddress(withPort, {
+    allowPortZero: listens,
+    ...(listens ? { defaultHostname: "127.0.0.1" } : {}),
+  });
+  if (path !== undefined && path !== "/" && !isWebSocket(scheme)) {
+    fail("only ws:// and wss:// have a path");
+  }
+  if (path !== undefined && !/^[\x21-\x7e]*$/.test(path)) {
+    fail("the path must be written in ASCII, other characters as %XX");
+  }
+  const parameters = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(query ?? "")) {
+    if (!known.includes(name)) {
+      fail(
+        known.length === 0
+          ? `"${name}" has no place in it`
+          : `"${name}" is none of ${known.join(", ")}`,
+      );
+    }
+    parameters.set(name, value);
+  }
+  return { scheme, address, path: path ?? "/", parameters };
+}
+
+/** The text of an endpoint, without what stands behind `?`. */
+export function formatEndpoint(
+  endpoint: Pick<Endpoint, "scheme" | "address" | "path">,
+): string {
+  const { scheme, address, path } = endpoint;
+  return `${scheme}://${formatAddress(address)}${path === "/" ? "" : path}`;
+}
+
+/** The `Host` of a request to an endpoint (RFC 9110, 7.2). */
+export function hostHeader(endpoint: Endpoint): string {
+  const { scheme, address } = endpoint;
+  const text = formatAddress(
+    { hostname: address.hostname, port: address.port },
+  );
+  return address.port === DEFAULT_PORTS[scheme]
+    ? text.slice(0, text.lastIndexOf(":"))
+    : text;
+}
+
+/** Whether an endpoint carries TLS. */
+export function isSecure(scheme: Scheme): boolean {
+  return scheme === "mqtts" || scheme === "wss";
+}
+
+/** Whether an endpoint speaks WebSocket. */
+export function isWebSocket(scheme: Scheme): boolean {
+  return scheme === "ws" || scheme === "wss";
+}
+
+function isScheme(text: string): text is Scheme {
+  return text in DEFAULT_PORTS;
+}

@@ -1,0 +1,204 @@
+/**
+ * Listens for clients. What a client must do before its first MQTT byte, the
+ * WebSocket upgrade, is left to the session, whose deadline covers it.
+ */
+import { createServer, type Server, type TLSSocket } from "node:tls";
+import type { Address } from "../../address.ts";
+import { failedCall } from "../../errors.ts";
+import type { BufferPool } from "../buffer_pool.ts";
+import type { ByteStream } from "./byte_stream.ts";
+import { TcpStream } from "./tcp_stream.ts";
+import {
+  type Endpoint,
+  formatEndpoint,
+  isSecure,
+  isWebSocket,
+} from "./endpoint.ts";
+import { TlsStream } from "./tls_stream.ts";
+import { acceptWebSocket } from "./websocket_stream.ts";
+
+/** Certificates of a listener, all in PEM. */
+export interface ListenTlsOptions {
+  cert: string;
+  key: string;
+  /** Roots that clients' certificates must come from; none are asked for without it. */
+  clientCa?: string | undefined;
+  /**
+   * Whether a client without a certificate is turned away.
+   * @default {"required"}
+   */
+  clientAuth?: "required" | "optional" | undefined;
+}
+
+/** How a listener is opened. */
+export interface ListenOptions {
+  /** Where; port 0 takes a free one. */
+  endpoint: Endpoint;
+  /** Wanted for `mqtts://` and `wss://`. */
+  tls?: ListenTlsOptions | undefined;
+  /** Values of `Origin` from which browsers may connect; any where this is left out. */
+  webSocketOrigins?: readonly string[] | undefined;
+  /** Longest WebSocket frame that is taken, in bytes. */
+  maxFrameBytes: number;
+  /** How long the TLS handshake may take, in milliseconds. */
+  handshakeTimeoutMs: number;
+  pool: BufferPool;
+  /** Takes each new connection. */
+  onConnection: (connection: AcceptedConnection) => void;
+  /** Told about connections that failed before they were one. */
+  onFailure: (reason: "accept" | "tls_handshake", error: Error) => void;
+}
+
+/** A client's connection, before its WebSocket handshake where there is one. */
+export interface AcceptedConnection {
+  /** The connection as it was accepted; closing it ends a handshake too. */
+  readonly stream: ByteStream;
+  /** Resolves to the connection that carries MQTT. */
+  open(): Promise<ByteStream>;
+}
+
+/** An open listener. */
+export interface StreamListener extends Disposable {
+  /** Where it listens, with the real port. */
+  readonly endpoint: Endpoint;
+  /** Takes new certificates for the handshakes from now on. */
+  reloadTls(tls: ListenTlsOptions): void;
+}
+
+/** Waits before the next accept where the system has no more files (EMFILE). */
+const ACCEPT_PAUSE_MS = 100;
+
+/** Connections that wait to be accepted. */
+const BACKLOG = 511;
+
+/** Opens a listener; throws an OperationError where it cannot be bound. */
+export function listen(options: ListenOptions): Promise<StreamListener> {
+  return isSecure(options.endpoint.scheme)
+    ? listenTls(options)
+    : Promise.resolve(listenTcp(options));
+}
+
+function listenTcp(options: ListenOptions): StreamListener {
+  const { endpoint, onConnection, onFailure } = options;
+  const { hostname, port } = endpoint.address;
+  let listener: Deno.TcpListener;
+  try {
+    listener = Deno.listen({ hostname, port });
+  } catch (cause) {
+    throw failedCall("listen on", formatEndpoint(endpoint), cause);
+  }
+  let pause: ReturnType<typeof setTimeout> | undefined;
+  let closed = false;
+  const acceptAll = async () => {
+    while (!closed) {
+      try {
+        onConnection(accepted(tcpStream(await listener.accept()), options));
+      } catch (error) {
+        if (closed) return;
+        onFailure("accept", error as Error);
+        await new Promise((resolve) => {
+          pause = setTimeout(resolve, ACCEPT_PAUSE_MS);
+        });
+      }
+    }
+  };
+  acceptAll();
+  return {
+    endpoint: withAddress(endpoint, listener.addr as Deno.NetAddr),
+    reloadTls: () => {},
+    [Symbol.dispose]() {
+      closed = true;
+      clearTimeout(pause);
+      listener.close();
+    },
+  };
+}
+
+function tcpStream(connection: Deno.TcpConn): ByteStream {
+  const stream = new TcpStream(connection);
+  try {
+    connection.setNoDelay(true);
+    connection.setKeepAlive(true);
+  } catch {
+    // Reset already: the first read says so.
+  }
+  return stream;
+}
+
+async function listenTls(options: ListenOptions): Promise<StreamListener> {
+  const { endpoint, tls, onConnection, onFailure } = options;
+  const { hostname, port } = endpoint.address;
+  const server = createServer({
+    ...contextOf(tls!),
+    handshakeTimeout: options.handshakeTimeoutMs,
+    ALPNProtocols: isWebSocket(endpoint.scheme) ? ["http/1.1"] : ["mqtt"],
+  }, (socket: TLSSocket) => {
+    onConnection(accepted(new TlsStream(socket), options));
+  });
+  server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
+    // Deno's `node:tls` leaves the socket open where the handshake timed out.
+    socket.destroy();
+    onFailure("tls_handshake", error);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause: Error) => {
+      reject(failedCall("listen on", formatEndpoint(endpoint), cause));
+    });
+    server.listen(port, hostname, BACKLOG, resolve);
+  });
+  server.on("error", (error: Error) => onFailure("accept", error));
+  const { address, port: realPort } = server.address() as {
+    address: string;
+    port: number;
+  };
+  return {
+    endpoint: withAddress(endpoint, { hostname: address, port: realPort }),
+    reloadTls: (tls) => setContext(server, tls),
+    [Symbol.dispose]: () => void server.close(),
+  };
+}
+
+function setContext(server: Server, tls: ListenTlsOptions): void {
+  server.setSecureContext(contextOf(tls));
+}
+
+function contextOf(tls: ListenTlsOptions) {
+  const { cert, key, clientCa, clientAuth = "required" } = tls;
+  return {
+    cert,
+    key,
+    minVersion: "TLSv1.2",
+    ...(clientCa === undefined ? {} : {
+      ca: clientCa,
+      requestCert: true,
+      rejectUnauthorized: clientAuth === "required",
+    }),
+  } as const;
+}
+
+function accepted(
+  stream: ByteStream,
+  options: ListenOptions,
+): AcceptedConnection {
+  const { endpoint, maxFrameBytes, pool, webSocketOrigins } = options;
+  return {
+    stream,
+    open: () =>
+      isWebSocket(endpoint.scheme)
+        ? acceptWebSocket(stream, {
+          path: endpoint.path,
+          origins: webSocketOrigins,
+          maxFrameBytes,
+          pool,
+        })
+        : Promise.resolve(stream),
+  };
+}
+
+function withAddress(
+  endpoint: Endpoint,
+  bound: { hostname: string; port: number },
+): Endpoint {
+  const address: Address = { ...endpoint.address, port: bound.port };
+  return { ...endpoint, address };
+}

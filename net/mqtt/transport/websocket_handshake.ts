@@ -1,0 +1,221 @@
+/**
+ * The opening handshake of WebSocket (RFC 6455, section 4), for MQTT
+ * (MQTT 5.0, section 6). Pure: text in, text out.
+ */
+import { createHash } from "node:crypto";
+
+/** Added to a key before it is hashed (RFC 6455, 1.3). */
+const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** Subprotocols in the order in which they are preferred [MQTT-6.0.0-4]. */
+const SUBPROTOCOLS = ["mqtt", "mqttv3.1"] as const;
+
+/** Longest head of a request or an answer that is read. */
+export const MAX_HEAD_BYTES = 8192;
+
+/** What a server does with a request. */
+export interface UpgradeAnswer {
+  /** Whether it was accepted. */
+  readonly accepted: boolean;
+  /** The whole head to send, and a body where it was refused. */
+  readonly text: string;
+  /** For the log. */
+  readonly reason: string;
+}
+
+/** What a server wants of a request. */
+export interface UpgradeOptions {
+  /** Path that is served, and everything beneath it; `/` serves all. */
+  path: string;
+  /** Values of `Origin` that may connect; any where this is left out. Clients that are no browsers send none. */
+  origins?: readonly string[] | undefined;
+}
+
+/** Where the head ends: the index behind its empty line, or -1 where it is not whole yet. */
+export function headEnd(bytes: Uint8Array, length: number): number {
+  for (let i = 3; i < length; i++) {
+    if (
+      bytes[i] === 10 && bytes[i - 1] === 13 && bytes[i - 2] === 10 &&
+      bytes[i - 3] === 13
+    ) return i + 1;
+  }
+  return -1;
+}
+
+/** Answers an upgrade request (RFC 6455, 4.2). */
+export function answerUpgrade(
+  head: string,
+  options: UpgradeOptions,
+): UpgradeAnswer {
+  const parsed = parseHead(head);
+  const match = parsed &&
+    /^([A-Z]+) (\S+) HTTP\/(\d\.\d)$/.exec(parsed.startLine);
+  if (!parsed || !match) return refuse(400, "Bad Request", "no HTTP request");
+  const [, method, target, version] = match;
+  const { headers } = parsed;
+  if (method !== "GET") {
+    return refuse(405, "Method Not Allowed", `method ${method}`, "Allow: GET");
+  }
+  if (version === "1.0" || version === "0.9") {
+    return refuse(426, "Upgrade Required", "HTTP/1.0", "Upgrade: websocket");
+  }
+  if (headers.get("host") === undefined) {
+    return refuse(400, "Bad Request", "no Host header");
+  }
+  if (!servesPath(options.path, target!)) {
+    return refuse(404, "Not Found", `path ${target}`);
+  }
+  if (
+    !hasToken(headers.get("upgrade"), "websocket") ||
+    !hasToken(headers.get("connection"), "upgrade")
+  ) {
+    return refuse(
+      426,
+      "Upgrade Required",
+      "no WebSocket upgrade",
+      "Upgrade: websocket",
+    );
+  }
+  if (headers.get("sec-websocket-version") !== "13") {
+    return refuse(
+      426,
+      "Upgrade Required",
+      "another WebSocket version",
+      "Sec-WebSocket-Version: 13",
+    );
+  }
+  const key = headers.get("sec-websocket-key") ?? "";
+  if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key)) {
+    return refuse(400, "Bad Request", "no key of 16 bytes");
+  }
+  const origin = headers.get("origin");
+  if (
+    origin !== undefined && options.origins &&
+    !options.origins.includes(origin)
+  ) return refuse(403, "Forbidden", `origin ${origin}`);
+  const offered = headers.get("sec-websocket-protocol");
+  const chosen = SUBPROTOCOLS.find((name) => hasToken(offered, name, true));
+  if (offered !== undefined && chosen === undefined) {
+    return refuse(400, "Bad Request", `subprotocol ${offered}`);
+  }
+  const lines = [
+    "HTTP/1.1 101 Switching Protocols",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    `Sec-WebSocket-Accept: ${acceptKey(key)}`,
+  ];
+  if (chosen) lines.push(`Sec-WebSocket-Protocol: ${chosen}`);
+  return {
+    accepted: true,
+    text: `${lines.join("\r\n")}\r\n\r\n`,
+    reason: chosen ?? "no subprotocol",
+  };
+}
+
+/** Asks for an upgrade (RFC 6455, 4.1) with a random key of 16 bytes in base64. */
+export function upgradeRequest(
+  host: string,
+  path: string,
+  key: string,
+): string {
+  return [
+    `GET ${path} HTTP/1.1`,
+    `Host: ${host}`,
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    `Sec-WebSocket-Key: ${key}`,
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Protocol: mqtt",
+    "",
+    "",
+  ].join("\r\n");
+}
+
+/** What is wrong with a server's answer, or undefined where it agreed. */
+export function checkUpgradeAnswer(
+  head: string,
+  key: string,
+): string | undefined {
+  const parsed = parseHead(head);
+  const match = parsed && /^HTTP\/1\.1 (\d{3})( .*)?$/.exec(parsed.startLine);
+  if (!parsed || !match) return "the answer is no HTTP";
+  const { headers } = parsed;
+  if (match[1] !== "101") return `the answer is ${match[1]}${match[2] ?? ""}`;
+  if (
+    !hasToken(headers.get("upgrade"), "websocket") ||
+    !hasToken(headers.get("connection"), "upgrade")
+  ) return "the answer upgrades to something else";
+  if (headers.get("sec-websocket-accept") !== acceptKey(key)) {
+    return "the answer belongs to another request";
+  }
+  if (headers.has("sec-websocket-extensions")) {
+    return "the answer has an extension that was not asked for";
+  }
+  const protocol = headers.get("sec-websocket-protocol");
+  return protocol === undefined || protocol === "mqtt"
+    ? undefined
+    : `the answer has the subprotocol "${protocol}"`;
+}
+
+function acceptKey(key: string): string {
+  return createHash("sha1").update(key + GUID).digest("base64");
+}
+
+function parseHead(
+  head: string,
+): { startLine: string; headers: Map<string, string> } | undefined {
+  const [startLine, ...lines] = head.split("\r\n");
+  const headers = new Map<string, string>();
+  for (const line of lines) {
+    if (line === "") break;
+    const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(
+      line,
+    );
+    if (!match) return undefined;
+    const name = match[1]!.toLowerCase();
+    const before = headers.get(name);
+    headers.set(
+      name,
+      before === undefined ? match[2]! : `${before}, ${match[2]}`,
+    );
+  }
+  return { startLine: startLine!, headers };
+}
+
+function hasToken(
+  list: string | undefined,
+  token: string,
+  exactCase = false,
+): boolean {
+  return list?.split(",").some((item) => {
+    const text = item.trim();
+    return (exactCase ? text : text.toLowerCase()) === token;
+  }) ?? false;
+}
+
+function servesPath(served: string, target: string): boolean {
+  const path = target.split("?", 1)[0]!;
+  const prefix = served.replace(/\/+$/, "");
+  return path === prefix || path.startsWith(`${prefix}/`);
+}
+
+function refuse(
+  status: number,
+  statusText: string,
+  reason: string,
+  header?: string,
+): UpgradeAnswer {
+  const body = `${statusText}\n`;
+  const lines = [
+    `HTTP/1.1 ${status} ${statusText}`,
+    "Connection: close",
+    "Content-Type: text/plain",
+    `Content-Length: ${body.length}`,
+  ];
+  if (header) lines.push(header);
+  return {
+    accepted: false,
+    text: `${lines.join("\r\n")}\r\n\r\n${body}`,
+    reason,
+  };
+}

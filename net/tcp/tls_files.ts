@@ -1,0 +1,122 @@
+/** Certificates, keys and roots in PEM files, and whether the files have changed. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { getCACertificates } from "node:tls";
+import type { RemoteTls, TlsTermination } from "../engine/stream.ts";
+import { OperationError } from "../errors.ts";
+
+/** Something wrong with a PEM file. */
+export class CertificateError extends OperationError {
+  override name = "CertificateError";
+}
+
+/** Reads a chain and its key; throws a {@linkcode CertificateError} where they do not fit. */
+export async function readCertificate(
+  certFile: string,
+  keyFile: string,
+): Promise<TlsTermination> {
+  const [cert, key] = await Promise.all([readPem(certFile), readPem(keyFile)]);
+  const [leaf] = certificatesOf(cert, certFile);
+  let fits: boolean;
+  try {
+    fits = leaf!.checkPrivateKey(createPrivateKey(key));
+  } catch (cause) {
+    throw new CertificateError(
+      `Cannot use "${keyFile}": it holds no PEM private key without a passphrase`,
+      { cause },
+    );
+  }
+  if (!fits) {
+    throw new CertificateError(
+      `Cannot use "${keyFile}": it is not the key of the first certificate in "${certFile}"`,
+    );
+  }
+  return { cert, key };
+}
+
+/** Reads roots to trust; throws a {@linkcode CertificateError} for a file without any. */
+export async function readRoots(file: string): Promise<RemoteTls> {
+  const pem = await readPem(file);
+  certificatesOf(pem, file);
+  return { caCerts: [pem] };
+}
+
+/**
+ * Roots of this machine that Deno does not bring along itself. Each dial reads
+ * its roots anew: all of them would cost a millisecond each time.
+ */
+export function systemRoots(): RemoteTls {
+  const spaceless = (pem: string) => pem.replaceAll(/\s/g, "");
+  const bundled = new Set(getCACertificates("bundled").map(spaceless));
+  return {
+    caCerts: getCACertificates("system").filter((pem) =>
+      !bundled.has(spaceless(pem))
+    ),
+  };
+}
+
+async function readPem(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (cause) {
+    throw new CertificateError(
+      `Cannot read "${file}": ${
+        cause instanceof Error ? cause.message : cause
+      }`,
+      { cause },
+    );
+  }
+}
+
+const CERTIFICATE =
+  /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+function certificatesOf(pem: string, file: string): X509Certificate[] {
+  try {
+    const found = (pem.match(CERTIFICATE) ?? []).map((block) =>
+      new X509Certificate(block)
+    );
+    if (found.length > 0) return found;
+  } catch (cause) {
+    throw new CertificateError(
+      `Cannot use "${file}": it holds a damaged certificate`,
+      { cause },
+    );
+  }
+  throw new CertificateError(
+    `Cannot use "${file}": it holds no PEM certificate`,
+  );
+}
+
+/** Tells whether files have changed since they were taken last. */
+export class FileStamps {
+  readonly #files: readonly string[];
+  #seen = "";
+  #taken = "";
+
+  constructor(files: readonly string[]) {
+    this.#files = files;
+  }
+
+  /**
+   * Takes the files as they are: true where any was replaced, written or
+   * touched since it was taken last. With `settled`, only once they stand as
+   * they stood at the call before, so that no half-written pair is taken.
+   */
+  async take(settled: boolean): Promise<boolean> {
+    const stamps = await Promise.all(this.#files.map(async (file) => {
+      try {
+        const { ino, size, mtime } = await Deno.stat(file);
+        return `${ino} ${size} ${mtime?.getTime()}`;
+      } catch {
+        // Between being removed and put in place anew: it changes again then.
+        return "missing";
+      }
+    }));
+    const stamp = stamps.join("\n");
+    const moving = settled && stamp !== this.#seen;
+    this.#seen = stamp;
+    if (moving || stamp === this.#taken) return false;
+    this.#taken = stamp;
+    return true;
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * The state file: changes made while tunnels ran, kept over a restart. It is
+ * written beside itself, flushed to the disk and then put in place (rename(2)
+ * is atomic), so that whoever reads it finds all of the old or all of the new,
+ * even after a power cut in the middle.
+ */
+import { dirname } from "@std/path";
+import { type Address, formatAddress } from "../address.ts";
+import { OperationError, UsageError } from "../errors.ts";
+import {
+  type GivenTunnelOptions,
+  optionOf,
+  parseSocket,
+  TUNNEL_OPTIONS,
+  type TunnelSpec,
+} from "./spec.ts";
+import { NO_CHANGES, type TunnelChanges } from "./tunnel_changes.ts";
+
+/** Of the file's form; another one is refused. */
+const VERSION = 1;
+
+interface StateFile {
+  version: number;
+  opened: StateTunnel[];
+  closed: string[];
+  remotes: Record<string, { added: string[]; removed: string[] }>;
+}
+
+interface StateTunnel {
+  local: string;
+  remotes: string[];
+  /** Texts by the keys of a specification's options. */
+  options: Record<string, string>;
+}
+
+/** Reads a state file; one that is not there yet holds no changes. Throws a UsageError. */
+export async function readState(file: string): Promise<TunnelChanges> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(file);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return NO_CHANGES;
+    throw new UsageError(
+      `Cannot read "${file}": ${
+        error instanceof Error ? error.message : error
+      }`,
+      { cause: error },
+    );
+  }
+  try {
+    return changesOf(JSON.parse(text));
+  } catch (cause) {
+    throw new UsageError(
+      `Cannot use "${file}" as a state file: ${
+        cause instanceof Error ? cause.message : cause
+      }; mend it or move it away`,
+      { cause },
+    );
+  }
+}
+
+/** Text of a state file. */
+export function formatState(changes: TunnelChanges): string {
+  const state: StateFile = {
+    version: VERSION,
+    opened: changes.opened.map(({ local, remotes, options }) => ({
+      local: formatAddress(local),
+      remotes: remotes.map(formatAddress),
+      options: optionTexts(options),
+    })),
+    closed: [...changes.closed],
+    remotes: Object.fromEntries(
+      Object.entries(changes.remotes).map(([key, { added, removed }]) => [key, {
+        added: added.map(formatAddress),
+        removed: removed.map(formatAddress),
+      }]),
+    ),
+  };
+  return JSON.stringify(state, null, 2) + "\n";
+}
+
+/** Options as texts by their keys. */
+export function optionTexts(
+  options: GivenTunnelOptions,
+): Record<string, string> {
+  const texts: Record<string, string> = {};
+  for (const { key, print } of TUNNEL_OPTIONS) {
+    const text = print(options);
+    if (text !== undefined) texts[key] = text;
+  }
+  return texts;
+}
+
+function changesOf(state: unknown): TunnelChanges {
+  const { version, opened, closed, remotes } = record(state, "the file");
+  if (version !== VERSION) {
+    throw new UsageError(`its version is ${version}, but ${VERSION} is wanted`);
+  }
+  return {
+    opened: list(opened, "opened").map(tunnelOf),
+    closed: list(closed, "closed").map((key) => formatKey(key)),
+    remotes: Object.fromEntries(
+      Object.entries(record(remotes, "remotes")).map(([key, value]) => {
+        const { added, removed } = record(value, key);
+        return [formatKey(key), {
+          added: list(added, "added").map(addressOf),
+          removed: list(removed, "removed").map(addressOf),
+        }];
+      }),
+    ),
+  };
+}
+
+function tunnelOf(value: unknown): TunnelSpec {
+  const { local, remotes, options } = record(value, "a tunnel");
+  let given: GivenTunnelOptions = {};
+  for (const [key, text] of Object.entries(record(options, "options"))) {
+    const option = optionOf(key);
+    if (!option) throw new UsageError(`the option "${key}" is unknown`);
+    given = { ...given, ...option.read(String(text)) };
+  }
+  return {
+    local: addressOf(local),
+    remotes: list(remotes, "remotes").map(addressOf),
+    options: given,
+  };
+}
+
+function addressOf(value: unknown): Address {
+  return parseSocket(String(value));
+}
+
+function formatKey(value: unknown): string {
+  return formatAddress(addressOf(value)).toLowerCase();
+}
+
+function record(value: unknown, what: string): Record<string, unknown> {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>;
+  }
+  throw new UsageError(`${what} is no object`);
+}
+
+function list(value: unknown, what: string): unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new UsageError(`"${what}" is no list`);
+}
+
+/** Writes a file so that it is there whole or not at all; throws an OperationError. */
+export async function writeFileAtomically(
+  file: string,
+  text: string,
+): Promise<void> {
+  const temporary = `${file}.tmp`;
+  try {
+    const handle = await Deno.open(temporary, {
+      write: true,
+      create: true,
+      truncate: true,
+      mode: 0o600,
+    });
+    try {
+      let bytes = new TextEncoder().encode(text);
+      while (bytes.length > 0) {
+        bytes = bytes.subarray(await handle.write(bytes));
+      }
+      // The data before the name: a rename may reach the disk first.
+      await handle.sync();
+    } finally {
+      handle.close();
+    }
+    await Deno.rename(temporary, file);
+    await syncFolder(dirname(file));
+  } catch (cause) {
+    throw new OperationError(
+      `Cannot save "${file}": ${
+        cause instanceof Error ? cause.message : cause
+      }`,
+      { cause },
+    );
+  }
+}
+
+/** Makes a rename last (fsync(2): the folder's entry is a change to the folder). */
+async function syncFolder(folder: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  const handle = await Deno.open(folder);
+  try {
+    await handle.sync();
+  } finally {
+    handle.close();
+  }
+}

@@ -1,0 +1,73 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  parseTomlTree,
+  type TomlNode,
+  TomlSyntaxError,
+  type TomlTable,
+} from "../../net/toml.ts";
+
+const SOURCE = `top = "x"
+many = [1, [true]]
+[a.b]
+c = 2.5
+d.e = 3
+[[list]]
+n = 1
+[list.sub]
+m = { o = "p" }
+[[list]]
+n = 2
+`;
+
+/** A tree without its places. */
+function plain(node: TomlNode): unknown {
+  if (node.kind === "scalar") return node.value;
+  if (node.kind === "array") return node.items.map(plain);
+  return Object.fromEntries(
+    [...node.entries].map(([key, entry]) => [key, plain(entry.node)]),
+  );
+}
+
+function place(root: TomlTable, ...keys: (string | number)[]): number[] {
+  let node: TomlNode = root;
+  for (const key of keys) {
+    node = typeof key === "number"
+      ? (node as Extract<TomlNode, { kind: "array" }>).items[key]!
+      : (node as TomlTable).entries.get(key)!.node;
+  }
+  return [node.line, node.column];
+}
+
+Deno.test("parseTomlTree builds tables, arrays of tables and dotted keys", () => {
+  assertEquals(plain(parseTomlTree(SOURCE)), {
+    top: "x",
+    many: [1, [true]],
+    a: { b: { c: 2.5, d: { e: 3 } } },
+    list: [{ n: 1, sub: { m: { o: "p" } } }, { n: 2 }],
+  });
+});
+
+Deno.test("parseTomlTree knows the line and column of every value", () => {
+  const root = parseTomlTree(SOURCE);
+  assertEquals(place(root, "top"), [1, 7]);
+  assertEquals(place(root, "many", 1, 0), [2, 13]);
+  assertEquals(place(root, "a", "b", "d", "e"), [5, 7]);
+  assertEquals(place(root, "list", 1, "n"), [11, 5]);
+  assertEquals(place(root, "list", 0, "sub", "m", "o"), [9, 11]);
+  const entry = root.entries.get("list")!.node as { items: TomlNode[] };
+  assertEquals([entry.items[1]!.line, entry.items[1]!.column], [10, 3]);
+});
+
+for (
+  const [source, line, column] of [
+    ["a = ", 1, 5],
+    ["a = 1\na = 2", 2, 1],
+    ["[a]\n[a]", 2, 2],
+    ['b = "x\ny"', 1, 7],
+  ] as const
+) {
+  Deno.test(`parseTomlTree says where ${JSON.stringify(source)} is no TOML`, () => {
+    const error = assertThrows(() => parseTomlTree(source), TomlSyntaxError);
+    assertEquals([error.line, error.column], [line, column]);
+  });
+}
