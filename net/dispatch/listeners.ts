@@ -8,7 +8,7 @@ import { type PlacedRelay, placeRelay } from "../place/place_relay.ts";
 import type { PlannedLog } from "../place/relay_plan.ts";
 import type { Task } from "../tasks.ts";
 import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
-import type { DispatchOptions } from "./options.ts";
+import { type DispatchOptions, sendingInterface } from "./options.ts";
 import { RECEIVE_COUNTERS, Relay } from "./relay.ts";
 import type { DatagramSink } from "./sink.ts";
 
@@ -207,7 +207,7 @@ async function openElsewhere(
       listen: { address, networkInterface, receiveBufferBytes, reusePort },
       destinations: (destinations?.addresses ?? []).map((destination) => ({
         address: destination,
-        networkInterface,
+        networkInterface: sendingInterface(destination, networkInterface),
         ttl,
         loop,
         maxWaitMs: RELAY_WAIT_MS,

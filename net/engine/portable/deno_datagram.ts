@@ -19,7 +19,7 @@ import type {
   EngineName,
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
-import { findInterface } from "../interfaces.ts";
+import { findInterface, scopedHostname } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
@@ -80,14 +80,13 @@ function bindHostname(
   groups: number,
 ): string {
   const { hostname, zone } = address;
-  if (!group) return zone === undefined ? hostname : `${hostname}%${zone}`;
+  const scope = zone ?? (group ? networkInterface : undefined);
+  const on = scope === undefined ? undefined : findInterface(scope);
+  if (!group) return scopedHostname(hostname, on);
   const wildcard = isIpv6(hostname) ? "::" : "0.0.0.0";
   if (Deno.build.os === "windows" || groups > 1) return wildcard;
   if (!isIpv6(hostname)) return hostname;
-  const scope = zone ?? networkInterface;
-  return scope === undefined
-    ? wildcard
-    : `${hostname}%${findInterface(scope).name}`;
+  return on === undefined ? wildcard : scopedHostname(hostname, on);
 }
 
 async function join(
@@ -199,7 +198,8 @@ async function connectDeno(
   }
   const on = address.zone ?? networkInterface;
   const found = on === undefined ? undefined : findInterface(on);
-  // Multicast leaves by the interface whose address the socket is bound to.
+  // Multicast leaves by the interface whose address the socket is bound to; of
+  // IPv6 only a link-local one binds it to the interface (Linux, inet6_bind).
   const local = v6 ? found?.ipv6 : found?.ipv4;
   if (found && local === undefined) {
     throw new UsageError(
@@ -212,9 +212,7 @@ async function connectDeno(
       transport: "udp",
       hostname: local === undefined
         ? v6 ? "::" : "0.0.0.0"
-        : v6
-        ? `${local}%${found!.name}`
-        : local,
+        : scopedHostname(local, found),
       port: 0,
       loopback: loop,
     });
@@ -232,7 +230,8 @@ async function connectDeno(
     socket?.close();
     throw failedCall("send to", formatAddress(address), cause);
   }
-  return new DenoDatagramSender(socket, address, found?.name, counters);
+  const to = scopedHostname(address.hostname, found);
+  return new DenoDatagramSender(socket, address, to, counters);
 }
 
 class DenoDatagramSender implements DatagramSender {
@@ -246,16 +245,12 @@ class DenoDatagramSender implements DatagramSender {
   constructor(
     socket: Deno.DatagramConn,
     address: Address,
-    zone: string | undefined,
+    hostname: string,
     counters: Float64Array,
   ) {
     this.#socket = socket;
     this.address = address;
     this.#counters = counters;
-    const linkLocal = /^(fe[89ab]|ff.2)/i.test(address.hostname);
-    const hostname = linkLocal && zone
-      ? `${address.hostname}%${zone}`
-      : address.hostname;
     this.#to = { transport: "udp", hostname, port: address.port };
   }
 

@@ -20,7 +20,11 @@ import type {
   EngineName,
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
-import { findInterface } from "../interfaces.ts";
+import {
+  findInterface,
+  type NetworkInterface,
+  scopedHostname,
+} from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
@@ -42,14 +46,23 @@ export const nodeDatagramEngine: DatagramEngine = {
 
 /** The interface as node:dgram wants it: an IPv4 address, or `::%name`. */
 function interfaceText(
-  on: string | undefined,
+  found: NetworkInterface | undefined,
   v6: boolean,
 ): string | undefined {
-  if (on === undefined) return undefined;
-  const found = findInterface(on);
+  if (found === undefined) return undefined;
   if (v6) return `::%${Deno.build.os === "windows" ? found.index : found.name}`;
   if (found.ipv4 !== undefined) return found.ipv4;
-  throw new UsageError(`Cannot use interface "${on}": it has no IPv4 address`);
+  throw new UsageError(
+    `Cannot use interface "${found.name}": it has no IPv4 address`,
+  );
+}
+
+function interfaceOf(
+  address: Address,
+  networkInterface: string | undefined,
+): NetworkInterface | undefined {
+  const on = address.zone ?? networkInterface;
+  return on === undefined ? undefined : findInterface(on);
 }
 
 async function listenNode(
@@ -68,7 +81,7 @@ async function listenNode(
   const group = isMulticast(address.hostname);
   const wildcard = v6 ? "::" : "0.0.0.0";
   const bindTo = !group
-    ? address.hostname + (address.zone === undefined ? "" : `%${address.zone}`)
+    ? scopedHostname(address.hostname, interfaceOf(address, undefined))
     : Deno.build.os === "windows" || v6 || groups.length > 0
     ? wildcard
     : address.hostname;
@@ -76,7 +89,7 @@ async function listenNode(
   try {
     await bind(socket, address.port, bindTo);
     for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
-      const on = interfaceText(one.zone ?? networkInterface, v6);
+      const on = interfaceText(interfaceOf(one, networkInterface), v6);
       if (one.source === undefined) socket.addMembership(one.hostname, on);
       else socket.addSourceSpecificMembership(one.source, one.hostname, on);
     }
@@ -194,7 +207,8 @@ async function connectNode(
   const v6 = isIpv6(address.hostname);
   // setTTL and setMulticastTTL leave the hop limits of IPv6 as they are.
   if (v6) refuse(ttl, "--ttl of an IPv6 destination");
-  const on = interfaceText(address.zone ?? networkInterface, v6);
+  const found = interfaceOf(address, networkInterface);
+  const on = interfaceText(found, v6);
   const socket = createSocket({ type: v6 ? "udp6" : "udp4" });
   try {
     await bind(socket, 0, v6 ? "::" : "0.0.0.0");
@@ -209,7 +223,8 @@ async function connectNode(
     await close(socket);
     throw failedCall("send to", formatAddress(address), cause);
   }
-  return new NodeDatagramSender(socket, address, counters);
+  const to = scopedHostname(address.hostname, found);
+  return new NodeDatagramSender(socket, address, to, counters);
 }
 
 class NodeDatagramSender implements DatagramSender {
@@ -220,12 +235,16 @@ class NodeDatagramSender implements DatagramSender {
   readonly #counters: Float64Array;
   readonly #host: string;
 
-  constructor(socket: Socket, address: Address, counters: Float64Array) {
+  constructor(
+    socket: Socket,
+    address: Address,
+    host: string,
+    counters: Float64Array,
+  ) {
     this.#socket = socket;
     this.address = address;
+    this.#host = host;
     this.#counters = counters;
-    const { hostname, zone } = address;
-    this.#host = zone === undefined ? hostname : `${hostname}%${zone}`;
   }
 
   async send(batch: DatagramBatch): Promise<void> {
