@@ -77,6 +77,8 @@ export interface DatagramListener extends Disposable {
    * Once closed, with those that it left unread.
    */
   dropped(): number | undefined;
+  /** Whether `dropped` is only the least that it can be. @default {false} */
+  readonly droppedIsLeast?: boolean;
 }
 
 /** A socket that sends to one destination. */
