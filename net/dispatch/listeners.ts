@@ -170,6 +170,7 @@ async function openHere(
     receiveBufferBytes,
     reusePort,
     onWarning: (message) => log.warn(message),
+    onNote: (message) => log.once(message),
   });
   let own: DatagramSink[];
   try {

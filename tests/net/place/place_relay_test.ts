@@ -7,8 +7,8 @@ import { linuxEngineUnavailable } from "../../../net/engine/linux/engine.ts";
 import { OperationError, UsageError } from "../../../net/errors.ts";
 import { Log } from "../../../net/observe/log.ts";
 import { freeUdpPort, Receiver, Sender } from "../../support/datagram_peer.ts";
-import { startRole } from "../../support/process.ts";
-import { testUnless } from "../../support/skip.ts";
+import { startPeer, startRole } from "../../support/process.ts";
+import { needsProgram, testUnless } from "../../support/skip.ts";
 import { descriptors, holds, workerThreads } from "../../support/threads.ts";
 
 const needsEngine = linuxEngineUnavailable();
@@ -229,5 +229,26 @@ testUnless(
     );
     assertEquals(error.code, "EADDRNOTAVAIL");
     await holds(() => workerThreads() === 0, () => "the end of the Workers");
+  },
+);
+
+testUnless(
+  needsEngine ?? needsProgram("setpriv") ??
+    (Deno.uid() === 0 ? undefined : "dropping a capability needs root") ??
+    (Deno.readTextFileSync("/proc/sys/kernel/unprivileged_bpf_disabled")
+        .startsWith("0")
+      ? "anybody may count arrivals here"
+      : undefined),
+  "proxy says once which right would make its Workers faster",
+  async () => {
+    await using proxy = startPeer("setpriv", [
+      ...["--bounding-set=-bpf,-sys_admin", Deno.execPath(), "run", "-A"],
+      ...["cli/proxy/main.ts", "--udp-listen-addr", "127.0.0.1:0"],
+      ...["--workers=2", "--udp-downstream-addr", "127.0.0.1:9"],
+    ]);
+    await proxy.lines(/ listening address=/, 2);
+    const { code, stderr } = await proxy.stop();
+    assertEquals(code, 0, stderr);
+    assertEquals(stderr.match(/ info .* grant CAP_BPF /g)?.length, 1, stderr);
   },
 );
