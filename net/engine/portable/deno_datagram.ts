@@ -23,6 +23,7 @@ import { findInterface, scopedHostname } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
+import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Whether `Deno.listenDatagram` is there: it wants `--unstable-net`. */
 export function hasDenoDatagram(): boolean {
@@ -48,6 +49,7 @@ async function listenDeno(
   const all = [address, ...groups];
   for (const { source } of all) refuse(source, "a source before @");
   const group = isMulticast(address.hostname);
+  const before = ownSockets();
   let socket: Deno.DatagramConn | undefined;
   try {
     socket = Deno.listenDatagram({
@@ -66,7 +68,12 @@ async function listenDeno(
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
   }
-  return new DenoDatagramListener(socket, address);
+  const { port } = socket.addr as Deno.NetAddr;
+  return new DenoDatagramListener(
+    socket,
+    { ...address, port },
+    ProcDrops.find(port, before),
+  );
 }
 
 /**
@@ -119,10 +126,19 @@ class DenoDatagramListener implements DatagramListener {
   #sender: Address = { hostname: "", port: 0 };
   #error: unknown;
   #closed = false;
+  readonly #drops: ProcDrops | undefined;
+  /** Datagrams that were received and never asked for. */
+  #discarded = 0;
+  #leftUnread = false;
 
-  constructor(socket: Deno.DatagramConn, address: Address) {
+  constructor(
+    socket: Deno.DatagramConn,
+    address: Address,
+    drops: ProcDrops | undefined,
+  ) {
     this.#socket = socket;
-    this.address = { ...address, port: (socket.addr as Deno.NetAddr).port };
+    this.address = address;
+    this.#drops = drops;
   }
 
   tryReceive(batch: DatagramBatch): number {
@@ -173,13 +189,19 @@ class DenoDatagramListener implements DatagramListener {
     this.#waiter.wake();
   }
 
-  dropped(): undefined {
-    return undefined;
+  dropped(): number | undefined {
+    return this.#drops && this.#drops.count() + this.#discarded;
+  }
+
+  get droppedIsLeast(): boolean {
+    return this.#leftUnread;
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#length >= 0) this.#discarded++;
+    this.#leftUnread = this.#drops?.close() === false;
     this.#socket.close();
     this.#waiter.wake();
   }

@@ -28,6 +28,7 @@ import {
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
+import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Datagrams that one turn takes from the queue. */
 const BATCH_SIZE = 16;
@@ -85,6 +86,7 @@ async function listenNode(
     : Deno.build.os === "windows" || v6 || groups.length > 0
     ? wildcard
     : address.hostname;
+  const before = ownSockets();
   const socket = createSocket({ type: v6 ? "udp6" : "udp4", reuseAddr: group });
   try {
     await bind(socket, address.port, bindTo);
@@ -99,7 +101,12 @@ async function listenNode(
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
   }
-  return new NodeDatagramListener(socket, address);
+  const { port } = socket.address();
+  return new NodeDatagramListener(
+    socket,
+    { ...address, port },
+    ProcDrops.find(port, before),
+  );
 }
 
 function bind(socket: Socket, port: number, address: string): Promise<void> {
@@ -133,12 +140,19 @@ class NodeDatagramListener implements DatagramListener {
   readonly #sources: Address[] = [];
   #queuedBytes = 0;
   #dropped = 0;
+  readonly #kernelDrops: ProcDrops | undefined;
+  #leftUnread = false;
   #error: unknown;
   #closed = false;
 
-  constructor(socket: Socket, address: Address) {
+  constructor(
+    socket: Socket,
+    address: Address,
+    kernelDrops: ProcDrops | undefined,
+  ) {
     this.#socket = socket;
-    this.address = { ...address, port: socket.address().port };
+    this.address = address;
+    this.#kernelDrops = kernelDrops;
     socket.on("message", (message: Uint8Array, from: RemoteInfo) => {
       if (this.#queuedBytes + message.length > QUEUE_BYTES) {
         this.#dropped++;
@@ -185,14 +199,20 @@ class NodeDatagramListener implements DatagramListener {
     this.#waiter.wake();
   }
 
-  /** Drops of the queue; the kernel's cannot be asked for here. */
+  /** Drops of the queue, and the kernel's where it tells. */
   dropped(): number {
-    return this.#dropped;
+    return this.#dropped + (this.#kernelDrops?.count() ?? 0);
+  }
+
+  get droppedIsLeast(): boolean {
+    return this.#kernelDrops === undefined || this.#leftUnread;
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#dropped += this.#queue.length;
+    this.#leftUnread = this.#kernelDrops?.close() === false;
     this.#socket.close();
     this.#waiter.wake();
   }
