@@ -207,7 +207,10 @@ async function commandExitCode(
       reread: read,
     });
   } catch (error) {
-    const line = error instanceof UsageError || error instanceof OperationError
+    const line = error instanceof UsageError ||
+        error instanceof OperationError ||
+        // A permission that was not given: Deno's message names the flag.
+        error instanceof Deno.errors.NotCapable
       // What a user gave may hold line ends; the message is one line.
       ? error.message.replaceAll(/\s*[\r\n]\s*/g, " ")
       : `Internal error: ${error instanceof Error ? error.stack : error}`;
