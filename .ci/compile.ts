@@ -86,8 +86,7 @@ export function fileName(program: Program, target: string | undefined): string {
 
 /** A failed compile, as one line for the user. */
 export function compileFailure(name: string, stderr: string): string {
-  const missing =
-    /denort|dl\.deno\.land|error sending request|client error|dns error/i;
+  const missing = /denort|error sending request|client error|dns error/i;
   if (missing.test(stderr)) {
     return `Cannot compile ${name}: its runtime cannot be downloaded; give a local one for the target: DENORT_BIN=/path/to/denort deno task compile`;
   }
