@@ -37,7 +37,7 @@ const options = {
     { required: true },
   ),
   listenAddr: cli.list(
-    "UDP address or group to listen on; all go to the file in the order of arrival",
+    "UDP address or group to listen on; all go to one file without --split",
     "HOST:PORT",
     cli.address({ allowPortZero: true }),
   ),
@@ -86,6 +86,7 @@ const options = {
   ),
   interface: cli.interfaceOption,
   rcvbuf: cli.rcvbufOption,
+  workers: cli.workersOption,
   engine: cli.engineOption,
 };
 
@@ -118,6 +119,7 @@ export const command: cli.Command = cli.defineCommand({
       onWriteError: values.onWriteError,
       networkInterface: values.interface,
       receiveBufferBytes: values.rcvbuf,
+      workers: values.workers,
       engine: values.engine,
       log,
     });

@@ -203,6 +203,20 @@ export class AppendFile {
     this.#state.unlock();
   }
 
+  /** Lets go of a file that another thread has rotated, or another program renamed. */
+  follow(): void {
+    if (this.#file === undefined || this.#failure !== undefined) return;
+    if (this.#generation === this.#state.generation) return;
+    this.#state.lock();
+    try {
+      this.#followRotation();
+    } catch (cause) {
+      this.#fail(cause);
+    } finally {
+      this.#state.unlock();
+    }
+  }
+
   /** Rotates the file where its interval is over, written to or not. */
   rotateIfOver(): void {
     if (!this.writeOut() || this.#file === undefined) return;
@@ -217,22 +231,24 @@ export class AppendFile {
     }
   }
 
-  /** Has the system put what was written on the disk, and waits for it. */
+  /** Has the system put what was written here on the disk, and waits for it. */
   sync(): void {
-    if (!this.#unsynced || this.#file === undefined) return;
-    this.#unsynced = false;
-    try {
-      this.#file.syncDataSync();
-    } catch (cause) {
-      this.#syncFailed(cause);
-    }
+    if (this.#unsynced) this.#syncAll();
   }
 
-  /** The same without holding up the thread. */
+  /** The same for what all threads have written, without holding up this one. */
   async syncLater(): Promise<void> {
+    if (!this.#state.unsynced) return;
+    this.follow();
     const file = this.#file;
-    if (!this.#unsynced || file === undefined) return;
+    if (file === undefined) return;
+    this.#state.unsynced = false;
     this.#unsynced = false;
+    // Written after the flag fell, it rises again; written to a file that was
+    // rotated meanwhile, the rotation has synced it.
+    if (this.#generation !== this.#state.generation) {
+      this.#state.unsynced = true;
+    }
     try {
       await file.syncData();
     } catch (cause) {
@@ -316,6 +332,7 @@ export class AppendFile {
     if (written === 0) throw new Error("the file takes no bytes");
     this.#state.size += written;
     this.#unsynced = true;
+    this.#state.unsynced = true;
     return written;
   }
 
@@ -387,6 +404,16 @@ export class AppendFile {
     this.#slots[slot + 1]! += bytes;
   }
 
+  #syncAll(): void {
+    if (this.#file === undefined) return;
+    this.#unsynced = false;
+    try {
+      this.#file.syncDataSync();
+    } catch (cause) {
+      this.#syncFailed(cause);
+    }
+  }
+
   #syncFailed(cause: unknown): void {
     this.#slots[Slot.syncErrors]!++;
     this.#fail(cause);
@@ -412,7 +439,9 @@ export class AppendFile {
   #followRotation(): void {
     if (this.#generation === this.#state.generation) return;
     // The end of a datagram belongs where its start is.
-    if (!this.#unfinished) this.#reopen();
+    if (this.#unfinished) return;
+    if (this.#options.syncRotated) this.sync();
+    this.#reopen();
   }
 
   /** A line that a killed run left unfinished must not take the next datagram into itself. */
@@ -449,7 +478,8 @@ export class AppendFile {
     const { now, events, syncRotated } = this.#options;
     const nowMs = now();
     if (nowMs < this.#rotateAfterMs || !this.#regular) return false;
-    if (syncRotated) this.sync();
+    // What other threads have written, too.
+    if (syncRotated) this.#syncAll();
     let rotated: string | undefined;
     try {
       rotated = this.#freeRotatedName(nowMs);

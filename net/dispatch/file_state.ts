@@ -7,6 +7,7 @@
 
 const LOCK = 0;
 const GENERATION = 1;
+const UNSYNCED = 2;
 
 const FREE = 0;
 const HELD = 1;
@@ -20,10 +21,10 @@ export class FileState {
   readonly #numbers: Float64Array<SharedArrayBuffer>;
 
   /** New state, or that of a buffer that another thread shares. */
-  constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(24)) {
+  constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(32)) {
     this.buffer = buffer;
-    this.#words = new Int32Array(buffer, 0, 2);
-    this.#numbers = new Float64Array(buffer, 8, 2);
+    this.#words = new Int32Array(buffer, 0, 3);
+    this.#numbers = new Float64Array(buffer, 16, 2);
   }
 
   /** How often the file was rotated: a writer with an older handle opens the path again. */
@@ -33,6 +34,15 @@ export class FileState {
 
   set generation(value: number) {
     this.#words[GENERATION] = value;
+  }
+
+  /** Whether something was written since the last sync of all that was. */
+  get unsynced(): boolean {
+    return this.#words[UNSYNCED] === 1;
+  }
+
+  set unsynced(value: boolean) {
+    this.#words[UNSYNCED] = value ? 1 : 0;
   }
 
   /** Bytes in the file. */

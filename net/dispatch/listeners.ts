@@ -1,9 +1,11 @@
 /** All listeners of a role: a relay each, here or in a Worker, with their figures. */
 import { type Address, formatAddress } from "../address.ts";
-import type { DatagramEngine } from "../engine/engine.ts";
+import type { DatagramEngine, DatagramListener } from "../engine/engine.ts";
+import type { OperationError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
-import { placeRelay } from "../place/place_relay.ts";
+import { type PlacedRelay, placeRelay } from "../place/place_relay.ts";
+import type { PlannedLog } from "../place/relay_plan.ts";
 import type { Task } from "../tasks.ts";
 import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
 import type { DispatchOptions } from "./options.ts";
@@ -29,8 +31,17 @@ export interface ListenersOptions {
   log: Log;
   /** UDP destinations of every listener. */
   destinations?: Destinations | undefined;
-  /** Other sinks of a listener; who made them closes them. They keep its relay in this thread. */
+  /**
+   * Other sinks of a listener; who made them closes them. They keep its relay
+   * in this thread, unless a log can take their place.
+   */
   sinksOf?: ((address: Address) => readonly DatagramSink[]) | undefined;
+  /**
+   * Whether a log can take the place of `sinksOf`: where the listeners are
+   * `placed`, `openLogs` is then called before their tasks run.
+   * @default {false}
+   */
+  logsInstead?: boolean | undefined;
   /** Threads for each unicast address, the kernel spreading senders over them. @default {1} */
   workers?: number | undefined;
 }
@@ -39,12 +50,19 @@ export interface ListenersOptions {
 export class Listeners implements AsyncDisposable {
   /** The relays, to be run. */
   readonly tasks: readonly Task[];
+  /** Whether they are in Workers; else in this thread. */
+  readonly placed: boolean;
   readonly #relays: readonly OpenRelay[];
   readonly #log: Log;
   readonly #warned: number[];
 
-  private constructor(relays: readonly OpenRelay[], log: Log) {
+  private constructor(
+    relays: readonly OpenRelay[],
+    placed: boolean,
+    log: Log,
+  ) {
     this.#relays = relays;
+    this.placed = placed;
     this.#log = log;
     this.#warned = relays.map(() => 0);
     this.tasks = relays.map((relay) => relay.task);
@@ -52,8 +70,10 @@ export class Listeners implements AsyncDisposable {
 
   /** Opens all, or none: throws where one cannot be had. */
   static async open(options: ListenersOptions): Promise<Listeners> {
-    const { engine, addresses, log, sinksOf, workers = 1 } = options;
-    const placed = engine.name === "linux" && sinksOf === undefined &&
+    const { engine, addresses, log, sinksOf, logsInstead = false } = options;
+    const { workers = 1 } = options;
+    const placed = engine.name === "linux" &&
+      (sinksOf === undefined || logsInstead) &&
       (addresses.length > 1 || workers > 1);
     const relays: OpenRelay[] = [];
     try {
@@ -78,7 +98,21 @@ export class Listeners implements AsyncDisposable {
     for (const { address } of relays) {
       log.info("listening", { address: formatAddress(address) });
     }
-    return new Listeners(relays, log);
+    return new Listeners(relays, placed, log);
+  }
+
+  /**
+   * Has each relay in a Worker write to a log as well, before it runs. Throws
+   * where a file cannot be opened; `onEnd` is called for each log that takes
+   * nothing more.
+   */
+  async openLogs(
+    logOf: (address: Address) => PlannedLog,
+    onEnd: (reason: OperationError) => void,
+  ): Promise<void> {
+    for (const { address, placed } of this.#relays) {
+      await placed?.openLog(logOf(address), onEnd);
+    }
   }
 
   /** Where they listen, with the real ports. */
@@ -118,6 +152,8 @@ interface OpenRelay extends AsyncDisposable {
   address: Address;
   counters: CounterBlock<ReceiveCounterName>;
   task: Task;
+  /** The same in a Worker, where it is there. */
+  placed?: PlacedRelay;
 }
 
 async function openHere(
@@ -126,18 +162,19 @@ async function openHere(
   reusePort: boolean,
 ): Promise<OpenRelay> {
   const { networkInterface, receiveBufferBytes } = options;
-  const listener = await engine.listen({
-    address,
-    networkInterface,
-    receiveBufferBytes,
-    reusePort,
-    onWarning: (message) => log.warn(message),
-  });
-  let own: DatagramSink[];
+  // The port last: what is refused of a destination is refused before it is taken.
+  const own: DatagramSink[] = await destinations?.open() ?? [];
+  let listener: DatagramListener;
   try {
-    own = await destinations?.open() ?? [];
+    listener = await engine.listen({
+      address,
+      networkInterface,
+      receiveBufferBytes,
+      reusePort,
+      onWarning: (message) => log.warn(message),
+    });
   } catch (error) {
-    listener[Symbol.dispose]();
+    await closeAll(own);
     throw error;
   }
   const counters = new CounterBlock(RECEIVE_COUNTERS);
@@ -178,15 +215,13 @@ async function openElsewhere(
     },
     received: counters,
     sent: destinations?.countElsewhere() ?? [],
-    onWarning: (message) => log.warn(message),
+    log,
   });
   return {
     address: relay.address,
     counters,
     task: relay,
-    [Symbol.asyncDispose]: async () => {
-      relay.stop();
-      await relay.run().catch(() => {});
-    },
+    placed: relay,
+    [Symbol.asyncDispose]: () => relay[Symbol.asyncDispose](),
   };
 }

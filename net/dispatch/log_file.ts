@@ -26,6 +26,7 @@ import { type DatagramFormat, LogFormatter } from "./log_format.ts";
 import { splitName } from "./log_name.ts";
 import { RotatedFiles } from "./rotated_files.ts";
 import type { DatagramSink } from "./sink.ts";
+import { EventLoopTimers, type Timers } from "./timers.ts";
 
 /** When the system must put what was written on the disk. */
 export const FSYNC_CHOICES = ["none", "interval", "always"] as const;
@@ -75,7 +76,7 @@ export interface LogFileOptions {
    */
   onWriteError?: OnWriteError | undefined;
   /** Where to say what befell the files. Default: nowhere. */
-  log?: Log | undefined;
+  log?: Pick<Log, "debug" | "limited"> | undefined;
   /** Called once where a write failed and is not tried again. */
   onEnd?: ((reason: OperationError) => void) | undefined;
   /** Shared slots to count in. Default: own ones. */
@@ -88,6 +89,8 @@ export interface LogFileOptions {
   state?: SharedArrayBuffer | undefined;
   /** Whether rotated files are compressed and thinned out: by one of those that share the state. @default {true} */
   keepsHouse?: boolean | undefined;
+  /** What calls it when something is due. Default: the event loop. */
+  timers?: Timers | undefined;
   /** Milliseconds since 1970. Default: `Date.now`. */
   now?: (() => number) | undefined;
 }
@@ -118,15 +121,17 @@ export class LogFile implements DatagramSink {
   readonly #spare: GatherMemory[] = [];
   /** The only file, where it is not split. */
   readonly #one: AppendFile | undefined;
-  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timers: Timers;
   #flushed = false;
-  readonly #onFlushTimer = () => {
-    this.#flushTimer = undefined;
+  readonly #onFlushTimer = (): void => {
     this.#flushed = false;
     this.#writeOut();
   };
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #tickTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #onRetryTimer = (): void => this.#retry();
+  readonly #onTickTimer = (): void => {
+    this.#timers.set(this.#onTickTimer, TICK_MS);
+    this.tick();
+  };
   #tidiedGeneration = 0;
   #ended = false;
 
@@ -140,6 +145,7 @@ export class LogFile implements DatagramSink {
     this.#formatter = new LogFormatter(format);
     this.#now = now;
     this.#shared = options.state && new FileState(options.state);
+    this.#timers = options.timers ?? new EventLoopTimers();
     this.#maxOpenFiles = maxOpenFiles;
     const rotates = rotateBytes !== undefined || rotateIntervalMs !== undefined;
     if (!options.splitBySource) {
@@ -156,9 +162,9 @@ export class LogFile implements DatagramSink {
       });
       this.#rotated.tidy();
     }
-    const others = this.#rotated !== undefined && this.#shared !== undefined;
+    const others = this.#shared !== undefined;
     if (rotateIntervalMs !== undefined || fsync === "interval" || others) {
-      this.#tickTimer = setInterval(() => this.tick(), TICK_MS);
+      this.#timers.set(this.#onTickTimer, TICK_MS);
     }
   }
 
@@ -183,7 +189,7 @@ export class LogFile implements DatagramSink {
       const file = one ?? this.#fileOf(batch.source(slot));
       this.#formatter.writeSlot(batch, slot, timeMs, file);
     }
-    this.#flushTimer ??= setTimeout(this.#onFlushTimer, FLUSH_MS);
+    this.#timers.set(this.#onFlushTimer, FLUSH_MS);
     if (this.#options.fsync === "always") {
       this.#writeOut();
       for (const file of this.#files.values()) file.sync();
@@ -192,20 +198,29 @@ export class LogFile implements DatagramSink {
 
   /** Writes what was gathered, now or in a moment. */
   flush(): void {
-    if (this.#flushed || this.#flushTimer === undefined) return;
+    if (this.#flushed || !this.#timers.isSet(this.#onFlushTimer)) return;
     this.#flushed = true;
     this.#writeOut();
   }
 
   /** Opens all paths anew: another program has renamed the files. */
   reopen(): void {
-    for (const file of this.#files.values()) file.reopen();
+    for (const file of this.#files.values()) {
+      file.reopen();
+      // Who shares a file may write nothing for long, and hold no old one meanwhile.
+      if (this.#shared) file.follow();
+    }
   }
 
-  /** What is due once a second: the rotation of intervals, and `interval` syncs. */
+  /**
+   * What is due once a second: the rotation of intervals, and `interval` syncs,
+   * both for all threads that share the file by the one that keeps house.
+   */
   async tick(): Promise<void> {
-    const { rotateIntervalMs, fsync } = this.#options;
+    const { rotateIntervalMs, fsync, keepsHouse } = this.#options;
     const files = [...this.#files.values()];
+    if (this.#shared) { for (const file of files) file.follow(); }
+    if (keepsHouse === false) return;
     if (rotateIntervalMs !== undefined) {
       for (const file of files) file.rotateIfOver();
     }
@@ -229,9 +244,9 @@ export class LogFile implements DatagramSink {
 
   /** Writes what was gathered, drops what cannot be written, and closes all files. */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearTimeout(this.#flushTimer);
-    clearTimeout(this.#retryTimer);
-    clearInterval(this.#tickTimer);
+    this.#timers.clear(this.#onFlushTimer);
+    this.#timers.clear(this.#onRetryTimer);
+    this.#timers.clear(this.#onTickTimer);
     for (const file of this.#files.values()) this.#close(file);
     this.#files.clear();
     await this.abort();
@@ -317,18 +332,17 @@ export class LogFile implements DatagramSink {
       return;
     }
     this.#warn(`write ${error.message}`, error);
-    this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
+    this.#timers.set(this.#onRetryTimer, RETRY_MS);
   }
 
   #retry(): void {
-    this.#retryTimer = undefined;
     let failing = false;
     for (const file of this.#files.values()) {
       if (file.failure !== undefined && !file.retry()) failing = true;
     }
     if (failing) {
       this.#options.log?.debug("still not writing");
-      this.#retryTimer ??= setTimeout(() => this.#retry(), RETRY_MS);
+      this.#timers.set(this.#onRetryTimer, RETRY_MS);
     }
   }
 

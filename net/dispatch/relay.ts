@@ -11,6 +11,7 @@ import { DatagramBatch } from "../engine/batch.ts";
 import type { DatagramListener } from "../engine/engine.ts";
 import { BusyLoop } from "./busy.ts";
 import type { DatagramSink } from "./sink.ts";
+import type { PolledTimers } from "./timers.ts";
 
 /** What a relay counts about its listener, in the order of its slots. */
 export const RECEIVE_COUNTERS = [
@@ -51,6 +52,8 @@ export interface RelayOptions {
   lookMs?: number;
   /** Whether the loop has its thread for itself. @default {false} */
   ownThread?: boolean;
+  /** The sinks' timers, where the loop has its thread for itself. */
+  timers?: PolledTimers;
 }
 
 /** Moves datagrams from a listener to sinks until it is drained. */
@@ -61,6 +64,7 @@ export class Relay {
   readonly #stop: Int32Array;
   readonly #lookMs: number | undefined;
   readonly #ownThread: boolean;
+  readonly #timers: PolledTimers | undefined;
 
   constructor(options: RelayOptions) {
     this.#listener = options.listener;
@@ -69,6 +73,7 @@ export class Relay {
     this.#stop = options.stop ?? new Int32Array(new SharedArrayBuffer(4));
     this.#lookMs = options.lookMs;
     this.#ownThread = options.ownThread ?? false;
+    this.#timers = options.timers;
   }
 
   /** Takes what has arrived already, then ends `run`. */
@@ -114,6 +119,7 @@ export class Relay {
         }
         if (!busy.due()) continue;
         this.#countDrops();
+        this.#timers?.run();
         if (this.#ownThread) busy.waited();
         else await busy.pause();
         if (this.#stop[0] !== 1) continue;
@@ -127,8 +133,9 @@ export class Relay {
         if (pending) await pending;
       }
       this.#countDrops();
+      this.#timers?.run();
       if (this.#stop[0] !== 1) {
-        const waiting = listener.readable(this.#lookMs);
+        const waiting = listener.readable(this.#waitMs());
         if (waiting) await waiting;
         busy.waited();
         continue;
@@ -140,6 +147,11 @@ export class Relay {
       const waiting = listener.readable(DRAIN_QUIET_MS);
       if (waiting) await waiting;
     }
+  }
+
+  #waitMs(): number | undefined {
+    if (this.#lookMs === undefined) return undefined;
+    return this.#timers?.nextMs(this.#lookMs) ?? this.#lookMs;
   }
 
   #count(batch: DatagramBatch): void {

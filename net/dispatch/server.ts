@@ -6,6 +6,7 @@ import { type Task, Tasks } from "../tasks.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import {
   checkDispatchOptions,
+  checkRange,
   chooseEngine,
   type DispatchOptions,
   logOf,
@@ -26,6 +27,8 @@ export interface ServerOptions
   extends Omit<DispatchOptions, "ttl" | "loop">, OutputOptions {
   /** UDP addresses and groups to listen on. */
   listen: readonly Address[];
+  /** Threads for each unicast listener (linux engine). @default {1} */
+  workers?: number | undefined;
 }
 
 /** A server's figures. */
@@ -68,6 +71,7 @@ export async function startServer(
       "Cannot use --tee with --path -: both write to stdout; leave out --tee",
     );
   }
+  checkRange("workers", options.workers, 1, 64);
   checkDispatchOptions(options, listen);
   const kind = checkOutput(options);
 
@@ -88,23 +92,30 @@ export async function startServer(
         late.push(sink);
         return tee ? [sink, tee] : [sink];
       },
+      logsInstead: kind === "file" && tee === undefined &&
+        options.split !== "source",
+      workers: options.workers,
     }),
   );
   const tasks = new Tasks();
   const outputTask = new OutputTask();
   let failure: OperationError | undefined;
+  const onFailure = (reason: OperationError): void => {
+    failure ??= reason;
+    outputTask.fail(reason);
+  };
   const output = opening.use(
-    await openOutput(options, kind, log, {
-      onFailure: (reason) => {
-        failure = reason;
-        outputTask.fail(reason);
-      },
+    await openOutput(options, kind, listeners.placed, log, {
+      onFailure,
       onReaderLeft: () => {
         log.info("ending: the reader left", { path });
         tasks.stop();
       },
     }),
   );
+  if (listeners.placed) {
+    await listeners.openLogs((address) => output.logOf(address), onFailure);
+  }
   for (const sink of late) sink.open(output.sinkOf(sink.address));
   const resources = opening.move();
 

@@ -4,8 +4,10 @@ import type { Address } from "../address.ts";
 import { type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
+import type { PlannedLog } from "../place/relay_plan.ts";
 import { LOG_COUNTERS, type LogCounter } from "./append_file.ts";
 import { fileError } from "./file_error.ts";
+import { FileState } from "./file_state.ts";
 import {
   checkLogFileOptions,
   LogFile,
@@ -59,6 +61,8 @@ export interface OutputEvents {
 export interface ServerOutput extends AsyncDisposable {
   /** The sink of one listener; this object closes it. */
   sinkOf(address: Address): DatagramSink;
+  /** The same for a listener in a Worker, where the output was opened for such ones. */
+  logOf(address: Address): PlannedLog;
   /** What went to files, where there are any. */
   logStats(): LogStats | undefined;
   /** What went to stdout or a named pipe, where there is one. */
@@ -109,15 +113,19 @@ function refuseFileOptions(options: OutputOptions, what: string): void {
   }
 }
 
-/** Opens the output that was checked; throws an OperationError where that fails. */
+/**
+ * Opens the output that was checked, `shared` with listeners in Workers or not;
+ * throws an OperationError where that fails.
+ */
 export async function openOutput(
   options: OutputOptions,
   kind: LogPathKind,
+  shared: boolean,
   log: Log,
   events: OutputEvents,
 ): Promise<ServerOutput> {
   const { path, format = "raw" } = options;
-  if (kind !== "pipe") return new FileOutput(options, log, events);
+  if (kind !== "pipe") return new FileOutput(options, shared, log, events);
   const stdout = path === "-";
   let pipe: Deno.FsFile | undefined;
   if (!stdout) {
@@ -140,6 +148,9 @@ export async function openOutput(
   const formatted = format === "raw" ? sink : new FormattedStdout(format, sink);
   return {
     sinkOf: () => formatted,
+    logOf: () => {
+      throw new TypeError("Cannot write to a stream in a Worker");
+    },
     logStats: () => undefined,
     streamStats: () => sink.counters.read(),
     reopen: () => {},
@@ -152,19 +163,26 @@ export async function openOutput(
   };
 }
 
-/** One file, or one for each address or source. */
+/**
+ * One file, or one for each address or source. Listeners in Workers write with
+ * logs of their own; those here rotate by time, sync and keep house for them.
+ */
 class FileOutput implements ServerOutput {
   readonly #options: LogFileOptions;
   readonly #byAddress: boolean;
+  readonly #shared: boolean;
   readonly #counters = new CounterBlock(LOG_COUNTERS);
-  readonly #files: LogFile[] = [];
+  readonly #elsewhere: CounterBlock<LogCounter>[] = [];
+  readonly #files = new Map<string, OpenLog>();
 
   constructor(
     { split, ...options }: OutputOptions,
+    shared: boolean,
     log: Log,
     { onFailure }: OutputEvents,
   ) {
     this.#byAddress = split === "address";
+    this.#shared = shared;
     this.#options = {
       ...options,
       splitBySource: split === "source",
@@ -172,23 +190,38 @@ class FileOutput implements ServerOutput {
       log,
       onEnd: onFailure,
     };
-    if (!this.#byAddress) this.#files.push(new LogFile(this.#options));
+    if (!this.#byAddress) this.#openLog(options.path);
   }
 
   sinkOf(address: Address): DatagramSink {
-    if (!this.#byAddress) return this.#files[0]!;
-    const { path } = this.#options;
-    const name = splitName(basename(path), address);
-    const file = new LogFile({
-      ...this.#options,
-      path: join(dirname(path), name),
-    });
-    this.#files.push(file);
-    return file;
+    return this.#openLog(this.#pathOf(address)).file;
+  }
+
+  logOf(address: Address): PlannedLog {
+    const path = this.#pathOf(address);
+    const { state } = this.#openLog(path);
+    const { format, rotateBytes, rotateIntervalMs, fsync, onWriteError } =
+      this.#options;
+    const counters = new CounterBlock(LOG_COUNTERS);
+    this.#elsewhere.push(counters);
+    return {
+      path,
+      format,
+      rotateBytes,
+      rotateIntervalMs,
+      fsync,
+      onWriteError,
+      state: state!,
+      counters: counters.buffer,
+    };
   }
 
   logStats(): LogStats {
-    return this.#counters.read();
+    const sum = new CounterBlock(LOG_COUNTERS);
+    for (const { slots } of [this.#counters, ...this.#elsewhere]) {
+      for (const [slot, value] of slots.entries()) sum.slots[slot]! += value;
+    }
+    return sum.read();
   }
 
   streamStats(): undefined {
@@ -196,20 +229,45 @@ class FileOutput implements ServerOutput {
   }
 
   reopen(): void {
-    for (const file of this.#files) file.reopen();
+    for (const { file } of this.#files.values()) file.reopen();
   }
 
   async drain(): Promise<void> {
-    await Promise.all(this.#files.map((file) => file.drain()));
+    await Promise.all(this.#each((file) => file.drain()));
   }
 
   async abort(): Promise<void> {
-    await Promise.all(this.#files.map((file) => file.abort()));
+    await Promise.all(this.#each((file) => file.abort()));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(
-      this.#files.map((file) => file[Symbol.asyncDispose]()),
-    );
+    await Promise.all(this.#each((file) => file[Symbol.asyncDispose]()));
   }
+
+  #pathOf(address: Address): string {
+    const { path } = this.#options;
+    if (!this.#byAddress) return path;
+    return join(dirname(path), splitName(basename(path), address));
+  }
+
+  /** Listeners that share an address share its file. */
+  #openLog(path: string): OpenLog {
+    let open = this.#files.get(path);
+    if (open === undefined) {
+      const state = this.#shared ? new FileState().buffer : undefined;
+      open = { file: new LogFile({ ...this.#options, path, state }), state };
+      this.#files.set(path, open);
+    }
+    return open;
+  }
+
+  #each<T>(call: (file: LogFile) => T): T[] {
+    return Array.from(this.#files.values(), ({ file }) => call(file));
+  }
+}
+
+/** A log of this thread, and what it shares with those of the same file in Workers. */
+interface OpenLog {
+  file: LogFile;
+  state: SharedArrayBuffer | undefined;
 }

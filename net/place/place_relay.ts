@@ -2,8 +2,15 @@
 import type { Address } from "../address.ts";
 import { OperationError, UsageError } from "../errors.ts";
 import type { CounterBlock } from "../observe/counters.ts";
+import type { Log } from "../observe/log.ts";
 import type { Task } from "../tasks.ts";
-import type { RelayOrder, RelayPlan, RelayReport } from "./relay_plan.ts";
+import type {
+  PlannedLog,
+  RelayOrder,
+  RelayPlan,
+  RelayReport,
+  ReportedError,
+} from "./relay_plan.ts";
 
 /** What a relay in a Worker shares with this thread. */
 export interface PlaceRelayOptions {
@@ -12,69 +19,146 @@ export interface PlaceRelayOptions {
   received: CounterBlock<string>;
   /** Slots of SEND_COUNTERS, for each destination. */
   sent: readonly CounterBlock<string>[];
-  onWarning: (message: string) => void;
+  /** Where its lines go. */
+  log: Log;
 }
 
-/** A relay that runs in a Worker. */
-export interface PlacedRelay extends Task {
+/** A relay that listens in a Worker; disposed of, it ends in order. */
+export interface PlacedRelay extends Task, AsyncDisposable {
   /** The bound address, with the real port. */
   readonly address: Address;
+  /**
+   * Has it write to a log as well; before it runs. Rejects where the file
+   * cannot be opened. `onEnd` is called where the log takes nothing more.
+   */
+  openLog(log: PlannedLog, onEnd: (reason: OperationError) => void): Promise<
+    void
+  >;
 }
 
-/** Starts a relay in a Worker; resolves when it listens, rejects where it cannot. */
+/** Starts a Worker; resolves when its relay listens, rejects where it cannot. */
 export async function placeRelay(
   options: PlaceRelayOptions,
 ): Promise<PlacedRelay> {
-  const { plan, received, sent, onWarning } = options;
-  const stop = new Int32Array(new SharedArrayBuffer(4));
-  const worker = new Worker(import.meta.resolve("./relay_worker.ts"), {
-    type: "module",
-    name: "relay",
-  });
-  const listening = Promise.withResolvers<Address>();
-  const ended = Promise.withResolvers<void>();
-  ended.promise.catch(() => {});
-  const fail = (error: Error): void => {
-    listening.reject(error);
-    ended.reject(error);
-    worker.terminate();
-  };
-  worker.onerror = (event) => {
-    event.preventDefault();
-    fail(new OperationError(`A relay's Worker failed: ${event.message}`));
-  };
-  worker.onmessage = ({ data }: MessageEvent<RelayReport>) => {
-    switch (data.kind) {
+  const relay = new WorkerRelay(options);
+  await relay.listening;
+  return relay;
+}
+
+class WorkerRelay implements PlacedRelay {
+  /** Resolves when it listens. */
+  readonly listening: Promise<void>;
+  readonly #worker: Worker;
+  readonly #log: Log;
+  readonly #stop = new Int32Array(new SharedArrayBuffer(4));
+  readonly #listening = Promise.withResolvers<void>();
+  readonly #logOpen = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  #address: Address | undefined;
+  #onLogEnd: ((reason: OperationError) => void) | undefined;
+  #running = false;
+
+  constructor({ plan, received, sent, log }: PlaceRelayOptions) {
+    this.#log = log;
+    this.listening = this.#listening.promise;
+    // Whoever waits sees a failure; nobody has to.
+    this.#logOpen.promise.catch(() => {});
+    this.#ended.promise.catch(() => {});
+    this.#worker = new Worker(import.meta.resolve("./relay_worker.ts"), {
+      type: "module",
+      name: "relay",
+    });
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#fail(
+        new OperationError(`A relay's Worker failed: ${event.message}`),
+      );
+    };
+    this.#worker.onmessage = ({ data }) => this.#take(data);
+    this.#tell({
+      kind: "listen",
+      plan,
+      received: received.buffer,
+      sent: sent.map((block) => block.buffer),
+      stop: this.#stop.buffer,
+    });
+  }
+
+  get address(): Address {
+    return this.#address!;
+  }
+
+  async openLog(
+    log: PlannedLog,
+    onEnd: (reason: OperationError) => void,
+  ): Promise<void> {
+    this.#onLogEnd = onEnd;
+    this.#tell({ kind: "openLog", log });
+    await this.#logOpen.promise;
+  }
+
+  run(): Promise<void> {
+    if (!this.#running) this.#tell({ kind: "run" });
+    this.#running = true;
+    return this.#ended.promise;
+  }
+
+  stop(): void {
+    Atomics.store(this.#stop, 0, 1);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
+    if (!this.#running) this.#tell({ kind: "close" });
+    await this.#ended.promise.catch(() => {});
+  }
+
+  #tell(order: RelayOrder): void {
+    this.#worker.postMessage(order);
+  }
+
+  #take(report: RelayReport): void {
+    switch (report.kind) {
       case "listening":
-        listening.resolve(data.address);
+        this.#address = report.address;
+        this.#listening.resolve();
         break;
-      case "warning":
-        onWarning(data.message);
+      case "logOpen":
+        this.#logOpen.resolve();
         break;
-      case "failed":
-        fail(
-          data.usage
-            ? new UsageError(data.message)
-            : new OperationError(data.message, { code: data.code }),
+      case "logEnded":
+        this.#onLogEnd?.(
+          new OperationError(report.error.message, { code: report.error.code }),
         );
         break;
+      case "debug":
+        this.#log.debug(report.message, report.fields);
+        break;
+      case "warning":
+        if (report.key === undefined) {
+          this.#log.warn(report.message, report.fields);
+        } else this.#log.limited(report.key, report.message, report.fields);
+        break;
+      case "failed":
+        this.#fail(errorOf(report.error));
+        break;
       case "ended":
-        ended.resolve();
-        worker.terminate();
+        this.#ended.resolve();
+        // It has closed all that it had opened and writes nothing more.
+        this.#worker.terminate();
     }
-  };
-  const order: RelayOrder = {
-    plan,
-    received: received.buffer,
-    sent: sent.map((block) => block.buffer),
-    stop: stop.buffer,
-  };
-  worker.postMessage(order);
-  return {
-    address: await listening.promise,
-    run: () => ended.promise,
-    stop: () => {
-      Atomics.store(stop, 0, 1);
-    },
-  };
+  }
+
+  #fail(error: Error): void {
+    this.#listening.reject(error);
+    this.#logOpen.reject(error);
+    this.#ended.reject(error);
+    this.#worker.terminate();
+  }
+}
+
+function errorOf({ usage, message, code }: ReportedError): Error {
+  return usage
+    ? new UsageError(message)
+    : new OperationError(message, { code });
 }

@@ -1,6 +1,7 @@
 /** A relay as plain data, so that it can run in this thread or in a Worker. */
 import type { Address } from "../address.ts";
 import type { EngineChoice } from "../engine/engine.ts";
+import type { LogFields } from "../observe/log.ts";
 
 /** One destination of a {@linkcode RelayPlan}. */
 export interface PlannedDestination {
@@ -23,25 +24,59 @@ export interface RelayPlan {
   destinations: PlannedDestination[];
 }
 
-/** What starts a relay's Worker: the plan, and slots shared with it. */
-export interface RelayOrder {
-  plan: RelayPlan;
-  /** Slots of RECEIVE_COUNTERS. */
-  received: SharedArrayBuffer;
-  /** Slots of SEND_COUNTERS, for each destination. */
-  sent: SharedArrayBuffer[];
-  /** One Int32: 1 drains. */
-  stop: SharedArrayBuffer;
+/** A log file that a relay in a Worker writes, as one of several writers. */
+export interface PlannedLog {
+  path: string;
+  format: "raw" | "lines" | "jsonl" | undefined;
+  rotateBytes: number | undefined;
+  rotateIntervalMs: number | undefined;
+  fsync: "none" | "interval" | "always" | undefined;
+  onWriteError: "retry" | "end" | undefined;
+  /** The buffer of the file's FileState. */
+  state: SharedArrayBuffer;
+  /** Slots of LOG_COUNTERS, of this writer alone. */
+  counters: SharedArrayBuffer;
+}
+
+/**
+ * What a relay's Worker is told, in this order: to listen, to open a log or
+ * not, and to run; instead of running, to close what it has opened. While it
+ * runs it reads no message: only the stop slot ends it.
+ */
+export type RelayOrder =
+  | {
+    kind: "listen";
+    plan: RelayPlan;
+    /** Slots of RECEIVE_COUNTERS. */
+    received: SharedArrayBuffer;
+    /** Slots of SEND_COUNTERS, for each destination. */
+    sent: SharedArrayBuffer[];
+    /** One Int32: 1 drains. */
+    stop: SharedArrayBuffer;
+  }
+  | { kind: "openLog"; log: PlannedLog }
+  | { kind: "run" }
+  | { kind: "close" };
+
+/** An error as plain data. */
+export interface ReportedError {
+  usage: boolean;
+  message: string;
+  code: string | undefined;
 }
 
 /** What a relay's Worker tells. */
 export type RelayReport =
   | { kind: "listening"; address: Address }
-  | { kind: "warning"; message: string }
+  | { kind: "logOpen" }
+  | { kind: "logEnded"; error: ReportedError }
+  | { kind: "debug"; message: string; fields: LogFields | undefined }
   | {
-    kind: "failed";
-    usage: boolean;
+    kind: "warning";
     message: string;
-    code: string | undefined;
+    fields: LogFields | undefined;
+    /** Where it repeats: what its lines are limited by. */
+    key: string | undefined;
   }
+  | { kind: "failed"; error: ReportedError }
   | { kind: "ended" };

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { gunzipSync } from "node:zlib";
+import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
 import { numbered } from "../support/batches.ts";
 import {
   fileAppears,
@@ -11,6 +12,7 @@ import {
 import { type ProcessEnd, startPeer, startRole } from "../support/process.ts";
 import type { TestProcess } from "../support/process.ts";
 import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
+import { workerThreads } from "../support/threads.ts";
 
 const needsSocat = needsProgram("socat");
 const text = new TextDecoder();
@@ -336,6 +338,58 @@ testUnless(
     });
   },
 );
+
+testUnless(
+  linuxEngineUnavailable(),
+  "server --workers has threads write one file, which SIGHUP opens anew, and ends them on SIGTERM",
+  async () => {
+    await withFolder(async (folder) => {
+      const path = join(folder, "feed.log");
+      await using server = startRole("server", [
+        `--path=${path}`,
+        "--listen-addr=127.0.0.1:0",
+        "--workers=3",
+        "--format=lines",
+        "--metrics-addr=127.0.0.1:0",
+      ]);
+      const found = await server.lines(/listening address=\S+:(\d+)/, 3);
+      const ports = found.map(([, port]) => Number(port));
+      assertEquals(ports, Array(3).fill(ports[0]));
+      assertEquals(workerThreads(server.pid), 3);
+      const sendMany = async (count: number) => {
+        for (let i = 0; i < count; i++) await sendAll([bytes("x")], ports[0]!);
+      };
+      const written = async () =>
+        valueOf(await metricsOf(server), "mproxy_log_written_datagrams_total");
+      await sendMany(20);
+      while (await written() < 20);
+      Deno.renameSync(path, `${path}.1`);
+      server.signal("SIGHUP");
+      await server.line(/opened files anew/);
+      await sendMany(12);
+      const end = await server.stop();
+      assertDone(end);
+      assertMatch(end.stderr, /written to .*: 64 B, 32 datagrams, 0 dropped/);
+      assertEquals(Deno.readTextFileSync(`${path}.1`), "x\n".repeat(20));
+      assertEquals(Deno.readTextFileSync(path), "x\n".repeat(12));
+    });
+  },
+);
+
+Deno.test("server --workers is refused by name by the portable engine, and leaves no file", async () => {
+  await withFolder(async (folder) => {
+    await using server = startRole("server", [
+      "--path=feed.log",
+      "--listen-addr=127.0.0.1:0",
+      "--workers=2",
+      "--engine=portable",
+    ], { cwd: folder });
+    const { code, stderr } = await server.end;
+    assertEquals([code, stderr.split("\n").length], [2, 1], stderr);
+    assertMatch(stderr, /The portable engine cannot do --workers/);
+    assertEquals(namesIn(folder), []);
+  });
+});
 
 Deno.test("server writes to stdout alone with --path -, in each format", async () => {
   for (
