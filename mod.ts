@@ -64,7 +64,6 @@ export type { FileState } from "./net/dispatch/file_state.ts";
 export type { Timers } from "./net/dispatch/timers.ts";
 export { LOG_COUNTERS } from "./net/dispatch/append_file.ts";
 export type { LogFileOptions } from "./net/dispatch/log_file.ts";
-export type { Timers } from "./net/dispatch/timers.ts";
 export { startServer } from "./net/dispatch/server.ts";
 export type {
   ServerHandle,

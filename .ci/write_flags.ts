@@ -1,5 +1,5 @@
 /**
- * Writes the README's table of flags from the option tables.
+ * Writes the README's tables of permissions and flags.
  *
  *     deno run -A .ci/write_flags.ts          writes README.md
  *     deno run -A .ci/write_flags.ts --check  fails where it is not up to date
@@ -12,10 +12,15 @@ import {
   optionUsage,
 } from "@mproxy/mproxy/cli";
 import { fromFileUrl } from "@std/path";
+import { permissionTable } from "./permissions.ts";
+import { formatMarkdown } from "./written_file.ts";
 
 const README = fromFileUrl(new URL("../README.md", import.meta.url));
-const START = "<!-- flags: written by .ci/write_flags.ts -->";
-const END = "<!-- /flags -->";
+/** What stands between a pair of comments with this name. */
+const PARTS: Readonly<Record<string, () => string>> = {
+  permissions: permissionTable,
+  flags: flagTables,
+};
 
 /** Tables of all roles' own options, and one of those that all have. */
 export function flagTables(): string {
@@ -46,32 +51,27 @@ function table(title: string, options: Command["options"]): string {
 
 if (import.meta.main) {
   const readme = await Deno.readTextFile(README);
-  const start = readme.indexOf(START) + START.length;
-  const end = readme.indexOf(END);
-  const text = `${readme.slice(0, start)}\n\n${flagTables()}\n${
-    readme.slice(end)
-  }`;
-  const formatted = await format(text);
+  let text = readme;
+  for (const [name, write] of Object.entries(PARTS)) {
+    const opening = `<!-- ${name}: written by .ci/write_flags.ts -->`;
+    const start = text.indexOf(opening);
+    const end = text.indexOf(`<!-- /${name} -->`);
+    if (start < 0 || end < start) {
+      throw new TypeError(`README.md has no place for its ${name}`);
+    }
+    text = `${text.slice(0, start)}${opening}\n\n${write()}\n${
+      text.slice(end)
+    }`;
+  }
+  const formatted = await formatMarkdown(text);
   if (Deno.args.includes("--check")) {
     if (formatted !== readme) {
       await Deno.stderr.write(
         new TextEncoder().encode(
-          "README.md does not show all flags: run deno run -A .ci/write_flags.ts\n",
+          "README.md is not up to date: run deno run -A .ci/write_flags.ts\n",
         ),
       );
       Deno.exit(1);
     }
   } else await Deno.writeTextFile(README, formatted);
-}
-
-async function format(markdown: string): Promise<string> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--ext", "md", "-"],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(markdown));
-  await writer.close();
-  return new TextDecoder().decode((await child.output()).stdout);
 }

@@ -93,6 +93,8 @@ export function commandsHelpText(
     "Usage:",
     `  ${program} ROLE [OPTIONS]`,
     `  ${program} ROLE --help`,
+    `  ${program} completions bash|zsh|fish`,
+    `  ${program} man ROLE`,
     "",
     "Roles:",
     ...lines,

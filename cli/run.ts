@@ -32,8 +32,10 @@ import {
   value,
   type Values,
 } from "./command.ts";
+import { completionScript, SHELLS } from "./completions.ts";
 import { configError, problemLines, readConfigFile } from "./config.ts";
 import { commandsHelpText, helpText } from "./help.ts";
+import { manualPage } from "./manual.ts";
 import { readValues, splitArguments } from "./parse.ts";
 import { watchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
@@ -165,6 +167,29 @@ export async function runCommands(
     Deno.exit(0);
   }
   const names = commands.map((one) => one.name).join(", ");
+  const [subject] = rest;
+  if (name === "completions") {
+    const shell = SHELLS.find((one) => one === subject);
+    if (shell !== undefined && rest.length === 1) {
+      const all = commands.map((command) => ({
+        command,
+        table: allOptions(command),
+      }));
+      await writeStdout(completionScript(shell, program, all));
+      Deno.exit(0);
+    }
+    writeStderr(`${program}: completions wants one of ${SHELLS.join(", ")}\n`);
+    Deno.exit(2);
+  }
+  if (name === "man") {
+    const role = commands.find((one) => one.name === subject);
+    if (role !== undefined && rest.length === 1) {
+      await writeStdout(manualPage(program, role, allOptions(role), VERSION));
+      Deno.exit(0);
+    }
+    writeStderr(`${program}: man wants one of ${names}\n`);
+    Deno.exit(2);
+  }
   writeStderr(
     name === undefined
       ? `${program}: a role is wanted: ${names}; --help says what they do\n`
@@ -207,7 +232,10 @@ async function commandExitCode(
       reread: read,
     });
   } catch (error) {
-    const line = error instanceof UsageError || error instanceof OperationError
+    const line = error instanceof UsageError ||
+        error instanceof OperationError ||
+        // A permission that was not given: Deno's message names the flag.
+        error instanceof Deno.errors.NotCapable
       // What a user gave may hold line ends; the message is one line.
       ? error.message.replaceAll(/\s*[\r\n]\s*/g, " ")
       : `Internal error: ${error instanceof Error ? error.stack : error}`;

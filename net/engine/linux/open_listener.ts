@@ -253,7 +253,11 @@ const MISSING_RIGHT_NOTE =
   "the kernel does not join datagrams (UDP_GRO), because counting those that it drops is not permitted:" +
   " grant CAP_BPF or set sysctl kernel.unprivileged_bpf_disabled=0 to receive faster";
 
-function countDrops(context: OpenListenerContext, fd: number): DropCounting {
+function countDrops(
+  context: OpenListenerContext,
+  fd: number,
+  onNote?: (message: string) => void,
+): DropCounting {
   const { libc, joinReads } = context;
   const memoryInfo = attempt(() =>
     readOption(

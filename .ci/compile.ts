@@ -1,0 +1,183 @@
+/**
+ * Makes single-file programs in dist/: one of each role, and `mproxy` with all.
+ *
+ *     deno task compile [ROLE…] [--target NAME|all] [--out dist]
+ *
+ * DENORT_BIN names a local runtime where none can be downloaded.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { fromFileUrl, join } from "@std/path";
+import { createHash } from "node:crypto";
+import { formatBytes } from "../net/observe/units.ts";
+import { permissions } from "./permissions.ts";
+
+const ROOT = fromFileUrl(new URL("..", import.meta.url));
+
+/** All that `--target all` makes programs for. */
+export const TARGETS = [
+  "x86_64-unknown-linux-gnu",
+  "aarch64-unknown-linux-gnu",
+  "x86_64-apple-darwin",
+  "aarch64-apple-darwin",
+  "x86_64-pc-windows-msvc",
+] as const;
+
+/** What a program is compiled from. */
+export interface Program {
+  /** `mproxy`, or `mproxy-ROLE`. */
+  readonly name: string;
+  /** Its entry, from the root. */
+  readonly entry: string;
+  /** What it may do. */
+  readonly permissions: readonly string[];
+}
+
+/** All programs. */
+export const programs: readonly Program[] = [
+  {
+    name: "mproxy",
+    entry: "cli/mproxy/main.ts",
+    permissions: [...new Set(permissions.flatMap(({ baked }) => baked))],
+  },
+  ...permissions.map(({ role, baked }) => ({
+    name: `mproxy-${role}`,
+    entry: `cli/${role}/main.ts`,
+    permissions: baked,
+  })),
+];
+
+/** Files that run in Workers, from the root: no module imports them, so each is named. */
+export async function workerFiles(folder = "net"): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(join(ROOT, folder))) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) found.push(...await workerFiles(path));
+    else if (name.endsWith("_worker.ts")) found.push(path);
+  }
+  return found.sort();
+}
+
+/** Arguments of `deno` that compile a program. */
+export function compileArguments(
+  program: Program,
+  workers: readonly string[],
+  target: string | undefined,
+  output: string,
+): string[] {
+  const system = target ?? Deno.build.target;
+  return [
+    ...["compile", "--no-check", "--unstable-net", "--no-prompt"],
+    // libc is called on Linux alone: elsewhere nobody need permit it.
+    ...program.permissions.filter((one) =>
+      one !== "--allow-ffi" || system.includes("linux")
+    ),
+    ...workers.flatMap((worker) => ["--include", worker]),
+    ...target === undefined ? [] : ["--target", target],
+    ...["--output", output, program.entry],
+  ];
+}
+
+/** A program's file name for a target; the one of this machine is not named. */
+export function fileName(program: Program, target: string | undefined): string {
+  const system = target ?? Deno.build.target;
+  return program.name + (target === undefined ? "" : `-${target}`) +
+    (system.includes("windows") ? ".exe" : "");
+}
+
+/** A failed compile, as one line for the user. */
+export function compileFailure(name: string, stderr: string): string {
+  const missing = /denort|error sending request|client error|dns error/i;
+  if (missing.test(stderr)) {
+    return `Cannot compile ${name}: its runtime cannot be downloaded; give a local one for the target: DENORT_BIN=/path/to/denort deno task compile`;
+  }
+  const [line = "deno compile failed"] = stderr.split("\n").filter((one) =>
+    /error/i.test(one)
+  );
+  return `Cannot compile ${name}: ${line.trim()}`;
+}
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  using input = await Deno.open(file);
+  for await (const part of input.readable) hash.update(part);
+  return hash.digest("hex");
+}
+
+async function main(args: string[]): Promise<number> {
+  const given = parseArgs(args, {
+    string: ["target", "out"],
+    unknown: (name) => {
+      if (name.startsWith("-")) throw new TypeError(`Unknown option ${name}`);
+      return true;
+    },
+  }) as { target?: string; out?: string; _: (string | number)[] };
+  const roles = given._.map(String);
+  const chosen = roles.map((role) => {
+    const found = programs.find(({ name }) =>
+      name === role || name === `mproxy-${role}`
+    );
+    if (!found) throw new TypeError(`Unknown role "${role}"`);
+    return found;
+  });
+  const targets = given.target === "all"
+    ? TARGETS
+    : [given.target as typeof TARGETS[number] | undefined];
+  for (const target of targets) {
+    if (target !== undefined && !TARGETS.includes(target)) {
+      throw new TypeError(
+        `Unknown target "${target}": all, ${TARGETS.join(", ")}`,
+      );
+    }
+  }
+  const out = given.out ?? "dist";
+  await Deno.mkdir(join(ROOT, out), { recursive: true });
+  const workers = await workerFiles();
+  for (const target of targets) {
+    for (const program of chosen.length > 0 ? chosen : programs) {
+      const file = fileName(program, target);
+      const path = join(ROOT, out, file);
+      const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: compileArguments(program, workers, target, path),
+        cwd: ROOT,
+        env: { NO_COLOR: "1", RUST_BACKTRACE: "0" },
+      }).output();
+      if (!success) {
+        say(
+          Deno.stderr,
+          compileFailure(file, new TextDecoder().decode(stderr)),
+        );
+        return 1;
+      }
+      const { size } = await Deno.stat(path);
+      say(Deno.stdout, `${file}: ${formatBytes(size)}`);
+    }
+  }
+  await writeSums(join(ROOT, out));
+  return 0;
+}
+
+/** Writes SHA256SUMS of all programs of a folder, as sha256sum -c reads it. */
+export async function writeSums(folder: string): Promise<void> {
+  const names = [...Deno.readDirSync(folder)].filter(({ name, isFile }) =>
+    isFile && name.startsWith("mproxy")
+  ).map(({ name }) => name).sort();
+  const lines = [];
+  for (const name of names) {
+    lines.push(`${await sha256(join(folder, name))}  ${name}\n`);
+  }
+  await Deno.writeTextFile(join(folder, "SHA256SUMS"), lines.join(""));
+}
+
+function say(stream: typeof Deno.stderr, line: string): void {
+  stream.writeSync(new TextEncoder().encode(`${line}\n`));
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    say(Deno.stderr, `compile: ${error.message}`);
+    Deno.exit(2);
+  }
+}

