@@ -61,9 +61,9 @@ export {
 } from "./net/dispatch/log_format.ts";
 export type { LogCounter } from "./net/dispatch/append_file.ts";
 export type { FileState } from "./net/dispatch/file_state.ts";
+export type { Timers } from "./net/dispatch/timers.ts";
 export { LOG_COUNTERS } from "./net/dispatch/append_file.ts";
 export type { LogFileOptions } from "./net/dispatch/log_file.ts";
-export type { Timers } from "./net/dispatch/timers.ts";
 export { startServer } from "./net/dispatch/server.ts";
 export type {
   ServerHandle,

@@ -139,7 +139,9 @@ async function runDemo(
 
   const processes = { client, proxy, "reverse proxy": reverse, server };
   for (const [name, process] of Object.entries(processes)) {
-    const { code, stderr } = await process.stop();
+    // The client ends by itself, at the end of what it was fed.
+    const { code, stderr } =
+      await (process === client ? client.end : process.stop());
     say(`${name} (exit ${code})`);
     for (const line of summaryLines(stderr)) say(`  ${line}`);
     if (code !== 0) say(stderr);

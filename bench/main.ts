@@ -3,10 +3,11 @@
  * and sockets are read from /proc.
  *
  *     deno task bench [FILTER...] [--only NAME,...] [--runs N] [--seconds S]
- *                     [--quick] [--list]
+ *                     [--patience S] [--quick] [--list]
  *
  * FILTER is a part of a row's name (`dispatch/forward`); several words must
  * all be in it. `--only` takes the contenders whose names have one of its parts.
+ * `--patience` has each turn wait so long for others to leave the machine idle.
  * Without FILTER, or with the name of a suite alone, the results are
  * `bench/results/SUITE.json` and `.md`; of less, `SUITE.partial.json` and `.md`
  * there. Files of a turn go to memory where it has room, else to the temporary
@@ -35,10 +36,13 @@ const SUITES: { name: string; open: (folder: string) => Promise<Suite> }[] = [
 ];
 
 if (import.meta.main) {
-  const { _: words, runs, seconds, only, quick, list } = parseArgs(Deno.args, {
-    string: ["runs", "seconds", "only"],
-    boolean: ["quick", "list"],
-  });
+  const { _: words, runs, seconds, patience, only, quick, list } = parseArgs(
+    Deno.args,
+    {
+      string: ["runs", "seconds", "only", "patience"],
+      boolean: ["quick", "list"],
+    },
+  );
   if (Deno.build.os !== "linux") {
     say(`The benchmark needs Linux, and this is ${Deno.build.os}`);
     Deno.exit(2);
@@ -52,6 +56,7 @@ if (import.meta.main) {
       words: words.map(String),
       runs: runs ? Number(runs) : quick ? 1 : 5,
       seconds: seconds ? Number(seconds) : quick ? 0.5 : 1,
+      patienceSeconds: Number(patience ?? 0),
       only: only?.split(","),
       whole: words.every((word) => SUITES.some(({ name }) => name === word)) &&
         !quick && only === undefined,
@@ -67,6 +72,8 @@ interface Command {
   words: string[];
   runs: number;
   seconds: number;
+  /** How long a turn waits for others to leave the machine idle. */
+  patienceSeconds: number;
   /** Parts of contenders' names; the baseline takes part always. Default: all. */
   only: string[] | undefined;
   /** Whether the results are worth a suite's own files. */
@@ -77,7 +84,7 @@ interface Command {
 
 async function bench(
   folder: string,
-  { words, runs, seconds, only, whole, list }: Command,
+  { words, runs, seconds, patienceSeconds, only, whole, list }: Command,
 ): Promise<void> {
   for (const { name, open } of SUITES) {
     const { rows, peers } = await open(folder);
@@ -100,7 +107,12 @@ async function bench(
         name === row.baseline || !only ||
         only.some((part) => name.includes(part))
       );
-      const result = await measureRow(row, { runs, seconds, say: progress });
+      const result = await measureRow(row, {
+        runs,
+        seconds,
+        patienceSeconds,
+        say: progress,
+      });
       results.rows.push(result);
       say(`\n${rowTable(result).join("\n")}`);
       await write(whole ? name : `${name}.partial`, results);

@@ -81,7 +81,8 @@ export function readConfigFile(
           table[key]!.read([text]);
         } catch (error) {
           const { line, column } = items[i]!;
-          problems.push({ line, column, message: messageOf(error) });
+          const message = `"${name}": ${messageOf(error)}`;
+          problems.push({ line, column, message });
         }
       }
       if (problems.length === before) texts.set(key, given);
@@ -110,11 +111,9 @@ export function problemLines(
   file: string,
   problems: readonly TomlProblem[],
 ): string[] {
-  return [...problems]
-    .sort((a, b) => a.line - b.line || a.column - b.column)
-    .map(({ line, column, message }) =>
-      `${file}:${line}:${column}: ${message}`
-    );
+  return inOrder(problems).map(({ line, column, message }) =>
+    `${file}:${line}:${column}: ${message}`
+  );
 }
 
 /** One line for the first of several problems. */
@@ -122,12 +121,17 @@ export function configError(
   file: string,
   problems: readonly TomlProblem[],
 ): UsageError {
-  const [first, ...more] = problemLines(file, problems);
+  const [first, ...more] = inOrder(problems);
+  const { line, column, message } = first!;
   return new UsageError(
-    `Cannot use ${first}${
+    `Cannot use "${file}:${line}:${column}": ${message}${
       more.length > 0
         ? ` (and ${more.length} more; --check-config shows all)`
         : ""
     }`,
   );
+}
+
+function inOrder(problems: readonly TomlProblem[]): TomlProblem[] {
+  return problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
 }

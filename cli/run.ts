@@ -298,7 +298,7 @@ async function runRole(
   await using disposals = new AsyncDisposableStack();
   // Before the start, because whoever reads "listening" may send a signal at once.
   const signals = watchSignals(log, grace);
-  disposals.defer(signals.unwatch);
+  disposals.defer(signals.ended);
   const running = await command.start(values, {
     log,
     print,

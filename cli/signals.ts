@@ -11,8 +11,11 @@ export interface WatchedSignals {
   readonly graceIsOver: Promise<void>;
   /** The role has started; it ends at once where a signal came before. */
   attach(role: RunningRole): void;
-  /** Gives the signals their meaning back. */
-  unwatch(): void;
+  /**
+   * The role has ended. Signals stay watched to the exit, which is near: their
+   * own meaning would turn a clean end into a killed one.
+   */
+  ended(): void;
 }
 
 /** Watches SIGINT, SIGTERM (SIGBREAK on Windows) and, for a role that reloads, SIGHUP. */
@@ -25,7 +28,9 @@ export function watchSignals(log: Log, graceSeconds: number): WatchedSignals {
     running?.draining?.(signal);
     running?.role.drain().catch((error) => graceIsOver.reject(error));
   };
+  let over = false;
   const end = (signal: Deno.Signal): void => {
+    if (over) return;
     if (first !== undefined) Deno.exit(ENDED_BY_SIGNAL);
     first = signal;
     log.info("draining: a second signal ends at once", { graceSeconds });
@@ -45,26 +50,21 @@ export function watchSignals(log: Log, graceSeconds: number): WatchedSignals {
       );
     }
   };
-  const watched: [Deno.Signal, () => void][] = [];
-  const watch = (signal: Deno.Signal, handler: () => void): void => {
-    Deno.addSignalListener(signal, handler);
-    watched.push([signal, handler]);
-  };
   const terminate = Deno.build.os === "windows" ? "SIGBREAK" : "SIGTERM";
-  watch("SIGINT", () => end("SIGINT"));
-  watch(terminate, () => end(terminate));
+  Deno.addSignalListener("SIGINT", () => end("SIGINT"));
+  Deno.addSignalListener(terminate, () => end(terminate));
   return {
     graceIsOver: graceIsOver.promise,
     attach: (role) => {
       running = role;
-      if (role.reload && Deno.build.os !== "windows") watch("SIGHUP", reload);
+      if (role.reload && Deno.build.os !== "windows") {
+        Deno.addSignalListener("SIGHUP", reload);
+      }
       if (first !== undefined) drain(first);
     },
-    unwatch: () => {
+    ended: () => {
+      over = true;
       clearTimeout(timer);
-      for (const [signal, handler] of watched) {
-        Deno.removeSignalListener(signal, handler);
-      }
     },
   };
 }

@@ -122,6 +122,11 @@ export function formatAddress(address: Address): string {
   return `${before}${host}:${port}`;
 }
 
+/** The host as the system's resolver takes it: `fe80::1%eth0` where there is a zone. */
+export function hostWithZone({ hostname, zone }: Address): string {
+  return zone === undefined ? hostname : `${hostname}%${zone}`;
+}
+
 function splitZone(host: string): [string, string | undefined] {
   const percent = host.indexOf("%");
   return percent < 0

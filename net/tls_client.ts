@@ -4,7 +4,7 @@ import {
   getCACertificates,
   type TLSSocket,
 } from "node:tls";
-import { type Address, isIp } from "./address.ts";
+import { type Address, hostWithZone, isIp } from "./address.ts";
 
 /** How a TLS host is verified and shown who we are. */
 export interface TlsClientOptions {
@@ -47,26 +47,31 @@ export function connectTls(
 
 async function connectDeno(
   name: string,
-  { hostname, port }: Address,
+  address: Address,
   signal: AbortSignal,
 ): Promise<TlsReader> {
-  const tcp = await Deno.connect({ hostname, port, signal });
+  const hostname = hostWithZone(address);
+  const tcp = await Deno.connect({ hostname, port: address.port, signal });
   tcp.setKeepAlive(true);
-  const close = () => tcp.close();
-  signal.addEventListener("abort", close, { once: true });
+  // startTls takes the connection over: from then on the TLS one is to be closed.
+  let open: Deno.Conn = tcp;
+  const close = () => open.close();
   try {
     const caCerts = getCACertificates("system");
-    const connection = await Deno.startTls(tcp, { hostname: name, caCerts });
-    await connection.handshake();
+    const tls = await Deno.startTls(tcp, { hostname: name, caCerts });
+    open = tls;
+    signal.throwIfAborted();
+    signal.addEventListener("abort", close, { once: true });
+    await tls.handshake();
     return {
-      read: (into) => connection.read(into),
-      [Symbol.dispose]: () => connection.close(),
+      read: (into) => tls.read(into),
+      [Symbol.dispose]: () => tls.close(),
     };
   } catch (error) {
     try {
-      tcp.close();
+      close();
     } catch {
-      // startTls or the signal has closed it.
+      // The signal or startTls has closed it.
     }
     throw signal.aborted ? signal.reason : error;
   } finally {
@@ -76,14 +81,14 @@ async function connectDeno(
 
 function connectNode(
   name: string,
-  { hostname, port }: Address,
+  address: Address,
   tls: TlsClientOptions,
   signal: AbortSignal,
 ): Promise<TlsReader> {
   return new Promise((resolve, reject) => {
     const socket = connectNodeTls({
-      host: hostname,
-      port,
+      host: hostWithZone(address),
+      port: address.port,
       // RFC 6066, 3: an address is no server name.
       servername: isIp(name) ? "" : name,
       ca: tls.ca ?? getCACertificates("system"),

@@ -6,6 +6,8 @@
  * turns, and each ratio the median of the ratios within a turn.
  */
 
+import { calm, machineSeconds } from "./processes.ts";
+
 /** What one turn of one contender gave. */
 export interface Figures {
   /** Seconds that were measured. */
@@ -24,6 +26,8 @@ export interface Figures {
   lostCounted?: number;
   /** What the load's own receiver dropped: then the rate is the load's and not the contender's. */
   loadDropped?: number;
+  /** Share of the machine's CPU time that nobody of the turn used. Set by {@linkcode measureRow}. */
+  others?: number;
   /** More columns, by title. */
   more?: Record<string, number>;
 }
@@ -99,6 +103,8 @@ export interface RowResult {
 export interface BenchOptions {
   runs: number;
   seconds: number;
+  /** How long a turn waits for others to leave the machine idle. */
+  patienceSeconds: number;
   /** Told what goes on. */
   say: (text: string) => void;
 }
@@ -106,7 +112,7 @@ export interface BenchOptions {
 /** Measures a row. A contender whose turn fails is missing from then on, with the error as reason. */
 export async function measureRow(
   row: Row,
-  { runs, seconds, say }: BenchOptions,
+  { runs, seconds, patienceSeconds, say }: BenchOptions,
 ): Promise<RowResult> {
   const contenders = row.contenders.map((contender): ContenderResult => ({
     name: contender.name,
@@ -117,8 +123,9 @@ export async function measureRow(
     for (const [i, { run }] of row.contenders.entries()) {
       const result = contenders[i]!;
       if (result.missing !== undefined) continue;
+      await calm(patienceSeconds);
       try {
-        result.turns.push(await run(seconds));
+        result.turns.push(await withOthers(() => run(seconds)));
       } catch (error) {
         result.missing = `turn ${turn + 1} failed: ${
           error instanceof Error ? error.message : String(error)
@@ -128,6 +135,17 @@ export async function measureRow(
     }
   }
   return summarize(row, contenders);
+}
+
+async function withOthers(run: () => Promise<Figures>): Promise<Figures> {
+  const start = performance.now();
+  const before = machineSeconds();
+  const figures = await run();
+  const after = machineSeconds();
+  const elapsed = (performance.now() - start) / 1000;
+  const used = after.all - before.all - (after.own - before.own);
+  const others = used / (elapsed * navigator.hardwareConcurrency);
+  return { ...figures, others: Math.max(0, others) };
 }
 
 /** Medians, ratios and expectations of a row's turns. Pure. */
@@ -193,7 +211,9 @@ function medianFigures(turns: readonly Figures[]): Figures {
     cpuSeconds: of((one) => one.cpuSeconds)!,
     peakBytes: of((one) => one.peakBytes)!,
   };
-  for (const name of ["lost", "lostCounted", "loadDropped"] as const) {
+  for (
+    const name of ["lost", "lostCounted", "loadDropped", "others"] as const
+  ) {
     const value = of((one) => one[name]);
     if (value !== undefined) result[name] = value;
   }

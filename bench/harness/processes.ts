@@ -3,6 +3,10 @@
 /** Clock ticks a second of /proc/PID/stat: USER_HZ is 100 on every Linux. */
 const TICKS_PER_SECOND = 100;
 
+/** What others may use of a calm machine, looked at for so long. */
+const CALM_SHARE = 0.15;
+const CALM_MS = 200;
+
 const POLL_MS = 5;
 const MOST_WAIT_MS = 10_000;
 
@@ -16,6 +20,31 @@ export function cpuSeconds(pids: readonly number[]): number {
     ticks += Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
   }
   return ticks / TICKS_PER_SECOND;
+}
+
+/** CPU seconds that the machine has spent, and what of them this process and its ended children have. */
+export function machineSeconds(): { all: number; own: number } {
+  // user, nice and system of all; waiting and interrupts belong to nobody.
+  const [, user, nice, system] = read("/proc/stat").split(/\s+/).map(Number);
+  const stat = read(`/proc/${Deno.pid}/stat`);
+  const own = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+    .slice(11, 15).map(Number);
+  return {
+    all: (user! + nice! + system!) / TICKS_PER_SECOND,
+    own: own.reduce((sum, ticks) => sum + ticks, 0) / TICKS_PER_SECOND,
+  };
+}
+
+/** Resolves when others leave most of the machine idle, or when patience is over. */
+export async function calm(patienceSeconds: number): Promise<void> {
+  const end = performance.now() + patienceSeconds * 1000;
+  while (performance.now() < end) {
+    const before = machineSeconds().all;
+    await sleep(CALM_MS);
+    const used = machineSeconds().all - before;
+    const share = used / (CALM_MS / 1000 * navigator.hardwareConcurrency);
+    if (share < CALM_SHARE) return;
+  }
 }
 
 /** Most resident memory that processes and their children ever had, in bytes. */

@@ -7,6 +7,9 @@ import type {
 } from "./bench.ts";
 import type { Machine } from "./machine.ts";
 
+/** From here on it is said what others used of the machine. */
+const OTHERS_SHARE = 0.1;
+
 /** All of one run. */
 export interface Results {
   machine: Machine;
@@ -85,7 +88,18 @@ export function rowTable(row: RowResult): string[] {
     cells(head),
     cells(["---", ...head.slice(1).map(() => "---:")]),
     ...row.contenders.map((one) => contenderLine(one, titles, head.length)),
+    ...othersLines(row),
   ];
+}
+
+/** A line where the machine was not the turns' own. */
+function othersLines({ contenders }: RowResult): string[] {
+  const most = Math.max(
+    0,
+    ...contenders.map(({ median }) => median?.others ?? 0),
+  );
+  if (most < OTHERS_SHARE) return [];
+  return ["", `Others used up to ${(most * 100).toFixed(0)} % of the machine.`];
 }
 
 function contenderLine(

@@ -16,6 +16,13 @@ import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
 
 const SAMPLE_MS = 20;
 
+/**
+ * How long it looks away when nothing is there. A socket that nobody waits on
+ * costs its sender no wake-up, so one that sends single datagrams is not
+ * slowed down by who counts them.
+ */
+const PAUSE_MS = 1;
+
 /** Enough for the stalls of a process that shares two cores with a flood. */
 const RECEIVE_BUFFER_BYTES = 64 << 20;
 
@@ -38,6 +45,7 @@ let bytes = 0;
 let datagrams = 0;
 let said = 0;
 let saidAt = 0;
+const nothing = new Int32Array(new SharedArrayBuffer(4));
 // The portable engine's waits are promises, so a timer can sample beside them.
 if (portable) setInterval(sample, SAMPLE_MS);
 for (;;) {
@@ -47,9 +55,11 @@ for (;;) {
     if (!portable) sample();
     continue;
   }
-  if (!portable) sample();
-  const waiting = listener.readable(portable ? undefined : SAMPLE_MS);
-  if (waiting) await waiting;
+  if (portable) await listener.readable();
+  else {
+    sample();
+    Atomics.wait(nothing, 0, 0, PAUSE_MS);
+  }
 }
 
 function sample(): void {

@@ -170,7 +170,10 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       maxFrameBytes: values.maxFrameSize,
       maxConnectionsPerSecond: values.connectRate,
       maxClientIdChars31: values.maxClientIdLength31,
-      environment: Deno.env.toObject(),
+      // To read it wants a permission that nobody else need give.
+      environment: values.listen.length > 0 && !mayReadEnvironment()
+        ? {}
+        : Deno.env.toObject(),
       log,
     });
     return {
@@ -183,5 +186,9 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
     };
   },
 });
+
+function mayReadEnvironment(): boolean {
+  return Deno.permissions.querySync({ name: "env" }).state === "granted";
+}
 
 if (import.meta.main) await runCommand(command);

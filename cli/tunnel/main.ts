@@ -23,6 +23,7 @@ import {
   text,
   value,
   type Values,
+  writeStdout,
 } from "@mproxy/mproxy/cli";
 import {
   checkTunnelFiles,
@@ -59,7 +60,7 @@ const options = {
     { defaultText: "256Ki" },
   ),
   caBundle: value(
-    "PEM file of roots to trust for remote-tls",
+    "PEM file of roots to trust for remote-tls, beside the built-in ones",
     "FILE",
     text,
   ),
@@ -90,7 +91,7 @@ const options = {
     CONTROL,
   ),
   metricsCompat: choice(
-    "Also show metrics under the names of",
+    "Also show metrics under another tool's names",
     ["plexy"],
     undefined,
     CONTROL,
@@ -189,7 +190,7 @@ export const command: Command = defineCommand({
   },
   async start(values, { log, positionals, config, reread }) {
     if (values.helpTunnel) {
-      await Deno.stdout.write(new TextEncoder().encode(tunnelHelp()));
+      await writeStdout(tunnelHelp());
       return undefined;
     }
     const given = (

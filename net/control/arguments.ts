@@ -43,7 +43,7 @@ export interface EndingParameters {
   ending?: Ending;
   /** From JSON-RPC. */
   mode?: Ending["mode"];
-  /** Seconds. */
+  /** Milliseconds, of seconds in JSON. */
   deadline?: number;
 }
 
@@ -60,7 +60,7 @@ export interface OpenParameters {
 /** JSON-RPC parameters of every command that ends something. */
 export const ENDING_PARAMETERS: Readonly<Record<string, ParameterReader>> = {
   mode: optional(oneOf("now", "drain")),
-  deadline: optional(float),
+  deadline: optional(delay(true)),
 };
 
 /** The text behind a word that wants one. */
@@ -103,7 +103,7 @@ export function endingOf(
   const { deadline } = given;
   return given.ending ?? {
     mode: given.mode ?? mode,
-    ...(deadline === undefined ? {} : { deadlineMs: deadline * 1000 }),
+    ...(deadline === undefined ? {} : { deadlineMs: deadline }),
   };
 }
 
@@ -253,8 +253,8 @@ export function readRpcOptions(
   return options;
 }
 
-/** Seconds as milliseconds. */
-function delay(zero: boolean): ParameterReader<number> {
+/** Reads seconds as milliseconds. */
+export function delay(zero: boolean): ParameterReader<number> {
   return (value, name) => {
     const seconds = float(value, name);
     try {

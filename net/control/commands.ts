@@ -8,6 +8,7 @@ import { parseSocket, parseTunnel } from "../tcp/spec.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import {
   argument,
+  delay,
   ENDING_PARAMETERS,
   endingOf,
   type EndingParameters,
@@ -26,7 +27,6 @@ import {
 } from "./arguments.ts";
 import {
   array,
-  float,
   object,
   optional,
   type ParameterReader,
@@ -203,7 +203,7 @@ export const COMMANDS: readonly ControlCommand[] = [
     word: "DRAIN",
     usage: "DRAIN tunnel [SECONDS]",
     method: "drainTunnel",
-    parameters: { tunnelSocket: string, deadline: optional(float) },
+    parameters: { tunnelSocket: string, deadline: optional(delay(true)) },
     readLine: (text) => readDrain(argument(text)),
     run: (tunnels, given: LocalParameters & EndingParameters) =>
       tunnels.close(localOf(given), endingOf(given, "drain")),

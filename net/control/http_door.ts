@@ -16,7 +16,7 @@ import {
 import type { Duplex } from "node:stream";
 import { Buffer } from "node:buffer";
 // @ts-types="npm:@types/ws@^8.18.1"
-import { type WebSocket, WebSocketServer } from "ws";
+import type { WebSocket, WebSocketServer } from "ws";
 import { type Address, formatAddress, isIp } from "../address.ts";
 import { failedCall } from "../errors.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
@@ -49,7 +49,16 @@ export async function openHttpDoor(
 ): Promise<ControlDoor> {
   const { address, token } = options;
   checkExposure(address, token);
-  const door = new HttpDoor(options);
+  // Only here: the library reads the environment where it is imported, for
+  // which a user of another role would have to give permission.
+  // @ts-types="npm:@types/ws@^8.18.1"
+  const { WebSocketServer } = await import("ws");
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: MAX_REQUEST_BYTES,
+    perMessageDeflate: false,
+  });
+  const door = new HttpDoor(options, sockets);
   try {
     await door.listen(address);
   } catch (cause) {
@@ -62,15 +71,12 @@ class HttpDoor implements ControlDoor {
   address!: Address;
   readonly #options: HttpDoorOptions;
   readonly #server: Server;
-  readonly #sockets = new WebSocketServer({
-    noServer: true,
-    maxPayload: MAX_REQUEST_BYTES,
-    perMessageDeflate: false,
-  });
+  readonly #sockets: WebSocketServer;
   #requests = 0;
 
-  constructor(options: HttpDoorOptions) {
+  constructor(options: HttpDoorOptions, sockets: WebSocketServer) {
     this.#options = options;
+    this.#sockets = sockets;
     this.#server = createServer({
       requestTimeout: REQUEST_TIMEOUT_MS,
       headersTimeout: REQUEST_TIMEOUT_MS,

@@ -14,7 +14,7 @@ import {
   prepareTcp,
   type StreamConn,
 } from "../engine/portable/stream.ts";
-import { AcceptLoop } from "../tcp/accept.ts";
+import { AcceptLoop } from "../accept_loop.ts";
 import { closeQuietly } from "../tcp/pipe.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { COMMANDS, helpLines, type LineReply } from "./commands.ts";
@@ -62,7 +62,7 @@ class LineDoor implements ControlDoor {
   readonly #options: LineDoorOptions;
   readonly #clients = new Set<StreamConn>();
   readonly #serving = new Set<Promise<void>>();
-  readonly #accepting: AcceptLoop;
+  readonly #accepting: AcceptLoop<StreamConn>;
 
   constructor(options: LineDoorOptions) {
     this.#options = options;
@@ -171,6 +171,12 @@ async function linger(client: StreamConn): Promise<void> {
   }
 }
 
+/**
+ * What a browser sends first. A page may post lines of its own choice to any
+ * port of this machine: behind such a head nothing is done.
+ */
+const HTTP_LINE = /^\S+ \S+ HTTP\/\d|^host:/i;
+
 /** One client's conversation, without its socket. */
 export class LineSession {
   /** Whether nothing more is read. */
@@ -200,6 +206,11 @@ export class LineSession {
         return formatReply({ short: "commands", details: helpLines() });
       case "AUTH":
         return this.#authenticate(text ?? "");
+    }
+    if (HTTP_LINE.test(line)) {
+      this.over = true;
+      this.cut = true;
+      return sorry(new ControlProtocolError(`Invalid command: ${word}`));
     }
     if (!this.#known) {
       return sorry(new ControlProtocolError("AUTH token is wanted first"));

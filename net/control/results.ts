@@ -38,7 +38,10 @@ export function liveRemotes(tunnel: Tunnel): [string, RemoteStats][] {
 
 function remotesOf(tunnel: Tunnel): [string, RemoteStats][] {
   const { remotes } = tunnel.stats();
-  return tunnel.remotes.map(({ id, label }) => [label, remotes.get(id)!]);
+  return tunnel.remotes.flatMap(({ id, label }) => {
+    const stats = remotes.get(id);
+    return stats ? [[label, stats]] : [];
+  });
 }
 
 /** `stats` of the original's tunnelInfo: its streams are clients, with a remote or without one yet. */

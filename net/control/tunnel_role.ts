@@ -4,7 +4,7 @@
  * the other.
  */
 import { type Address, formatAddress } from "../address.ts";
-import { UsageError } from "../errors.ts";
+import { OperationError, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
 import { serveMetrics } from "../observe/metrics_server.ts";
@@ -101,6 +101,8 @@ export async function startTunnelRole(
   );
   if (prometheus) tell(log, "prometheus door is open", prometheus.address);
   if (!control && !rpc && tunnels.list().length === 0) {
+    const ready = tunnels.ready();
+    if (ready !== true) throw new OperationError(`No tunnel is open: ${ready}`);
     throw new UsageError(
       "No tunnel is open and no door to open one: name a tunnel, such as 3000=4000, or give --control-socket or --rpc-socket",
     );

@@ -10,9 +10,10 @@ import {
   type DestinationStats,
 } from "./destinations.ts";
 import { Feed, FEED_COUNTERS } from "./feed.ts";
-import { checkReadable, openFileSource } from "./file_source.ts";
+import { checkFileSource, openFileSource } from "./file_source.ts";
 import {
   checkDatagramBytes,
+  checkDestinations,
   checkDispatchOptions,
   chooseEngine,
   type DispatchOptions,
@@ -78,7 +79,8 @@ export async function startClient(
   }
   checkDatagramBytes(datagramBytes);
   checkDispatchOptions(options, addresses);
-  if (path !== "-") await checkReadable(path);
+  checkDestinations(addresses);
+  await checkFileSource(path, { follow });
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);

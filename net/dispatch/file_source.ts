@@ -29,15 +29,9 @@ export async function openFileSource(
   path: string,
   options: FileSourceOptions = {},
 ): Promise<FileSource> {
-  if (path === "-") {
-    if (options.follow) {
-      throw new UsageError("Cannot follow stdin: it ends when it ends");
-    }
+  const stat = await checkFileSource(path, options);
+  if (stat === undefined) {
     return { size: undefined, read: readStdin, [Symbol.dispose]: () => {} };
-  }
-  const stat = await checkReadable(path);
-  if (options.follow && !stat.isFile) {
-    throw new UsageError(`Cannot follow "${path}": it is not a regular file`);
   }
   // Opening a named pipe waits for its writer, so it must not block the thread.
   const file = await openFile(path);
@@ -67,8 +61,20 @@ function readFile(
   }
 }
 
-/** What is known of a path that can be read; throws a UsageError where it cannot. */
-export async function checkReadable(path: string): Promise<Deno.FileInfo> {
+/**
+ * What is known of a path, or undefined of stdin; throws a UsageError where it
+ * cannot be read as asked. Nothing stays open.
+ */
+export async function checkFileSource(
+  path: string,
+  { follow = false }: FileSourceOptions,
+): Promise<Deno.FileInfo | undefined> {
+  if (path === "-") {
+    if (follow) {
+      throw new UsageError("Cannot follow stdin: it ends when it ends");
+    }
+    return undefined;
+  }
   let stat: Deno.FileInfo;
   try {
     stat = await Deno.stat(path);
@@ -79,6 +85,9 @@ export async function checkReadable(path: string): Promise<Deno.FileInfo> {
     throw new UsageError(
       `Cannot read "${path}": it is a folder, a file is wanted`,
     );
+  }
+  if (follow && !stat.isFile) {
+    throw new UsageError(`Cannot follow "${path}": it is not a regular file`);
   }
   // A named pipe is not opened to look: that would wait for its writer.
   if (!stat.isFifo) (await openFile(path)).close();

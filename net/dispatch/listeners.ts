@@ -1,6 +1,6 @@
 /** All listeners of a role: a relay each, here or in a Worker, with their figures. */
 import { type Address, formatAddress } from "../address.ts";
-import type { DatagramEngine } from "../engine/engine.ts";
+import type { DatagramEngine, DatagramListener } from "../engine/engine.ts";
 import type { OperationError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
@@ -164,19 +164,20 @@ async function openHere(
   reusePort: boolean,
 ): Promise<OpenRelay> {
   const { networkInterface, receiveBufferBytes } = options;
-  const listener = await engine.listen({
-    address,
-    networkInterface,
-    receiveBufferBytes,
-    reusePort,
-    onWarning: (message) => log.warn(message),
-    onNote: (message) => log.once(message),
-  });
-  let own: DatagramSink[];
+  // The port last: what is refused of a destination is refused before it is taken.
+  const own: DatagramSink[] = await destinations?.open() ?? [];
+  let listener: DatagramListener;
   try {
-    own = await destinations?.open() ?? [];
+    listener = await engine.listen({
+      address,
+      networkInterface,
+      receiveBufferBytes,
+      reusePort,
+      onWarning: (message) => log.warn(message),
+      onNote: (message) => log.once(message),
+    });
   } catch (error) {
-    listener[Symbol.dispose]();
+    await closeAll(own);
     throw error;
   }
   const counters = new CounterBlock(RECEIVE_COUNTERS);

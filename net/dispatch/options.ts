@@ -80,6 +80,18 @@ export function checkGroup(address: Address): void {
   );
 }
 
+/** Throws a UsageError where an address can only be listened on. */
+export function checkDestinations(addresses: readonly Address[]): void {
+  for (const address of addresses) {
+    if (address.source === undefined) continue;
+    throw new UsageError(
+      `Cannot send to "${
+        formatAddress(address)
+      }": a source before @ is for listening`,
+    );
+  }
+}
+
 /** The engine for a role's options, said in the log. */
 export function chooseEngine(
   options: DispatchOptions,

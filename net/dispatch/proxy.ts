@@ -10,6 +10,7 @@ import {
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import {
   checkDatagramBytes,
+  checkDestinations,
   checkDispatchOptions,
   checkRange,
   chooseEngine,
@@ -81,7 +82,12 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
   }
   checkDatagramBytes(datagramBytes);
   checkRange("workers", options.workers, 1, 64);
-  checkDispatchOptions(options, [...listen, ...to]);
+  checkDispatchOptions(options, [
+    ...listen,
+    ...connect.map(({ address }) => address),
+    ...to,
+  ]);
+  checkDestinations(to);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);

@@ -18,6 +18,7 @@ import {
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import {
   checkDatagramBytes,
+  checkDestinations,
   checkDispatchOptions,
   checkGroup,
   checkRange,
@@ -108,7 +109,14 @@ export async function startReverseProxy(
   checkGroup(group);
   checkDatagramBytes(options.datagramBytes);
   checkRange("queueBytes", queueBytes, 65536, 2 ** 40);
-  checkDispatchOptions(options, [...udpListen, group, ...udpOutput]);
+  checkDispatchOptions(options, [
+    ...udpListen,
+    ...tcpListen,
+    group,
+    ...tcpOutput,
+    ...udpOutput,
+  ]);
+  checkDestinations(hasSources ? [group, ...udpOutput] : udpOutput);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);

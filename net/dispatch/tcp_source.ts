@@ -6,7 +6,7 @@
  * 3. The connection is fed to the sinks until it ends.
  * 4. After a back-off, all over again.
  */
-import { type Address, formatAddress } from "../address.ts";
+import { type Address, formatAddress, hostWithZone } from "../address.ts";
 import { backoffMs } from "../backoff.ts";
 import { resolveAll } from "../engine/resolve.ts";
 import { Waiter } from "../engine/waiter.ts";
@@ -168,10 +168,14 @@ async function openUpstream(
 }
 
 async function connectTcp(
-  { hostname, port }: Address,
+  address: Address,
   signal: AbortSignal,
 ): Promise<Upstream> {
-  const connection = await Deno.connect({ hostname, port, signal });
+  const connection = await Deno.connect({
+    hostname: hostWithZone(address),
+    port: address.port,
+    signal,
+  });
   connection.setKeepAlive(true);
   return {
     read: (into) => connection.read(into),

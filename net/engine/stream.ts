@@ -230,8 +230,8 @@ export interface ForwardPolicy {
    * where `tried` (ids, in order; empty at first) is as long as it may get.
    */
   choose(client: string, tried: readonly number[], nowMs: number): number;
-  /** How long to wait before the attempt after `attempts` failed ones. */
-  retryDelayMs(attempts: number): number;
+  /** How long to wait before the attempt after those at `tried`, which failed. */
+  retryDelayMs(tried: readonly number[]): number;
   /** A dial succeeded. */
   connected(remote: number, nowMs: number): void;
   /** A dial failed. Not called where the client left or the forwarder closed. */

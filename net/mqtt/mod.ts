@@ -70,3 +70,5 @@ export type {
   UserProperty,
   WillChange,
 } from "./hooks.ts";
+export { TokenBucket } from "./policy/token_bucket.ts";
+export { filterCovers, topicMatches } from "./topic.ts";

@@ -9,7 +9,7 @@ import {
   type StreamConn,
 } from "../engine/portable/stream.ts";
 import type { Log } from "../observe/log.ts";
-import { AcceptLoop } from "./accept.ts";
+import { AcceptLoop } from "../accept_loop.ts";
 import { BufferPool, closeQuietly } from "./pipe.ts";
 
 /** Options of {@linkcode TcpEcho}. */
@@ -42,7 +42,7 @@ export class TcpEcho implements AsyncDisposable {
   readonly #buffers = new BufferPool();
   readonly #clients = new Set<StreamConn>();
   readonly #serving = new Set<Promise<void>>();
-  readonly #accepting: AcceptLoop;
+  readonly #accepting: AcceptLoop<StreamConn>;
   readonly #done = Promise.withResolvers<void>();
   #opened = 0;
   #bytes = 0;

@@ -60,7 +60,7 @@ import {
   type StreamConn,
   type StreamListener,
 } from "../engine/portable/stream.ts";
-import { AcceptLoop } from "./accept.ts";
+import { AcceptLoop } from "../accept_loop.ts";
 import { BufferPool, closeQuietly, StreamPipe } from "./pipe.ts";
 
 /** How often deadlines are looked at and events are told. */
@@ -150,7 +150,7 @@ class PortableForwarder implements Forwarder {
   #nextId = 1;
 
   readonly #closing = new AbortController();
-  readonly #accepting: AcceptLoop;
+  readonly #accepting: AcceptLoop<StreamConn>;
   readonly #done = Promise.withResolvers<void>();
 
   #events: StreamEvent[] = [];
@@ -334,7 +334,7 @@ class PortableForwarder implements Forwarder {
         remote.slots[RemoteSlot.pending]!--;
         this.#forget(remote);
       }
-      const delayMs = policy.retryDelayMs(tried.length);
+      const delayMs = policy.retryDelayMs(tried);
       if (delayMs > 0) await this.#retryPause(delayMs);
     }
     this.#reject(client, text, "closed", tried.length);

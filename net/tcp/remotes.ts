@@ -71,14 +71,15 @@ export class RemotesPolicy implements ForwardPolicy {
   }
 
   /** None while another remote may serve; then twice as long each time around. */
-  retryDelayMs(attempts: number): number {
-    let live = 0;
-    for (const remote of this.#remotes) if (remote.live) live++;
-    const rounds = attempts - live;
-    return rounds < 0 ? 0 : Math.min(
-      LONGEST_BACKOFF_MS,
-      FIRST_BACKOFF_MS * 2 ** Math.min(rounds, 16),
-    );
+  retryDelayMs(tried: readonly number[]): number {
+    let rounds = Infinity;
+    for (const remote of this.#remotes) {
+      if (remote.live) rounds = Math.min(rounds, countOf(remote.id, tried));
+    }
+    // With none live there is no next attempt to wait for.
+    return rounds === 0 || rounds === Infinity
+      ? 0
+      : Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (rounds - 1));
   }
 
   connected(remote: number): void {
@@ -122,6 +123,12 @@ export class RemotesPolicy implements ForwardPolicy {
     known.health.probed(failure === undefined, this.#spec, nowMs);
     known.show();
   }
+}
+
+function countOf(id: number, tried: readonly number[]): number {
+  let count = 0;
+  for (const one of tried) if (one === id) count++;
+  return count;
 }
 
 /** A remote with its health, as the balancer sees it. */

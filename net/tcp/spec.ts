@@ -53,7 +53,7 @@ export interface TunnelOptions {
   readonly checkIntervalMs: number;
   /** Whether connections to remotes are TLS. */
   readonly remoteTls: boolean;
-  /** PEM file with the only roots that `remoteTls` trusts. */
+  /** PEM file with roots that `remoteTls` trusts beside the built-in ones. */
   readonly remoteCa?: string;
   /** PEM file with the certificate chain shown to clients; clients then speak TLS. */
   readonly tlsCert?: string;
@@ -509,7 +509,7 @@ export const TUNNEL_OPTIONS: readonly TunnelOption[] = [
     "remote-ca",
     "remoteCa",
     "FILE",
-    "PEM file of the only roots trusted for remotes",
+    "PEM file of roots to trust for remotes, beside the built-in ones",
     readFile,
   ),
   option(
@@ -610,14 +610,16 @@ export function readStrategy(text: string): Strategy {
       ? STRATEGY_ALIASES[name]
       : undefined);
   if (strategy) return strategy;
-  throw new UsageError(`a strategy is one of ${STRATEGIES.join(", ")}`);
+  throw new UsageError(
+    `"${text}" is no strategy: there are ${STRATEGIES.join(", ")}`,
+  );
 }
 
 /** Makes a reader of whole numbers, with the sign that Rust's parser allows. */
 export function readCount(most: number): (text: string) => number {
   return (text) => {
     if (/^\+?\d+$/.test(text) && Number(text) <= most) return Number(text);
-    throw new UsageError(`a whole number up to ${most} is wanted`);
+    throw new UsageError(`"${text}" is not a whole number up to ${most}`);
   };
 }
 
@@ -630,16 +632,16 @@ export function readDelay(zero: boolean): (text: string) => number {
     const ms = Math.round(seconds * 1000);
     if (ms >= (zero ? 0 : 1) && ms <= LONGEST_MS) return ms;
     throw new UsageError(
-      `seconds from ${zero ? "0" : "0.001"} to ${
+      `"${text}" is not a number of seconds from ${zero ? "0" : "0.001"} to ${
         Math.floor(LONGEST_MS / 1000)
-      } are wanted`,
+      }`,
     );
   };
 }
 
 function readSwitch(text: string): boolean {
   if (text === "true" || text === "false") return text === "true";
-  throw new UsageError("true or false is wanted");
+  throw new UsageError(`"${text}" is neither true nor false`);
 }
 
 function readFile(text: string): string {

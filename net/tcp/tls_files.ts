@@ -1,5 +1,6 @@
 /** Certificates, keys and roots in PEM files, and whether the files have changed. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import { getCACertificates } from "node:tls";
 import type { RemoteTls, TlsTermination } from "../engine/stream.ts";
 import { OperationError } from "../errors.ts";
 
@@ -39,6 +40,20 @@ export async function readRoots(file: string): Promise<RemoteTls> {
   return { caCerts: [pem] };
 }
 
+/**
+ * Roots of this machine that Deno does not bring along itself. Each dial reads
+ * its roots anew: all of them would cost a millisecond each time.
+ */
+export function systemRoots(): RemoteTls {
+  const spaceless = (pem: string) => pem.replaceAll(/\s/g, "");
+  const bundled = new Set(getCACertificates("bundled").map(spaceless));
+  return {
+    caCerts: getCACertificates("system").filter((pem) =>
+      !bundled.has(spaceless(pem))
+    ),
+  };
+}
+
 async function readPem(file: string): Promise<string> {
   try {
     return await Deno.readTextFile(file);
@@ -72,17 +87,22 @@ function certificatesOf(pem: string, file: string): X509Certificate[] {
   );
 }
 
-/** Tells whether files have changed since it was asked last. */
+/** Tells whether files have changed since they were taken last. */
 export class FileStamps {
   readonly #files: readonly string[];
-  #stamp = "";
+  #seen = "";
+  #taken = "";
 
   constructor(files: readonly string[]) {
     this.#files = files;
   }
 
-  /** Whether any file was replaced, written or touched since the last call. */
-  async changed(): Promise<boolean> {
+  /**
+   * Takes the files as they are: true where any was replaced, written or
+   * touched since it was taken last. With `settled`, only once they stand as
+   * they stood at the call before, so that no half-written pair is taken.
+   */
+  async take(settled: boolean): Promise<boolean> {
     const stamps = await Promise.all(this.#files.map(async (file) => {
       try {
         const { ino, size, mtime } = await Deno.stat(file);
@@ -93,8 +113,10 @@ export class FileStamps {
       }
     }));
     const stamp = stamps.join("\n");
-    const changed = stamp !== this.#stamp;
-    this.#stamp = stamp;
-    return changed;
+    const moving = settled && stamp !== this.#seen;
+    this.#seen = stamp;
+    if (moving || stamp === this.#taken) return false;
+    this.#taken = stamp;
+    return true;
   }
 }

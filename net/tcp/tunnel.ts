@@ -11,7 +11,6 @@
  *
  * Functions stand in that order.
  */
-import { getCACertificates } from "node:tls";
 import { type Address, formatAddress } from "../address.ts";
 import type {
   ConnectionInfo,
@@ -36,7 +35,12 @@ import {
   type TunnelOptions,
   type TunnelSpec,
 } from "./spec.ts";
-import { FileStamps, readCertificate, readRoots } from "./tls_files.ts";
+import {
+  FileStamps,
+  readCertificate,
+  readRoots,
+  systemRoots,
+} from "./tls_files.ts";
 
 /** What a user asked for that cannot be done to tunnels as they are. */
 export class TunnelError extends Error {
@@ -149,7 +153,7 @@ export class Tunnel {
       );
     }
     const tlsFiles = new FileStamps(filesOf(options, setup));
-    await tlsFiles.changed();
+    await tlsFiles.take(false);
     const tls = await readTls(options, setup);
     const remotes = spec.remotes.map((address, id) => ({
       id,
@@ -355,9 +359,9 @@ export class Tunnel {
     }
   }
 
-  /** Reads certificates and roots again if a file has changed; true where that was so. */
-  async refreshTls(): Promise<boolean> {
-    if (!await this.#tlsFiles.changed()) return false;
+  /** Reads certificates and roots again if a file has changed (and settled); true where that was so. */
+  async refreshTls(settled: boolean): Promise<boolean> {
+    if (!await this.#tlsFiles.take(settled)) return false;
     await this.#forwarder.update(await readTls(this.#options, this.#setup));
     return true;
   }
@@ -428,7 +432,7 @@ async function readTls(options: TunnelOptions, setup: TunnelSetup) {
   const trust: RemoteTls | undefined = !remoteTls
     ? undefined
     : roots === undefined
-    ? { caCerts: getCACertificates("system") }
+    ? systemRoots()
     : await readRoots(roots);
   return {
     ...(tls ? { tls } : {}),

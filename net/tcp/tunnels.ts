@@ -78,7 +78,8 @@ export interface TunnelsOptions {
    */
   readonly engine?: EngineChoice;
   /**
-   * How often certificate files are looked at.
+   * How often certificate files are looked at; they are read again when they
+   * have changed and stand still from one look to the next.
    * @default {2000}
    */
   readonly tlsCheckMs?: number;
@@ -166,6 +167,8 @@ export class Tunnels implements AsyncDisposable {
   /** The last of the changes that wait for each other. */
   #turn: Promise<unknown> = Promise.resolve();
   #tlsTimer: ReturnType<typeof setInterval> | undefined;
+  /** The look at certificates that is under way. */
+  #refreshing: Promise<void> | undefined;
   #ending = false;
   #ended: TunnelTotals = totalsOf([]);
 
@@ -199,8 +202,18 @@ export class Tunnels implements AsyncDisposable {
     const tunnels = new Tunnels(options);
     const { stateFile, signal, tlsCheckMs = 2000 } = options;
     if (stateFile !== undefined) tunnels.#changes = await readState(stateFile);
-    await tunnels.#exclusive(async () => tunnels.#apply(await tunnels.#load()));
-    tunnels.#tlsTimer = setInterval(() => tunnels.#refreshTls(), tlsCheckMs);
+    try {
+      await tunnels.#exclusive(async () =>
+        tunnels.#apply(await tunnels.#load())
+      );
+    } catch (error) {
+      await tunnels.close();
+      throw error;
+    }
+    tunnels.#tlsTimer = setInterval(
+      () => tunnels.#refreshing ?? tunnels.#refreshTls(true),
+      tlsCheckMs,
+    );
     signal?.addEventListener("abort", tunnels.#onAbort);
     if (signal?.aborted) await tunnels.close();
     return tunnels;
@@ -359,7 +372,8 @@ export class Tunnels implements AsyncDisposable {
       const config = await this.#load();
       await this.#options.accessLog?.reopen();
       const report = await this.#apply(config);
-      await this.#refreshTls();
+      await this.#refreshing;
+      await this.#refreshTls(false);
       return report;
     });
   }
@@ -476,7 +490,8 @@ export class Tunnels implements AsyncDisposable {
     this.#open.delete(tunnelKey(tunnel.spec));
     this.#draining.add(tunnel);
     if (ending.mode === "now") await tunnel.close();
-    else void tunnel.drain(ending.deadlineMs);
+    // Where it breaks, `finished` tells.
+    else tunnel.drain(ending.deadlineMs).catch(() => {});
   }
 
   async #changeTunnel(tunnel: Tunnel, spec: TunnelSpec): Promise<void> {
@@ -513,10 +528,18 @@ export class Tunnels implements AsyncDisposable {
     await writeFileAtomically(stateFile, formatState(this.#changes));
   }
 
-  async #refreshTls(): Promise<void> {
+  #refreshTls(settled: boolean): Promise<void> {
+    const looking = this.#lookAtTls(settled).finally(() => {
+      this.#refreshing = undefined;
+    });
+    this.#refreshing = looking;
+    return looking;
+  }
+
+  async #lookAtTls(settled: boolean): Promise<void> {
     for (const tunnel of this.#open.values()) {
       try {
-        if (await tunnel.refreshTls()) {
+        if (await tunnel.refreshTls(settled)) {
           this.#log.info("certificates read again", { tunnel: tunnel.label });
         }
       } catch (error) {
@@ -593,7 +616,7 @@ export class Tunnels implements AsyncDisposable {
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     clearInterval(this.#tlsTimer);
     const all = [...this.#open.values(), ...this.#draining];
-    await Promise.all(
+    await Promise.allSettled(
       all.map((tunnel) =>
         ending.mode === "now" ? tunnel.close() : tunnel.drain(ending.deadlineMs)
       ),

@@ -160,11 +160,17 @@ Deno.test("tunnel says what is wrong with its arguments, in one line, before it 
     const [args, message] of [
       [["3000=bad-:1"], /column 9: a host name ends with a letter or a digit$/],
       [["3000"], /column 5: "=" and a remote must follow$/],
-      [["3000=1[timeout=-1]"], /column 16: seconds from 0\.001 /],
-      [["--remote-timeout=NaN", "3000=1"], /--remote-timeout: seconds from/],
+      [
+        ["3000=1[timeout=-1]"],
+        /column 16: "-1" is not a number of seconds from 0\.001 /,
+      ],
+      [
+        ["--remote-timeout=NaN", "3000=1"],
+        /--remote-timeout: "NaN" is not a number of seconds/,
+      ],
       [
         ["--remote-retries=-1", "3000=1"],
-        /--remote-retries: a whole number up to 65535/,
+        /--remote-retries: "-1" is not a whole number up to 65535/,
       ],
       [["-c", "0.0.0.0:0"], /--control-token-file or use a loopback address$/],
       [
@@ -377,16 +383,16 @@ remote-ca = "x"
       line.replace(`${file}:`, "")
     );
     const wanted = [
-      /^1:18: seconds from/,
+      /^1:18: "-1" is not a number of seconds/,
       /^2:1: the key "remote-retrys" is unknown/,
       /^3:1: "control-socket" takes one value/,
       /^4:13: "loud" is none of/,
       /^5:24: a port must follow/,
       /^5:27: .*column 2: "=" and a remote must follow|^5:29: "=" and a remote must follow/,
-      /^5:46: seconds from/,
+      /^5:46: "0" is not a number of seconds/,
       /^8:22: a port must follow/,
       /^8:32: a:1 stands here twice/,
-      /^9:12: a strategy is one of/,
+      /^9:12: "best" is no strategy/,
       /^10:1: the key "weight" is unknown/,
       /^11:3: "local" is missing/,
       /^12:11: at least one remote is wanted/,
@@ -509,6 +515,8 @@ testUnless(
     await withFolder(async (folder) => {
       const state = `${folder}/state.json`;
       const local = free();
+      const port = (round: number, i: number) => 1000 + 60 * round + i;
+      let before = 0;
       for (let round = 0; round < 5; round++) {
         await using tunnel = startRole("tunnel", [
           "-c",
@@ -519,34 +527,41 @@ testUnless(
         ]);
         const control = await named(tunnel, CONTROL);
         using conn = await connectTo(control);
+        // The kill comes in the middle of what follows so many replies.
+        const enough = 3 * (10 + 7 * round);
         const replies = (async () => {
           const buffer = new Uint8Array(4096);
           let bytes = 0;
           try {
             for (let read; (read = await conn.read(buffer)) !== null;) {
               bytes += read;
-              // In the middle of what comes behind this reply.
-              if (bytes > 3 * (10 + 7 * round)) tunnel.signal("SIGKILL");
+              if (bytes > enough) tunnel.signal("SIGKILL");
             }
           } catch {
             // The kill resets the connection.
           }
+          return Math.floor(bytes / "OK\n".length);
         })();
         const script = Array.from(
           { length: 60 },
-          (_, i) => `add ${local} ${1000 + 60 * round + i}\n`,
+          (_, i) => `add ${local} ${port(round, i)}\n`,
         );
         await writeAll(conn, encoder.encode(script.join(""))).catch(() => {});
-        await replies;
+        const confirmed = await replies;
         await tunnel.end;
         const { remotes } = JSON.parse(await Deno.readTextFile(state));
-        const added: string[] =
-          Object.values(remotes as Record<string, { added: string[] }>)[0]!
-            .added;
-        assert(added.length >= 10 + 7 * round, `${added.length}`);
-        // What is saved is the first so many, none left out.
-        const last = added.slice(-1)[0]!.split(":")[1];
-        assert(added.includes(`127.0.0.1:${last}`));
+        const { added } = Object.values(remotes)[0] as { added: string[] };
+        // All that was confirmed is saved, in order, and at most what came next.
+        const saved = added.length - before;
+        assert(saved >= confirmed, `${saved} of ${confirmed}`);
+        assertEquals(
+          added.slice(before),
+          Array.from(
+            { length: saved },
+            (_, i) => `127.0.0.1:${port(round, i)}`,
+          ),
+        );
+        before = added.length;
       }
       const files = [...Deno.readDirSync(folder)].map(({ name }) => name)
         .filter((name) => name !== "state.json.tmp");
@@ -743,19 +758,21 @@ testUnless(
   needsProgram("iperf3"),
   "tunnel carries iperf3 in both directions",
   async () => {
-    const remote = refusingAddress();
-    await using _server = startPeer("iperf3", [
-      "-s",
-      "-B",
-      "127.0.0.1",
-      "-p",
-      String(remote.port),
-      "--forceflush",
-    ]);
-    await serving(remote);
-    const { tunnel, address } = await tunnelTo(remote);
-    await using _tunnel = tunnel;
     for (const direction of [[], ["-R"]]) {
+      const remote = refusingAddress();
+      await using server = startPeer("iperf3", [
+        "-s",
+        "-1",
+        "-B",
+        "127.0.0.1",
+        "-p",
+        String(remote.port),
+        "--forceflush",
+      ]);
+      // Its banner: a connect to see whether it is there would be its one test.
+      await server.stdoutBytes("Server listening on".length);
+      const { tunnel, address } = await tunnelTo(remote);
+      await using _tunnel = tunnel;
       const said = await program("iperf3", [
         "-c",
         address.hostname,
@@ -769,9 +786,9 @@ testUnless(
         ...direction,
       ]);
       const { end } = JSON.parse(said);
-      // What the receiver had counted when the sender told it to stop.
-      assert(end.sum_sent.bytes >= 50_000_000, said);
-      assert(end.sum_received.bytes > 0, said);
+      // What has arrived when the sender says stop is less than what was sent.
+      assert(end.sum_sent.bytes > 0 && end.sum_received.bytes > 0, said);
+      assertEquals(end.streams.length, 2);
     }
   },
 );

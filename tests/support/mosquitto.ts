@@ -11,6 +11,8 @@ export interface Mosquitto extends AsyncDisposable {
   readonly tlsPort: number;
   /** `mqtt://127.0.0.1:PORT`. */
   readonly url: string;
+  /** What it says with `-v`. */
+  readonly log: TestProcess;
 }
 
 /** How mosquitto is started. */
@@ -62,6 +64,7 @@ export async function startMosquitto(
     webSocketPort,
     tlsPort,
     url: `mqtt://127.0.0.1:${port}`,
+    log: process,
     async [Symbol.asyncDispose]() {
       await process[Symbol.asyncDispose]();
       await Deno.remove(file);
@@ -69,19 +72,19 @@ export async function startMosquitto(
   };
 }
 
-/** Starts `mosquitto_sub`; its lines are on stdout, `topic payload` with `-v`. */
-export function mosquittoSub(
+/** Starts `mosquitto_sub` at a port, and waits until the broker has its subscription. */
+export async function subscriberOf(
+  broker: Mosquitto,
   port: number,
   args: readonly string[],
-): TestProcess {
-  return startPeer("mosquitto_sub", [
-    "-h",
-    "127.0.0.1",
-    "-p",
-    String(port),
-    "-d",
+): Promise<TestProcess> {
+  const id = `sub-${crypto.randomUUID().slice(0, 8)}`;
+  const process = startPeer("mosquitto_sub", [
+    ...["-h", "127.0.0.1", "-p", String(port), "-i", id, "-W", "20"],
     ...args,
   ]);
+  await broker.log.line(new RegExp(`Sending SUBACK to ${id}`));
+  return process;
 }
 
 /** Runs `mosquitto_pub` to its end. */

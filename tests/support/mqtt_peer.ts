@@ -107,6 +107,7 @@ export class MqttPeer implements Disposable {
 /** A broker that answers nothing by itself. */
 export class ScriptedBroker implements Disposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  #closed = false;
 
   /** `mqtt://127.0.0.1:PORT`. */
   get url(): string {
@@ -119,6 +120,8 @@ export class ScriptedBroker implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#listener.close();
   }
 }

@@ -26,6 +26,8 @@ export interface ProcessOptions {
    * @default {"read"}
    */
   stdout?: "read" | "unread" | "closed";
+  /** Flags of Deno itself, for roles. Default: `-A`. */
+  denoFlags?: readonly string[];
 }
 
 /** A running process. */
@@ -37,6 +39,7 @@ export class TestProcess implements AsyncDisposable {
   #stdoutBytes = 0;
   #ended = false;
   readonly #stdoutMode: "read" | "unread" | "closed";
+  readonly #hasStdin: boolean;
   /** Resolves when it has ended. */
   readonly end: Promise<ProcessEnd>;
 
@@ -54,6 +57,7 @@ export class TestProcess implements AsyncDisposable {
       stderr: "piped",
     }).spawn();
     this.#stdoutMode = options.stdout ?? "read";
+    this.#hasStdin = options.stdin ?? false;
     this.end = this.#watch();
   }
 
@@ -170,6 +174,10 @@ export class TestProcess implements AsyncDisposable {
       this.#readStdout(),
       this.#readStderr(),
     ]);
+    // A test that never wrote to it need not close it; one that did has it locked.
+    if (this.#hasStdin && !this.#child.stdin.locked) {
+      await this.#child.stdin.abort().catch(() => {});
+    }
     this.#ended = true;
     this.#notify();
     const { code, signal } = status;
@@ -212,7 +220,7 @@ export function startRole(
   const main = `${ROOT}cli/${role}/main.ts`;
   return new TestProcess(
     Deno.execPath(),
-    ["run", "-A", main, ...args],
+    ["run", ...options.denoFlags ?? ["-A"], main, ...args],
     options,
   );
 }

@@ -2,6 +2,7 @@
 import net from "node:net";
 import type { Address } from "../../net/address.ts";
 import type { StreamEvent } from "../../net/engine/stream.ts";
+import { soon } from "./deadline.ts";
 
 /** A server that runs a function for each client. */
 export class TestServer implements AsyncDisposable {
@@ -235,5 +236,94 @@ export class EventLog {
       if (found) return found as Extract<StreamEvent, { type: Type }>;
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
+  }
+}
+
+/** A client that reads all that comes, as it comes. */
+export class TestReader implements AsyncDisposable {
+  readonly conn: Deno.TcpConn;
+  readonly #parts: Uint8Array[] = [];
+  readonly #reading: Promise<void>;
+  readonly #waiting = new Set<() => void>();
+  #bytes = 0;
+  #end: string | undefined;
+
+  private constructor(conn: Deno.TcpConn) {
+    this.conn = conn;
+    this.#reading = this.#read();
+  }
+
+  /** Connects and reads from now on. */
+  static async connect(address: Address): Promise<TestReader> {
+    return new TestReader(await connectTo(address));
+  }
+
+  /** Reads what waits for a connection that nobody has read from. */
+  static of(conn: Deno.TcpConn): TestReader {
+    return new TestReader(conn);
+  }
+
+  /** All that came. */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    const all = new Uint8Array(this.#bytes);
+    let at = 0;
+    for (const part of this.#parts) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return all;
+  }
+
+  /** What came, as text. */
+  get text(): string {
+    return new TextDecoder().decode(this.bytes);
+  }
+
+  /** Resolves when so many bytes have come; rejects where it ends before. */
+  async atLeast(count: number): Promise<Uint8Array<ArrayBuffer>> {
+    while (this.#bytes < count) {
+      if (this.#end !== undefined) {
+        throw new Error(
+          `Ended (${this.#end}) with ${this.#bytes} of ${count} bytes`,
+        );
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      await soon(promise, () => `${count} bytes, only ${this.#bytes}`);
+    }
+    return this.bytes;
+  }
+
+  /** Resolves when the connection has ended: `eof`, or the name of the error. */
+  async ended(): Promise<string> {
+    await soon(this.#reading, "the end of a connection");
+    return this.#end!;
+  }
+
+  async #read(): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    try {
+      for (;;) {
+        const bytes = await this.conn.read(buffer);
+        if (bytes === null) break;
+        this.#parts.push(buffer.slice(0, bytes));
+        this.#bytes += bytes;
+        this.#notify();
+      }
+      this.#end = "eof";
+    } catch (error) {
+      this.#end = (error as Error).name;
+    }
+    this.#notify();
+  }
+
+  #notify(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    close(this.conn);
+    await this.#reading;
   }
 }

@@ -14,13 +14,13 @@ import type {
 import { resolveAll } from "../resolve.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import { findLibc, type Libc, openLibc } from "./ffi/libc.ts";
+import { BATCH_SLOTS } from "./listener.ts";
 import {
-  BATCH_SLOTS,
   checkListenOptions,
   type JoinReads,
   openListener,
-} from "./listener.ts";
-import { checkConnectOptions, openSender } from "./sender.ts";
+} from "./open_listener.ts";
+import { checkConnectOptions, openSender } from "./open_sender.ts";
 import { WakeEvent } from "./wake_event.ts";
 
 /** How the engine waits, and on what it stands. */

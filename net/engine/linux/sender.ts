@@ -1,7 +1,7 @@
 /**
  * Datagrams out. The flow:
  *
- * 1. `openSender` opens a socket, sets its options and connects it.
+ * 1. `openSender` (open_sender.ts) opens a socket and connects it.
  * 2. `send` plans messages over the batch (segments.ts) and gives as many as
  *    have room to one sendmmsg(2).
  * 3. What was sent is counted; the first that was not says why, and is sent
@@ -10,9 +10,8 @@
  * A slot is never cut smaller than the system wants and never grows: whoever
  * paces decides with what is put into one batch how much goes out at once.
  */
-import type { Address } from "../../address.ts";
-import { formatAddress, isIpv6, isMulticast } from "../../address.ts";
-import { OperationError, UsageError } from "../../errors.ts";
+import { type Address, formatAddress, isIpv6 } from "../../address.ts";
+import { OperationError } from "../../errors.ts";
 import type { DatagramBatch } from "../batch.ts";
 import {
   type DatagramConnectOptions,
@@ -20,8 +19,6 @@ import {
   SentSlot,
 } from "../engine.ts";
 import {
-  AF_INET,
-  AF_INET6,
   EACCES,
   EADDRNOTAVAIL,
   EAGAIN,
@@ -41,65 +38,18 @@ import {
   ENOSYS,
   EOPNOTSUPP,
   EPERM,
-  IP_MTU,
-  IP_MULTICAST_LOOP,
-  IP_MULTICAST_TTL,
-  IP_RECVERR,
-  IP_TTL,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  IPPROTO_UDP,
-  IPV6_MTU,
-  IPV6_MULTICAST_HOPS,
-  IPV6_MULTICAST_IF,
-  IPV6_MULTICAST_LOOP,
-  IPV6_RECVERR,
-  IPV6_UNICAST_HOPS,
   POLLOUT,
-  SO_BINDTODEVICE,
-  SO_BROADCAST,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOL_SOCKET,
-  SOL_UDP,
-  UDP_SEGMENT,
 } from "./ffi/constants.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import type { Libc } from "./ffi/libc.ts";
 import { SendVector } from "./ffi/messages.ts";
 import { PollPair } from "./ffi/poll.ts";
-import { encodeSockaddr } from "./ffi/sockaddr.ts";
-import {
-  bindSocket,
-  closeDescriptor,
-  connectSocket,
-  drainErrorQueue,
-  interfaceAddress,
-  openSocket,
-  readIntOption,
-  setIntOption,
-  setMulticastInterface,
-  setOption,
-} from "./ffi/socket.ts";
-import { findInterface } from "./interfaces.ts";
+import { closeDescriptor, drainErrorQueue } from "./ffi/socket.ts";
+import { maxSegmentBytes, OLDER_MAX_SEGMENTS } from "./path_limits.ts";
 import { datagramsFrom, type SegmentLimits, SendPlan } from "./segments.ts";
-
-/** UDP_MAX_SEGMENTS: 128 since Linux 6.9, before that 64. */
-const MAX_SEGMENTS = 128;
-const OLDER_MAX_SEGMENTS = 64;
 
 /** Messages and pieces of one sendmmsg. */
 const PLAN_CAPACITY = 128;
-
-/** Bytes that may be on their way out of this machine before a send must wait. */
-const SEND_BUFFER_BYTES = 4 * 1024 * 1024;
-
-/** Headers of IPv4 or IPv6 without options, and of UDP. */
-const IPV4_HEADERS = 20 + 8;
-const IPV6_HEADERS = 40 + 8;
 
 /** How long a wait for room may be before it is looked whether the sender was closed. */
 const WAIT_SLICE_MS = 100;
@@ -114,149 +64,6 @@ export interface SenderContext {
   readonly release: () => void;
   /** Whether waits hold the thread, as they may in a Worker. */
   readonly blocking: boolean;
-}
-
-/** Refuses what no socket could do, before one is opened. */
-export function checkConnectOptions(options: DatagramConnectOptions): void {
-  const { address, ttl } = options;
-  if (address.source !== undefined) {
-    throw new UsageError(
-      `Cannot send to "${
-        formatAddress(address)
-      }": a source before @ is for listening`,
-    );
-  }
-  if (ttl !== undefined && (!Number.isInteger(ttl) || ttl < 0 || ttl > 255)) {
-    throw new UsageError(`Cannot send with ttl ${ttl}: 0 to 255 is wanted`);
-  }
-}
-
-/** Opens a sender to one IP literal. */
-export function openSender(
-  context: SenderContext,
-  options: DatagramConnectOptions,
-  hostname: string,
-): LinuxSender {
-  const { libc } = context;
-  const { address, networkInterface, loop, ttl } = options;
-  const v6 = isIpv6(hostname);
-  const group = isMulticast(hostname);
-  const zone = address.zone === undefined
-    ? undefined
-    : findInterface(libc, address.zone);
-  const on = zone ??
-    (networkInterface === undefined
-      ? undefined
-      : findInterface(libc, networkInterface));
-  if (ttl === 0 && !v6 && !group) {
-    throw new UsageError(
-      `Cannot send to "${
-        formatAddress(address)
-      }" with ttl 0: 1 to 255 is wanted for a host`,
-    );
-  }
-  const level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
-  const fd = openSocket(
-    libc,
-    v6 ? AF_INET6 : AF_INET,
-    SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-    IPPROTO_UDP,
-  );
-  try {
-    setSendBuffer(libc, fd);
-    if (!v6) setIntOption(libc, fd, SOL_SOCKET, SO_BROADCAST, 1);
-    // Without it the kernel says nothing of what an interface's full queue drops.
-    setIntOption(libc, fd, level, v6 ? IPV6_RECVERR : IP_RECVERR, 1);
-    if (group) {
-      if (on && v6) setIntOption(libc, fd, level, IPV6_MULTICAST_IF, on.index);
-      else if (on) {
-        setMulticastInterface(
-          libc,
-          fd,
-          on.index,
-          on.address !== undefined && !isIpv6(on.address)
-            ? on.address
-            : interfaceAddress(libc, fd, on.name),
-        );
-      }
-      if (ttl !== undefined) {
-        setIntOption(
-          libc,
-          fd,
-          level,
-          v6 ? IPV6_MULTICAST_HOPS : IP_MULTICAST_TTL,
-          ttl,
-        );
-      }
-      if (loop !== undefined) {
-        setIntOption(
-          libc,
-          fd,
-          level,
-          v6 ? IPV6_MULTICAST_LOOP : IP_MULTICAST_LOOP,
-          loop ? 1 : 0,
-        );
-      }
-    } else {
-      if (ttl !== undefined) {
-        setIntOption(libc, fd, level, v6 ? IPV6_UNICAST_HOPS : IP_TTL, ttl);
-      }
-      if (on?.address !== undefined && isIpv6(on.address) === v6) {
-        bindSocket(libc, fd, encodeSockaddr(on.address, 0, v6 ? on.index : 0));
-      } else if (on && on !== zone) {
-        setOption(
-          libc,
-          fd,
-          SOL_SOCKET,
-          SO_BINDTODEVICE,
-          new TextEncoder().encode(on.name),
-        );
-      }
-    }
-    connectSocket(
-      libc,
-      fd,
-      encodeSockaddr(hostname, address.port, v6 ? on?.index ?? 0 : 0),
-    );
-    return new LinuxSender(context, fd, options, { ...address, hostname }, {
-      maxSegments: cutsSegments(libc, fd) ? MAX_SEGMENTS : 1,
-      maxSegmentBytes: maxSegmentBytes(libc, fd, v6),
-    });
-  } catch (error) {
-    closeDescriptor(libc, fd);
-    throw error;
-  }
-}
-
-function setSendBuffer(libc: Libc, fd: number): void {
-  setIntOption(libc, fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES);
-  if (readIntOption(libc, fd, SOL_SOCKET, SO_SNDBUF) / 2 < SEND_BUFFER_BYTES) {
-    try {
-      setIntOption(libc, fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES);
-    } catch (error) {
-      // EPERM: without CAP_NET_ADMIN the limit holds; sends wait a little more often.
-      if (!(error instanceof SystemCallError)) throw error;
-    }
-  }
-}
-
-/** Whether the kernel knows UDP_SEGMENT (Linux 4.18): 0 leaves it off for sends that do not ask. */
-function cutsSegments(libc: Libc, fd: number): boolean {
-  try {
-    setIntOption(libc, fd, SOL_UDP, UDP_SEGMENT, 0);
-    return true;
-  } catch (error) {
-    if (error instanceof SystemCallError) return false;
-    throw error;
-  }
-}
-
-/** Bytes of a datagram that the path takes in one packet: a segment is never fragmented. */
-function maxSegmentBytes(libc: Libc, fd: number, v6: boolean): number {
-  const mtu = v6
-    ? readIntOption(libc, fd, IPPROTO_IPV6, IPV6_MTU)
-    : readIntOption(libc, fd, IPPROTO_IP, IP_MTU);
-  return mtu - (v6 ? IPV6_HEADERS : IPV4_HEADERS);
 }
 
 /** What is to be done after a send has failed. */

@@ -13,6 +13,7 @@ export class AckView extends PacketView {
   /** The properties of MQTT 5; empty where they are left out and in older versions. */
   readonly properties: PropertyList = new PropertyList();
 
+  /** The packet's type. */
   override get type(): 4 | 5 | 6 | 7 {
     return (this.buffer[this.start]! >> 4) as 4 | 5 | 6 | 7;
   }

@@ -12,6 +12,7 @@ export class AuthView extends PacketView {
   /** The properties; empty where they are left out. */
   readonly properties: PropertyList = new PropertyList();
 
+  /** The packet's type. */
   override get type(): typeof PacketType.AUTH {
     return PacketType.AUTH;
   }

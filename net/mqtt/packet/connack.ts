@@ -10,6 +10,7 @@ export class ConnackView extends PacketView {
   /** The properties of MQTT 5; empty in older versions. */
   readonly properties: PropertyList = new PropertyList();
 
+  /** The packet's type. */
   override get type(): typeof PacketType.CONNACK {
     return PacketType.CONNACK;
   }

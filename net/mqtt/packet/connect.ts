@@ -49,6 +49,7 @@ export class ConnectView extends PacketView {
   /** The will's properties of MQTT 5; empty in older versions and without a will. */
   readonly willProperties: PropertyList = new PropertyList();
 
+  /** The packet's type. */
   override get type(): typeof PacketType.CONNECT {
     return PacketType.CONNECT;
   }

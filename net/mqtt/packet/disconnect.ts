@@ -12,6 +12,7 @@ export class DisconnectView extends PacketView {
   /** The properties of MQTT 5; empty where they are left out and in older versions. */
   readonly properties: PropertyList = new PropertyList();
 
+  /** The packet's type. */
   override get type(): typeof PacketType.DISCONNECT {
     return PacketType.DISCONNECT;
   }

@@ -3,6 +3,7 @@ import { PacketView } from "./packet_view.ts";
 
 /** A PINGREQ or PINGRESP that was checked whole. */
 export class PingView extends PacketView {
+  /** The packet's type. */
   override get type(): 12 | 13 {
     return (this.buffer[this.start]! >> 4) as 12 | 13;
   }

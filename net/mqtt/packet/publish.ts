@@ -24,6 +24,7 @@ export class PublishView extends PacketView {
   // Many clients publish to one topic: to compare is faster than to decode.
   #lastTopic = "";
 
+  /** The packet's type. */
   override get type(): typeof PacketType.PUBLISH {
     return PacketType.PUBLISH;
   }

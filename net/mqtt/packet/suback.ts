@@ -16,6 +16,7 @@ export class SubackView extends PacketView {
   /** The properties of MQTT 5; empty in older versions. */
   readonly properties: PropertyList = new PropertyList();
 
+  /** The packet's type. */
   override get type(): 9 | 11 {
     return (this.buffer[this.start]! >> 4) as 9 | 11;
   }

@@ -14,6 +14,7 @@ export class SubscribeView extends PacketView {
   // Where each filter's length lies, and one behind the last options.
   readonly #entries: number[] = [];
 
+  /** The packet's type. */
   override get type(): typeof PacketType.SUBSCRIBE {
     return PacketType.SUBSCRIBE;
   }

@@ -14,6 +14,7 @@ export class UnsubscribeView extends PacketView {
   // Where each filter's length lies, and one behind the last filter.
   readonly #entries: number[] = [];
 
+  /** The packet's type. */
   override get type(): typeof PacketType.UNSUBSCRIBE {
     return PacketType.UNSUBSCRIBE;
   }

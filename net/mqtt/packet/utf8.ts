@@ -102,7 +102,14 @@ export function isAsciiText(
   return true;
 }
 
-/** The bytes of a text; lone surrogates must have been refused before. */
-export function encodeUtf8(text: string): Uint8Array<ArrayBuffer> {
-  return ENCODER.encode(text);
+/**
+ * Writes a text without lone surrogates at `at`, where three bytes for each of its
+ * code units have room; returns its end.
+ */
+export function writeUtf8(
+  text: string,
+  buffer: Uint8Array,
+  at: number,
+): number {
+  return at + ENCODER.encodeInto(text, buffer.subarray(at)).written;
 }

@@ -6,7 +6,7 @@ import { UsageError } from "../../errors.ts";
 import type { Property, PropertyValue } from "./properties.ts";
 import { PropertyKind, propertyRule } from "./property_id.ts";
 import { MAX_REMAINING_LENGTH } from "./protocol.ts";
-import { encodeUtf8 } from "./utf8.ts";
+import { writeUtf8 } from "./utf8.ts";
 
 /** A first byte and a length of four bytes. */
 const HEADER_BYTES = 5;
@@ -70,11 +70,7 @@ export class PacketWriter {
 
   /** Writes bytes with their length; `field` names them where they are too many. */
   binary(value: Uint8Array, field: string): void {
-    if (value.length > 0xffff) {
-      throw new UsageError(
-        `Cannot write ${field} of ${value.length} bytes: at most 65535 fit`,
-      );
-    }
+    if (value.length > 0xffff) failLength(field, value.length);
     this.uint16(value.length);
     this.bytes(value);
   }
@@ -86,7 +82,12 @@ export class PacketWriter {
         `Cannot write ${field}: the text has a lone surrogate`,
       );
     }
-    this.binary(encodeUtf8(value), field);
+    this.#room(2 + 3 * value.length);
+    const start = this.end + 2;
+    const end = writeUtf8(value, this.buffer, start);
+    if (end - start > 0xffff) failLength(field, end - start);
+    this.uint16(end - start);
+    this.end = end;
   }
 
   /** Writes one property with its identifier. */
@@ -179,6 +180,12 @@ function checkedNumber(
     );
   }
   return value;
+}
+
+function failLength(field: string, bytes: number): never {
+  throw new UsageError(
+    `Cannot write ${field} of ${bytes} bytes: at most 65535 fit`,
+  );
 }
 
 function failType(name: string, wanted: string): never {

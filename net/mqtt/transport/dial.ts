@@ -1,11 +1,11 @@
 /** Connects to a broker: TCP, the PROXY header, TLS, WebSocket, in this order. */
 import { connect as connectTcp } from "node:net";
-import { connect as connectTls } from "node:tls";
-import type { Address } from "../../address.ts";
+import { connect as connectTls, rootCertificates } from "node:tls";
+import { type Address, isIp } from "../../address.ts";
 import { OperationError } from "../../errors.ts";
 import type { BufferPool } from "../buffer_pool.ts";
 import type { ByteStream } from "./byte_stream.ts";
-import { DenoStream } from "./deno_stream.ts";
+import { TcpStream } from "./tcp_stream.ts";
 import {
   type Endpoint,
   formatEndpoint,
@@ -13,7 +13,7 @@ import {
   isSecure,
   isWebSocket,
 } from "./endpoint.ts";
-import { NodeStream } from "./node_stream.ts";
+import { TlsStream } from "./tls_stream.ts";
 import { proxyHeader } from "./proxy_header.ts";
 import { connectWebSocket } from "./websocket_stream.ts";
 
@@ -71,9 +71,11 @@ export async function dial(
         commonName: client.commonName,
       })
       : undefined;
-    let stream = isSecure(endpoint.scheme) && needsNode(options.tls)
-      ? open.hold(await dialNodeTls(endpoint, options.tls!, header, open))
-      : open.hold(await dialDeno(endpoint, options.tls, header, open, signal));
+    let stream = open.hold(
+      isSecure(endpoint.scheme)
+        ? await dialTls(endpoint, options.tls ?? {}, header, open)
+        : await dialTcp(endpoint, header, open, signal),
+    );
     if (isWebSocket(endpoint.scheme)) {
       stream = await connectWebSocket(stream, {
         host: hostHeader(endpoint),
@@ -95,36 +97,26 @@ export async function dial(
   }
 }
 
-/** Whether TLS wants what `Deno.startTls` cannot do. */
-function needsNode(tls: DialTlsOptions | undefined): boolean {
-  return tls?.certificate !== undefined || tls?.verify === false;
-}
-
-async function dialDeno(
+async function dialTcp(
   endpoint: Endpoint,
-  tls: DialTlsOptions | undefined,
   header: Uint8Array<ArrayBuffer> | undefined,
   open: OpenedStreams,
   signal: AbortSignal,
 ): Promise<ByteStream> {
   const { hostname, port } = endpoint.address;
   const connection = await Deno.connect({ hostname, port, signal });
+  const stream = open.hold(new TcpStream(connection));
   connection.setNoDelay(true);
   connection.setKeepAlive(true);
-  const plain = open.hold(new DenoStream(connection));
-  if (header) await plain.write(header);
-  if (!isSecure(endpoint.scheme)) return plain;
-  const secure = await Deno.startTls(connection, {
-    hostname: tls?.serverName ?? hostname,
-    ...(tls?.ca ? { caCerts: [tls.ca] } : {}),
-    alpnProtocols: [alpnOf(endpoint)],
-  });
-  const stream = open.hold(new DenoStream(secure));
-  await secure.handshake();
+  if (header) await stream.write(header);
   return stream;
 }
 
-function dialNodeTls(
+/**
+ * By `node:tls`: `Deno.startTls` takes no client certificate, and a connection
+ * of it that is closed during its handshake keeps its socket for ever.
+ */
+function dialTls(
   endpoint: Endpoint,
   tls: DialTlsOptions,
   header: Uint8Array<ArrayBuffer> | undefined,
@@ -136,20 +128,23 @@ function dialNodeTls(
     const plain = connectTcp({ host: hostname, port, keepAlive: true });
     open.onClose(() => plain.destroy());
     plain.on("error", reject);
+    plain.on("close", () => reject(new Error("the connection was closed")));
     plain.on("connect", () => {
       if (header) plain.write(header);
       const secure = connectTls({
         socket: plain,
         host: name,
-        servername: /[:]|^[\d.]+$/.test(name) ? "" : name,
-        ...(tls.ca ? { ca: tls.ca } : {}),
+        // RFC 6066, 3: an address is not announced.
+        servername: isIp(name) ? "" : name,
+        ...(tls.ca ? { ca: [...rootCertificates, tls.ca] } : {}),
         ...(tls.certificate ?? {}),
         rejectUnauthorized: tls.verify !== false,
         ALPNProtocols: [alpnOf(endpoint)],
       });
       open.onClose(() => secure.destroy());
       secure.on("error", reject);
-      secure.on("secureConnect", () => resolve(new NodeStream(secure)));
+      secure.on("close", () => reject(new Error("the connection was closed")));
+      secure.on("secureConnect", () => resolve(new TlsStream(secure)));
     });
   });
 }

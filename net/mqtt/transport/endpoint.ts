@@ -1,10 +1,5 @@
 /** Where a gateway listens and where its brokers are: `mqtt://`, `mqtts://`, `ws://`, `wss://`. Pure. */
-import {
-  type Address,
-  formatAddress,
-  isIp,
-  parseAddress,
-} from "../../address.ts";
+import { type Address, formatAddress, parseAddress } from "../../address.ts";
 import { UsageError } from "../../errors.ts";
 import type { Scheme } from "./byte_stream.ts";
 
@@ -107,11 +102,6 @@ export function isSecure(scheme: Scheme): boolean {
 /** Whether an endpoint speaks WebSocket. */
 export function isWebSocket(scheme: Scheme): boolean {
   return scheme === "ws" || scheme === "wss";
-}
-
-/** The name that TLS announces (RFC 6066, 3): none for a literal. */
-export function serverNameOf(address: Address): string | undefined {
-  return isIp(address.hostname) ? undefined : address.hostname;
 }
 
 function isScheme(text: string): text is Scheme {

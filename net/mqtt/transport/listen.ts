@@ -7,14 +7,14 @@ import type { Address } from "../../address.ts";
 import { failedCall } from "../../errors.ts";
 import type { BufferPool } from "../buffer_pool.ts";
 import type { ByteStream } from "./byte_stream.ts";
-import { DenoStream } from "./deno_stream.ts";
+import { TcpStream } from "./tcp_stream.ts";
 import {
   type Endpoint,
   formatEndpoint,
   isSecure,
   isWebSocket,
 } from "./endpoint.ts";
-import { NodeStream } from "./node_stream.ts";
+import { TlsStream } from "./tls_stream.ts";
 import { acceptWebSocket } from "./websocket_stream.ts";
 
 /** Certificates of a listener, all in PEM. */
@@ -115,7 +115,7 @@ function listenTcp(options: ListenOptions): StreamListener {
 }
 
 function tcpStream(connection: Deno.TcpConn): ByteStream {
-  const stream = new DenoStream(connection);
+  const stream = new TcpStream(connection);
   try {
     connection.setNoDelay(true);
     connection.setKeepAlive(true);
@@ -133,7 +133,7 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     handshakeTimeout: options.handshakeTimeoutMs,
     ALPNProtocols: isWebSocket(endpoint.scheme) ? ["http/1.1"] : ["mqtt"],
   }, (socket: TLSSocket) => {
-    onConnection(accepted(new NodeStream(socket), options));
+    onConnection(accepted(new TlsStream(socket), options));
   });
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
     // Deno's `node:tls` leaves the socket open where the handshake timed out.

@@ -1,5 +1,6 @@
 // deno-lint-ignore-file camelcase -- names of the original's JSON-RPC
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { formatAddress } from "../../../net/address.ts";
 import {
   type HttpDoorOptions,
@@ -374,6 +375,50 @@ Deno.test("answerRpc refuses what is no JSON-RPC, and batches that are too long"
   );
 });
 
+Deno.test("answerRpc answers every text with JSON-RPC or nothing", async () => {
+  const watch = new LogWatch();
+  await using tunnels = await Tunnels.start({ log: watch.log });
+  const request = fc.record({
+    jsonrpc: fc.constantFrom("2.0", "1.0"),
+    method: fc.oneof(
+      fc.constantFrom(
+        "openTunnel",
+        "closeTunnel",
+        "tunnelInfo",
+        "remotes",
+        "addRemote",
+        "removeRemote",
+        "listTunnels",
+        "drainTunnel",
+      ),
+      fc.string(),
+    ),
+    params: fc.oneof(
+      fc.jsonValue(),
+      fc.array(fc.oneof(fc.constantFrom("x", "1", "nope:1"), fc.jsonValue())),
+    ),
+    id: fc.jsonValue(),
+  }, { requiredKeys: [], noNullPrototype: true });
+  const text = fc.oneof(
+    fc.string(),
+    request.map((one) => JSON.stringify(one)),
+    fc.array(request, { maxLength: 5 }).map((many) => JSON.stringify(many)),
+  );
+  await fc.assert(
+    fc.asyncProperty(text, async (text) => {
+      const answer = await answerRpc(tunnels, text);
+      if (answer !== undefined) {
+        for (const one of [JSON.parse(answer)].flat()) {
+          assertEquals(one.jsonrpc, "2.0");
+          assertEquals("result" in one !== "error" in one, true);
+          assert(one.error?.code !== -32603, text);
+        }
+      }
+      for (const tunnel of tunnels.list()) await tunnels.close(tunnel.address);
+    }),
+  );
+});
+
 // ---- over HTTP and WebSocket
 
 async function withDoor(
@@ -609,6 +654,24 @@ Deno.test("openHttpDoor ends a WebSocket whose message is too long", async () =>
     const { socket, closed } = await openSocket(`ws://${host}/`);
     socket.send("x".repeat(MAX_REQUEST_BYTES + 1));
     assertEquals((await closed).code, 1009);
+  });
+});
+
+Deno.test("openHttpDoor serves a bounded number of connections", async () => {
+  await withDoor(async (host) => {
+    const sockets = await Promise.all(
+      Array.from({ length: 99 }, () => openSocket(`ws://${host}/`)),
+    );
+    assertEquals(await send(host, {}), [200, COUNTED]);
+    const last = await openSocket(`ws://${host}/`);
+    // One more is refused, whether it is told so or not let in at all.
+    const [status] = await send(host, {}).catch(() => [0]);
+    assert([0, 429].includes(status!) || Number.isNaN(status), `${status}`);
+    for (const { socket, closed } of [...sockets, last]) {
+      socket.close();
+      await closed;
+    }
+    assertEquals(await send(host, {}), [200, COUNTED]);
   });
 });
 

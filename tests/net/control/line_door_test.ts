@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { formatAddress } from "../../../net/address.ts";
 import {
   type LineDoorOptions,
@@ -409,4 +410,61 @@ Deno.test("openLineDoor wants a token elsewhere than on loopback, and where one 
       "SORRY: Control protocol error: Wrong token\n",
     );
   }, { token: "0123456789abcdef" });
+});
+
+Deno.test("openLineDoor does nothing that a web page posts to it", async () => {
+  await withDoor(async (talk, tunnels) => {
+    for (
+      const head of [
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "GET /x HTTP/1.0\r\n",
+        "host: 127.0.0.1\r\n",
+      ]
+    ) {
+      const word = head.split(" ")[0]!.toUpperCase();
+      assertEquals(
+        await talk(`${head}open 0=1\nopen 0=2\n`),
+        `SORRY: Control protocol error: Invalid command: ${word}\n`,
+      );
+    }
+    assertEquals(tunnels.list(), []);
+  });
+});
+
+Deno.test("LineSession has a reply of whole lines for every line", async () => {
+  const watch = new LogWatch();
+  await using tunnels = await Tunnels.start({
+    log: watch.log,
+    tunnels: ["0=1"],
+  });
+  const session = new LineSession({ tunnels });
+  const word = fc.constantFrom(
+    "OPEN",
+    "CLOSE",
+    "ADD",
+    "REMOVE",
+    "STATUS",
+    "DETAIL",
+    "DRAIN",
+    "CONNS",
+    "KILL",
+    "JSON",
+    "HELP",
+    "AUTH",
+    "RELOAD",
+    "toString",
+  );
+  const rest = fc.oneof(
+    fc.string(),
+    fc.constantFrom("1", "1 2", "1=2[", "1 now", "x:1 y"),
+  );
+  await fc.assert(
+    fc.asyncProperty(word, rest, async (word, rest) => {
+      const reply = await session.answer(`${word} ${rest}`);
+      assert(/^(OK|SORRY|\{)[^]*\n$/.test(reply), reply);
+      for (const tunnel of tunnels.list().slice(1)) {
+        await tunnels.close(tunnel.address);
+      }
+    }),
+  );
 });

@@ -64,12 +64,12 @@ Deno.test("LoadTest sends messages larger than all buffers on the way", async ()
   await using test = new LoadTest({
     target: server.address,
     scenarios: [
-      scenario({ connections: 1, messageBytes: 24 << 20, durationMs: 1 }),
+      scenario({ connections: 1, messageBytes: 24 << 20, durationMs: 300 }),
     ],
   });
   await test.finished;
   assertEquals(test.results[0]!.errors, 0);
-  assertEquals(test.results[0]!.requests, 1);
+  assert(test.results[0]!.requests >= 1);
 });
 
 Deno.test("LoadTest leaves the warm-up out of its figures", async () => {

@@ -53,7 +53,7 @@ Deno.test("RemotesPolicy retries a remote that was not tried, without a pause", 
     const id = policy.choose("", tried);
     tried.push(id);
     policy.failed(id, "refused", 0);
-    if (i < 2) assertEquals(policy.retryDelayMs(tried.length), 0);
+    if (i < 2) assertEquals(policy.retryDelayMs(tried), 0);
   }
   assertEquals(tried, [1, 2, 3]);
   assertEquals(policy.choose("", tried), NO_REMOTE);
@@ -65,13 +65,27 @@ Deno.test("RemotesPolicy waits longer each time around the same remotes", () => 
     attempts: 100,
     errorsTillDead: 1000,
   });
-  assertEquals([1, 2, 3, 4, 60].map((tried) => policy.retryDelayMs(tried)), [
-    0,
-    50,
-    100,
-    200,
-    1000,
-  ]);
+  const tried: number[] = [];
+  const waits: number[] = [];
+  for (let i = 0; i < 14; i++) {
+    tried.push(policy.choose("", tried));
+    waits.push(policy.retryDelayMs(tried));
+  }
+  assertEquals(
+    waits,
+    [0, 50, 50, 100, 100, 200, 200, 400, 400, 800, 800, 1000, 1000, 1000],
+  );
+});
+
+Deno.test("RemotesPolicy does not wait for a live remote because a dead one was tried", () => {
+  const policy = policyOf([remote(1), remote(2)]);
+  const id = policy.choose("", []);
+  policy.failed(id, "refused", 0);
+  assertEquals(policy.retryDelayMs([id]), 0);
+  const other = policy.choose("", [id]);
+  policy.failed(other, "refused", 0);
+  assertEquals(policy.retryDelayMs([id, other]), 0);
+  assertEquals(policy.choose("", [id, other]), NO_REMOTE);
 });
 
 Deno.test("RemotesPolicy never connects with 0 attempts, nor without a live remote", () => {

@@ -605,6 +605,14 @@ Deno.test("Tunnels terminates TLS for clients, and reads the certificate again w
   await Deno.copyFile(`${VECTORS}localhost.key`, key);
   await watch.line(/certificates read again/);
   await greet();
+  // RELOAD does not wait for the next look.
+  await Deno.utime(cert, 1, 1);
+  await tunnels.reload();
+  assertEquals(
+    watch.lines.filter((line) => line.includes("read again")).length,
+    2,
+  );
+  await greet();
   assertEquals(only(tunnels).stats().rejected.tls, 0);
   await Deno.remove(folder, { recursive: true });
 });

@@ -1,15 +1,15 @@
-/** A {@linkcode ByteStream} over a connection of Deno's: TCP, or TLS as a client. */
+/** A {@linkcode ByteStream} over TCP. */
 import type { Address } from "../../address.ts";
 import type { ByteStream } from "./byte_stream.ts";
 
 /** Wraps a connection, which belongs to the stream from then on. */
-export class DenoStream implements ByteStream {
+export class TcpStream implements ByteStream {
   readonly remote: Address;
   readonly local: Address;
-  readonly #connection: Deno.TcpConn | Deno.TlsConn;
+  readonly #connection: Deno.TcpConn;
   #closed = false;
 
-  constructor(connection: Deno.TcpConn | Deno.TlsConn) {
+  constructor(connection: Deno.TcpConn) {
     this.#connection = connection;
     this.remote = addressOf(connection.remoteAddr);
     this.local = addressOf(connection.localAddr);
@@ -33,11 +33,7 @@ export class DenoStream implements ByteStream {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    try {
-      this.#connection.close();
-    } catch {
-      // A TLS connection whose handshake failed has closed itself.
-    }
+    this.#connection.close();
   }
 }
 

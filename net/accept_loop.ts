@@ -1,16 +1,23 @@
 /**
  * The accept loop: takes clients and hands them on, and never waits for one.
  */
-import type { StreamConn, StreamListener } from "../engine/portable/stream.ts";
 
 /** Pause after a failed accept: it doubles from the first to the second. */
 const PAUSE_MS = 10;
 const MAX_PAUSE_MS = 1000;
 
+/** What clients are taken from. */
+export interface Acceptable<Client> {
+  /** The next client. */
+  accept(): Promise<Client>;
+  /** Ends a pending `accept`. */
+  close(): void;
+}
+
 /** Accepts until it is stopped. */
-export class AcceptLoop {
-  readonly #listener: StreamListener;
-  readonly #onClient: (client: StreamConn) => void;
+export class AcceptLoop<Client> {
+  readonly #listener: Acceptable<Client>;
+  readonly #onClient: (client: Client) => void;
   readonly #onError: (error: unknown) => void;
   readonly #ended: Promise<void>;
   #stopped = false;
@@ -18,8 +25,8 @@ export class AcceptLoop {
 
   /** `onClient` must not throw or block; `onError` hears of failed accepts. */
   constructor(
-    listener: StreamListener,
-    onClient: (client: StreamConn) => void,
+    listener: Acceptable<Client>,
+    onClient: (client: Client) => void,
     onError: (error: unknown) => void,
   ) {
     this.#listener = listener;
@@ -31,7 +38,7 @@ export class AcceptLoop {
   async #run(): Promise<void> {
     let pauseMs = PAUSE_MS;
     while (!this.#stopped) {
-      let client: StreamConn;
+      let client: Client;
       try {
         client = await this.#listener.accept();
       } catch (error) {

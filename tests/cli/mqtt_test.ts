@@ -1,0 +1,230 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { startMosquitto } from "../support/mosquitto.ts";
+import {
+  bytes,
+  type ConnectOptions,
+  connectPacket,
+  MqttPeer,
+  packet,
+  publishPacket,
+  ScriptedBroker,
+  subscribePacket,
+} from "../support/mqtt_peer.ts";
+import { startRole, type TestProcess } from "../support/process.ts";
+import { needsProgram, testUnless } from "../support/skip.ts";
+
+async function portOf(role: TestProcess): Promise<number> {
+  const [, port] = await role.line(/listening address=[^ ]*:(\d+)/);
+  return Number(port);
+}
+
+async function connectTo(
+  port: number,
+  options: ConnectOptions = {},
+): Promise<MqttPeer> {
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  const peer = new MqttPeer(connection, "client", options.version ?? 4);
+  await peer.send(connectPacket(options));
+  return peer;
+}
+
+Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async () => {
+  const target = ["--target", "mqtt://127.0.0.1:1"];
+  const listen = ["--listen", "mqtt://127.0.0.1:0"];
+  const cases: [string[], RegExp][] = [
+    [[], /--listen URL is missing/],
+    [listen, /--target URL is missing/],
+    [["--listen", "http://x", ...target], /"http:\/\/x"/],
+    [["--listen", "mqtts://:0", ...target], /--cert FILE and --key FILE/],
+    [["--listen", "mqtt://:0?cert=x", ...target], /"cert"/],
+    [[...listen, ...target, "--policy", "/nowhere.toml"], /"\/nowhere.toml"/],
+    [[...listen, ...target, "--hooks", "/nowhere.ts"], /"\/nowhere.ts"/],
+    [
+      [...listen, ...target, "--hooks", "tests/support/skip.ts"],
+      /default export/,
+    ],
+    [[...listen, ...target, "--on-deny", "shrug"], /none of ack, close/],
+    [[...listen, ...target, "--max-packet-size", "1"], /128/],
+    [[...listen, ...target, "--target-cert", "x"], /belong together/],
+  ];
+  for (const [args, says] of cases) {
+    const { code, stderr } = await startRole("mqtt", args).end;
+    assertEquals([args, code], [args, 2]);
+    assertMatch(stderr, says);
+    assertEquals(stderr.split("\n").length, 1);
+  }
+});
+
+Deno.test("mproxy-mqtt --hash-password prints a hash for the policy", async () => {
+  await using role = startRole("mqtt", ["--hash-password"], { stdin: true });
+  const writer = role.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("secret\n"));
+  await writer.close();
+  const { code, stdout } = await role.end;
+  assertEquals(code, 0);
+  assertMatch(new TextDecoder().decode(stdout), /^\$scrypt\$ln=15,r=8,p=1\$/);
+});
+
+Deno.test("mproxy-mqtt warns of variables that it does not know, and its flags win over those it does", async () => {
+  using listener = new ScriptedBroker();
+  await using role = startRole("mqtt", [
+    ...["--listen", "mqtt://127.0.0.1:0", "--target", listener.url],
+  ], {
+    env: {
+      MGATE_MQTT_WITHOUT_TLS_ADDRESS: ":1",
+      MGATE_MQTT_WITHOUT_TLS_TARGET: "nowhere:1",
+      MGATE_HTTP_WITHOUT_TLS_PORT: "1",
+    },
+  });
+  await role.line(/MGATE_HTTP_WITHOUT_TLS_PORT is unknown/);
+  using client = await connectTo(await portOf(role));
+  using broker = await listener.accept();
+  assertEquals(await broker.expect(1), connectPacket());
+  client[Symbol.dispose]();
+  assertEquals((await role.stop()).code, 0);
+});
+
+Deno.test("mproxy-mqtt starts from mGate's variables alone", async () => {
+  using listener = new ScriptedBroker();
+  await using role = startRole("mqtt", [], {
+    env: {
+      MGATE_MQTT_WITHOUT_TLS_ADDRESS: "127.0.0.1:0",
+      MGATE_MQTT_WITHOUT_TLS_TARGET: listener.url.slice(7),
+    },
+  });
+  using _client = await connectTo(await portOf(role));
+  using broker = await listener.accept();
+  assertEquals(await broker.expect(1), connectPacket());
+  assertEquals((await role.stop()).code, 0);
+});
+
+testUnless(
+  needsProgram("mosquitto"),
+  "mproxy-mqtt takes a policy, reads it again on SIGHUP, shows metrics, writes an audit log and drains on SIGTERM",
+  async () => {
+    await using mosquitto = await startMosquitto();
+    const folder = await Deno.makeTempDir();
+    try {
+      const policy = `${folder}/policy.toml`;
+      const audit = `${folder}/audit.jsonl`;
+      const rules = (topic: string) =>
+        Deno.writeTextFile(
+          policy,
+          `[[acl.rules]]\neffect = "allow"\ntopics = ["${topic}"]\n`,
+        );
+      await rules("one/#");
+      await using role = startRole("mqtt", [
+        ...["--listen", "mqtt://127.0.0.1:0", "--target", mosquitto.url],
+        ...["--policy", policy, "--audit", audit],
+        ...["--metrics-addr", "127.0.0.1:0"],
+      ]);
+      const port = await portOf(role);
+      const [, url] = await role.line(/metrics door is open url=(\S+)/);
+      assertEquals(
+        await (await fetch(url!.replace("/metrics", "/readyz"))).text(),
+        "ready\n",
+      );
+
+      using client = await connectTo(port, {
+        version: 5,
+        username: "u",
+        password: "top-secret",
+      });
+      await client.expect(2);
+      await client.send(
+        subscribePacket(5, 7, [["one/a", 0], ["two/a", 0]]),
+        publishPacket({ version: 5, topic: "one/a", payload: "private" }),
+        publishPacket({ version: 5, topic: "two/a", qos: 1, id: 9 }),
+      );
+      // The gateway's own PUBACK need not wait for the broker.
+      const seen = new Map<number, Uint8Array>();
+      for (let i = 0; i < 3; i++) {
+        const next = (await client.next())!;
+        seen.set(next[0]! >> 4, next);
+      }
+      assertEquals([...seen.keys()].sort(), [3, 4, 9]);
+      assertEquals(seen.get(9), packet(0x90, [0, 7, 0, 0, 0x87]));
+      assertEquals(seen.get(4), bytes(0x40, 3, 0, 9, 0x87));
+
+      await rules("two/#");
+      role.signal("SIGHUP");
+      await role.line(/reloaded/);
+      await client.send(
+        publishPacket({ version: 5, topic: "one/a", qos: 1, id: 10 }),
+      );
+      assertEquals(await client.expect(4), bytes(0x40, 3, 0, 10, 0x87));
+
+      // What is wrong is not taken, and the gateway goes on.
+      await Deno.writeTextFile(policy, "[[nonsense");
+      role.signal("SIGHUP");
+      await role.line(/Cannot reload: .*policy.toml/);
+
+      const metrics = await (await fetch(url!)).text();
+      for (
+        const line of [
+          `mproxy_mqtt_connections{version="5.0",listener="mqtt://127.0.0.1:${port}"} 1`,
+          'mproxy_mqtt_packets_total{direction="upstream",type="PUBLISH"} 3',
+          'mproxy_mqtt_denials_total{hook="authPublish",reason="0x87"} 2',
+          'mproxy_mqtt_hook_seconds_count{hook="authConnect",set="policy"} 1',
+        ]
+      ) assertEquals([line, metrics.includes(line)], [line, true]);
+
+      role.signal("SIGTERM");
+      const disconnect = await client.expect(14);
+      assertEquals(disconnect[2], 0x8b);
+      assertEquals(await client.rest(), []);
+      const { code, stderr } = await role.end;
+      assertEquals(code, 0);
+      assertMatch(stderr, /sessions: 1\nmessages: 4, denied: \d/);
+
+      const text = await Deno.readTextFile(audit);
+      const events = text.trim().split("\n").map((line) => JSON.parse(line));
+      assertEquals(events.map(({ event }) => event).sort(), [
+        "connect",
+        "connect_allowed",
+        "disconnect",
+        "publish_denied",
+        "publish_denied",
+        "subscribe",
+        "subscribe_denied",
+      ]);
+      assertEquals(/private|top-secret/.test(text), false);
+      assertEquals(events.at(-1).reason, "drained");
+      assertEquals(
+        events.filter(({ event }) => event === "publish_denied").map((
+          { topic, clientId },
+        ) => [topic, clientId]),
+        [["two/a", "tester"], ["one/a", "tester"]],
+      );
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
+testUnless(
+  needsProgram("mosquitto"),
+  "mproxy-mqtt --audit - writes messages and payloads to stdout where that is asked for",
+  async () => {
+    await using mosquitto = await startMosquitto();
+    await using role = startRole("mqtt", [
+      ...["--listen", "mqtt://127.0.0.1:0", "--target", mosquitto.url],
+      ...["--audit", "-", "--audit-messages", "--audit-payloads"],
+    ]);
+    using client = await connectTo(await portOf(role));
+    await client.expect(2);
+    await client.send(
+      publishPacket({ topic: "a", payload: "hello", qos: 1, id: 1 }),
+    );
+    await client.expect(4);
+    const { stdout } = await role.stop();
+    const events = new TextDecoder().decode(stdout).trim().split("\n").map((
+      line,
+    ) => JSON.parse(line));
+    const publish = events.find(({ event }) => event === "publish");
+    assertEquals(
+      [publish.topic, publish.payload, publish.qos],
+      ["a", "hello", 1],
+    );
+  },
+);

@@ -1,0 +1,484 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import mqtt from "mqtt";
+import { OperationError, UsageError } from "../../../net/errors.ts";
+import type { MqttGateway } from "../../../net/mqtt/gateway.ts";
+import { startMqttGateway } from "../../../net/mqtt/gateway.ts";
+import type { MqttSession } from "../../../net/mqtt/hooks.ts";
+import { parseEndpoint } from "../../../net/mqtt/transport/endpoint.ts";
+import { dial } from "../../../net/mqtt/transport/dial.ts";
+import { BufferPool } from "../../../net/mqtt/buffer_pool.ts";
+import { makeCertificates } from "../../support/certificates.ts";
+import {
+  mosquittoPub,
+  startMosquitto,
+  subscriberOf,
+} from "../../support/mosquitto.ts";
+import {
+  bytes,
+  connectPacket,
+  connectPeer,
+  join,
+  portOf,
+  publishPacket,
+  ScriptedBroker,
+  startTestGateway,
+  subscribeTo,
+} from "../../support/mqtt_peer.ts";
+import { startPeer } from "../../support/process.ts";
+import { needsProgram, testUnless } from "../../support/skip.ts";
+
+const noMosquitto = needsProgram("mosquitto", "mosquitto_pub", "openssl");
+
+const read = (file: string) => Deno.readTextFileSync(file);
+
+/** Connects the npm client, sends one message of each QoS to itself, and says goodbye. */
+async function roundTrip(
+  url: string,
+  version: 3 | 4 | 5,
+  options: Partial<mqtt.IClientOptions> = {},
+): Promise<string[]> {
+  const client = await mqtt.connectAsync(url, {
+    protocolVersion: version,
+    ...version === 3 ? { protocolId: "MQIsdp" } : {},
+    clientId: `npm-${version}`,
+    reconnectPeriod: 0,
+    connectTimeout: 5000,
+    ...options,
+  } as mqtt.IClientOptions, false);
+  const received: string[] = [];
+  const three = Promise.withResolvers<void>();
+  client.on("message", (topic, payload, { qos }) => {
+    received.push(`${topic} ${payload} ${qos}`);
+    if (received.length === 3) three.resolve();
+  });
+  await client.subscribeAsync("round/#", { qos: 2 });
+  for (const qos of [0, 1, 2] as const) {
+    await client.publishAsync(`round/${qos}`, `v${version}`, { qos });
+  }
+  await three.promise;
+  await client.endAsync();
+  return received.sort();
+}
+
+const expected = (version: number) =>
+  [0, 1, 2].map((qos) => `round/${qos} v${version} ${qos}`);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() serves the npm client in versions 3.1, 3.1.1 and 5 over TCP, TLS, mTLS, WebSocket and WebSocket over TLS",
+  async () => {
+    using certificates = makeCertificates();
+    const server = certificates.issue("server", "/CN=localhost");
+    const device = certificates.issue("device", "/O=Acme/CN=device-7");
+    const tls = { cert: read(server.cert), key: read(server.key) };
+    const clientCa = read(certificates.ca);
+    await using mosquitto = await startMosquitto();
+    const seen = new Map<string, MqttSession>();
+    await using gateway = await startTestGateway(mosquitto.url, {
+      listeners: [
+        { url: "mqtt://127.0.0.1:0" },
+        { url: "mqtts://127.0.0.1:0", tls },
+        { url: "mqtts://127.0.0.1:0", tls: { ...tls, clientCa } },
+        { url: "ws://127.0.0.1:0/mqtt" },
+        { url: "wss://127.0.0.1:0/mqtt", tls },
+      ],
+      hooks: {
+        connect: (session) =>
+          void seen.set(`${session.listener} ${session.version}`, session),
+      },
+    });
+    const trust = { ca: clientCa };
+    const identity = {
+      ...trust,
+      cert: read(device.cert),
+      key: read(device.key),
+    };
+    const credentials = [{}, trust, identity, {}, trust];
+    for (const [i, url] of gateway.urls.entries()) {
+      for (const version of [3, 4, 5] as const) {
+        assertEquals(
+          await roundTrip(url, version, credentials[i]),
+          expected(version),
+        );
+        const session = seen.get(`${url} ${version}`)!;
+        assertEquals(
+          session.certificate?.commonName,
+          i === 2 ? "device-7" : undefined,
+        );
+        assertEquals(
+          session.certificate?.subject,
+          i === 2 ? "CN=device-7,O=Acme" : undefined,
+        );
+      }
+    }
+    const connections = gateway.metrics().find(({ name }) =>
+      name === "mproxy_mqtt_connections_total"
+    )!;
+    assertEquals(connections.samples.length, 15);
+    assertEquals(connections.samples.every(({ value }) => value === 1), true);
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() turns away a client without a certificate, or lets it in where that is optional",
+  async () => {
+    using certificates = makeCertificates();
+    const server = certificates.issue("server", "/CN=localhost");
+    const tls = {
+      cert: read(server.cert),
+      key: read(server.key),
+      clientCa: read(certificates.ca),
+    };
+    using other = makeCertificates();
+    const stranger = other.issue("stranger", "/CN=stranger");
+    await using mosquitto = await startMosquitto();
+    const names: (string | undefined)[] = [];
+    await using gateway = await startTestGateway(mosquitto.url, {
+      listeners: [
+        { url: "mqtts://127.0.0.1:0", tls },
+        { url: "mqtts://127.0.0.1:0", tls: { ...tls, clientAuth: "optional" } },
+      ],
+      hooks: {
+        connect: ({ certificate }) => void names.push(certificate?.commonName),
+      },
+    });
+    const [required, optional] = gateway.urls as [string, string];
+    const trust = { ca: tls.clientCa };
+    const strange = {
+      ...trust,
+      cert: read(stranger.cert),
+      key: read(stranger.key),
+    };
+    await assertRejects(() => roundTrip(required, 4, trust));
+    await assertRejects(() => roundTrip(required, 4, strange));
+    assertEquals(await roundTrip(optional, 4, trust), expected(4));
+    // A certificate that nobody vouches for is none.
+    assertEquals(await roundTrip(optional, 5, strange), expected(5));
+    assertEquals(names, [undefined, undefined]);
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() reaches brokers over TCP, TLS, mTLS and WebSocket",
+  async () => {
+    using certificates = makeCertificates();
+    const { cert, key } = certificates.issue("server", "/CN=localhost");
+    const own = certificates.issue("gateway", "/CN=gateway");
+    const { ca } = certificates;
+    await using mosquitto = await startMosquitto({
+      webSocket: true,
+      tls: { cert, key },
+    });
+    await using strict = await startMosquitto({ tls: { cert, key, ca } });
+    const certificate = { cert: read(own.cert), key: read(own.key) };
+    const roots = read(ca);
+    const targets: [string, object | undefined][] = [
+      [mosquitto.url, undefined],
+      [`mqtts://localhost:${mosquitto.tlsPort}`, { ca: roots }],
+      [`mqtts://127.0.0.1:${mosquitto.tlsPort}`, {
+        ca: roots,
+        serverName: "localhost",
+      }],
+      [`mqtts://127.0.0.1:${mosquitto.tlsPort}`, { verify: false }],
+      [`mqtts://localhost:${strict.tlsPort}`, { ca: roots, certificate }],
+      [`ws://127.0.0.1:${mosquitto.webSocketPort}/mqtt`, undefined],
+    ];
+    for (const [target, targetTls] of targets) {
+      await using gateway = await startTestGateway(target, {
+        listeners: [{ url: "mqtt://127.0.0.1:0" }, { url: "ws://127.0.0.1:0" }],
+        targetTls,
+      });
+      assertEquals(await gateway.ready(), true);
+      for (const url of gateway.urls) {
+        assertEquals(await roundTrip(url, 5), expected(5));
+      }
+    }
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() trusts no broker whose certificate it cannot check",
+  async () => {
+    using certificates = makeCertificates();
+    const { cert, key } = certificates.issue("server", "/CN=localhost");
+    await using mosquitto = await startMosquitto({ tls: { cert, key } });
+    const target = `mqtts://localhost:${mosquitto.tlsPort}`;
+    const cases = [
+      {},
+      { ca: read(certificates.ca), serverName: "elsewhere.example" },
+    ];
+    for (const targetTls of cases) {
+      await using gateway = await startTestGateway(target, { targetTls });
+      using client = await connectPeer(gateway, 4);
+      await client.send(connectPacket());
+      assertEquals((await client.expect(2))[3], 3);
+      assertEquals(typeof await gateway.ready(), "string");
+    }
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() passes what mosquitto's own clients say, in all versions and QoS",
+  async () => {
+    await using mosquitto = await startMosquitto();
+    await using gateway = await startTestGateway(mosquitto.url);
+    const port = portOf(gateway.urls[0]!);
+    for (const version of ["31", "311", "5"]) {
+      await using subscriber = await subscriberOf(mosquitto, port, [
+        ...["-V", version, "-q", "2", "-t", "t/#", "-C", "3", "-F", "%t %p %q"],
+      ]);
+      for (const qos of ["0", "1", "2"]) {
+        const { code } = await mosquittoPub(port, [
+          ...["-V", version, "-q", qos, "-t", `t/${qos}`, "-m", `v${version}`],
+        ]);
+        assertEquals(code, 0);
+      }
+      const { stdout } = await subscriber.end;
+      assertEquals(
+        new TextDecoder().decode(stdout).trim().split("\n").sort(),
+        [0, 1, 2].map((qos) => `t/${qos} v${version} ${qos}`),
+      );
+    }
+  },
+);
+
+testUnless(
+  needsProgram("mosquitto", "mosquitto_rr"),
+  "startMqttGateway() passes request and response with their properties",
+  async () => {
+    await using mosquitto = await startMosquitto();
+    await using gateway = await startTestGateway(mosquitto.url);
+    const url = gateway.urls[0]!;
+    const server = await mqtt.connectAsync(url, {
+      protocolVersion: 5,
+      reconnectPeriod: 0,
+    });
+    server.on("message", (_, payload, { properties }) => {
+      server.publish(properties!.responseTopic!, `re: ${payload}`, {
+        properties: { correlationData: properties!.correlationData! },
+      });
+    });
+    await server.subscribeAsync("request");
+    const { stdout } = await startPeer("mosquitto_rr", [
+      ...["-h", "127.0.0.1", "-p", String(portOf(url)), "-V", "5"],
+      ...["-t", "request", "-e", "response/1", "-m", "hello", "-W", "5"],
+    ]).end;
+    assertEquals(new TextDecoder().decode(stdout), "re: hello\n");
+    await server.endAsync();
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() keeps and publishes wills as a broker alone would",
+  async () => {
+    await using mosquitto = await startMosquitto();
+    await using gateway = await startTestGateway(mosquitto.url);
+    using watcher = await subscribeTo(mosquitto.port, "wills");
+    for (const version of [3, 4, 5] as const) {
+      const will = (payload: string) =>
+        connectPacket({
+          version,
+          clientId: `willed-${version}`,
+          will: { topic: "wills", payload },
+        });
+      {
+        using client = await connectPeer(gateway, version);
+        await client.send(will("never"));
+        await client.expect(2);
+        await client.send([0xe0, 0]);
+        assertEquals(await client.rest(), []);
+      }
+      {
+        using client = await connectPeer(gateway, version);
+        await client.send(will(`lost ${version}`));
+        await client.expect(2);
+      }
+      assertEquals(
+        await watcher.expect(3),
+        publishPacket({ topic: "wills", payload: `lost ${version}` }),
+      );
+    }
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() brings a client that comes again to the same of several brokers, and to another one only while that is down",
+  async () => {
+    const brokers = [
+      await startMosquitto(),
+      await startMosquitto(),
+      await startMosquitto(),
+    ];
+    const targets = brokers.map(({ url }) => url);
+    const went = new Map<string, string[]>();
+    const gateway = await startMqttGateway({
+      listeners: [{ url: "mqtt://127.0.0.1:0" }],
+      targets,
+      hooks: {
+        connect: ({ clientId, target }) => {
+          went.set(clientId, [...went.get(clientId) ?? [], target]);
+        },
+      },
+    });
+    try {
+      const ids = Array.from({ length: 30 }, (_, i) => `client-${i}`);
+      for (let round = 0; round < 2; round++) {
+        for (const clientId of ids) await comeAndGo(gateway, clientId);
+      }
+      assertEquals(new Set([...went.values()].flat()).size, 3);
+      assertEquals(
+        [...went.values()].every(([first, second]) => first === second),
+        true,
+      );
+      await brokers[0]![Symbol.asyncDispose]();
+      for (const clientId of ids) await comeAndGo(gateway, clientId);
+      for (const [first, , third] of went.values()) {
+        if (first === targets[0]) assertEquals(third !== first, true);
+        else assertEquals(third, first);
+      }
+    } finally {
+      await gateway.drain();
+      await brokers[1]![Symbol.asyncDispose]();
+      await brokers[2]![Symbol.asyncDispose]();
+    }
+  },
+);
+
+async function comeAndGo(gateway: MqttGateway, clientId: string) {
+  using client = await connectPeer(gateway, 4);
+  await client.send(connectPacket({ clientId }));
+  assertEquals(await client.expect(2), bytes(0x20, 2, 0, 0));
+  await client.send([0xe0, 0]);
+  await client.rest();
+}
+
+Deno.test("startMqttGateway() sends the PROXY protocol's header ahead of the CONNECT", async () => {
+  using listener = new ScriptedBroker();
+  await using gateway = await startTestGateway(listener.url, {
+    sendProxyHeader: true,
+  });
+  using client = await connectPeer(gateway, 4);
+  await client.send(connectPacket());
+  using broker = await listener.accept();
+  const buffer = new Uint8Array(28);
+  let length = 0;
+  while (length < buffer.length) {
+    length += await broker.connection.read(buffer.subarray(length)) ?? 0;
+  }
+  const { localAddr, remoteAddr } = client.connection;
+  assertEquals(
+    buffer,
+    join(
+      ...[[13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10]],
+      ...[[0x21, 0x11, 0, 12], [127, 0, 0, 1], [127, 0, 0, 1]],
+      [localAddr.port >> 8, localAddr.port & 0xff],
+      [remoteAddr.port >> 8, remoteAddr.port & 0xff],
+    ),
+  );
+  assertEquals(await broker.expect(1), connectPacket());
+});
+
+Deno.test("startMqttGateway() says what is wrong before it opens anything", async () => {
+  const base = {
+    listeners: [{ url: "mqtt://127.0.0.1:0" }],
+    targets: ["mqtt://127.0.0.1:1"],
+  };
+  const wrong = [
+    { ...base, listeners: [] },
+    { ...base, targets: [] },
+    { ...base, listeners: [{ url: "mqtts://127.0.0.1:0" }] },
+    { ...base, listeners: [{ url: "http://127.0.0.1:0" }] },
+    { ...base, targets: ["127.0.0.1:1883"] },
+  ];
+  for (const options of wrong) {
+    await assertRejects(() => startMqttGateway(options), UsageError);
+  }
+});
+
+Deno.test("startMqttGateway() names the address that it cannot bind, and leaves nothing open", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const error = await assertRejects(
+    () =>
+      startMqttGateway({
+        listeners: [
+          { url: "mqtt://127.0.0.1:0" },
+          { url: `mqtt://127.0.0.1:${taken.addr.port}` },
+        ],
+        targets: ["mqtt://127.0.0.1:1"],
+      }),
+    OperationError,
+  ) as OperationError;
+  assertEquals(error.code, "EADDRINUSE");
+});
+
+Deno.test("MqttGateway.ready() says which broker does not answer", async () => {
+  const listener = new ScriptedBroker();
+  const { url } = listener;
+  listener[Symbol.dispose]();
+  await using gateway = await startTestGateway(url);
+  const answer = await gateway.ready();
+  assertEquals(typeof answer === "string" && answer.includes(url), true);
+});
+
+Deno.test("dial() closes what it has opened when it is aborted", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  for (const scheme of ["ws", "mqtts", "wss"]) {
+    const abort = new AbortController();
+    const dialling = dial(
+      parseEndpoint(`${scheme}://127.0.0.1:${port}`),
+      { maxFrameBytes: 1024, pool: new BufferPool() },
+      undefined,
+      abort.signal,
+    );
+    using connection = await listener.accept();
+    // Something of its handshake has come; nothing is answered.
+    await connection.read(new Uint8Array(1));
+    abort.abort(new Error("enough"));
+    await assertRejects(() => dialling, OperationError, "enough");
+    const waste = new Uint8Array(4096);
+    while ((await connection.read(waste).catch(() => null)) !== null);
+  }
+});
+
+Deno.test("startMqttGateway() closes a WebSocket that sends text, with 1003, and one that is not upgraded in time", async () => {
+  using listener = new ScriptedBroker();
+  await using gateway = await startTestGateway(listener.url, {
+    listeners: [{ url: "ws://127.0.0.1:0/mqtt" }],
+    connectTimeoutMs: 200,
+  });
+  const url = gateway.urls[0]!;
+  const socket = new WebSocket(url, "mqtt");
+  const closed = new Promise<CloseEvent>((resolve) => {
+    socket.onclose = resolve;
+  });
+  socket.onopen = () => socket.send("text");
+  socket.onerror = () => {};
+  assertEquals((await closed).code, 1003);
+
+  const idle = await Deno.connect({ hostname: "127.0.0.1", port: portOf(url) });
+  assertEquals(await idle.read(new Uint8Array(10)).catch(() => null), null);
+  idle.close();
+});
+
+Deno.test("startMqttGateway() lets in no WebSocket that asks for another subprotocol", async () => {
+  using listener = new ScriptedBroker();
+  await using gateway = await startTestGateway(listener.url, {
+    listeners: [{ url: "ws://127.0.0.1:0/mqtt" }],
+  });
+  const socket = new WebSocket(gateway.urls[0]!, "amqp");
+  const failed = new Promise<void>((resolve) => {
+    socket.onerror = () => resolve();
+  });
+  const closed = new Promise<void>((resolve) => {
+    socket.onclose = () => resolve();
+  });
+  await failed;
+  await closed;
+});
