@@ -1,7 +1,7 @@
 /** The roles with socat and ncat at the other end, in both directions. */
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { CertificateAuthority } from "../support/certificates.ts";
+import { CertificateAuthority } from "../support/certificate_authority.ts";
 import { freeUdpPort, ownGroup, Receiver } from "../support/datagram_peer.ts";
 import { testOnEngines } from "../support/engines.ts";
 import { TestFolder } from "../support/folder.ts";
