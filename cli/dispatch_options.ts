@@ -18,7 +18,8 @@ const SOCKET: OptionOptions = { group: "Socket options" };
 
 /** `--interface`. */
 export const interfaceOption: Option<string | undefined> = value(
-  "Interface to join groups on and to send to groups from, by name or address",
+  "Interface to join groups on and to send to groups from, by name or address; " +
+    "GROUP%NAME:PORT is for one group",
   "NAME|ADDR",
   text,
   SOCKET,

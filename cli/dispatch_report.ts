@@ -23,9 +23,20 @@ export function pace(bytes: number, elapsedMs: number): string {
   return `in ${formatDuration(elapsedMs)}, ${formatRate(bytes, elapsedMs)}`;
 }
 
-/** `, 3 dropped (refused 3)`, or `, 0 dropped`. */
-export function drops(count: number, reasons = ""): string {
-  return `, ${formatCount(count)} dropped${reasons ? ` (${reasons})` : ""}`;
+/**
+ * `, 3 dropped (refused 3)`, or `, 0 dropped`; where more may have been dropped
+ * than is known, `, at least 3 dropped`, or `, drops unknown`.
+ */
+export function drops(count: number, reasons = "", unknown = false): string {
+  if (unknown && count === 0) return ", drops unknown";
+  return `, ${unknown ? "at least " : ""}${formatCount(count)} dropped${
+    reasons ? ` (${reasons})` : ""
+  }`;
+}
+
+/** Whether the system does not tell the drops of all listeners. */
+export function dropsUnknown(listeners: readonly ListenerStats[]): boolean {
+  return listeners.some((one) => one.dropsUnknown > 0);
 }
 
 /** A line for each listener. */
@@ -34,11 +45,23 @@ export function listenerLines(
   elapsedMs: number,
 ): string[] {
   return listeners.map((
-    { address, receivedBytes, receivedDatagrams, droppedKernel },
+    {
+      address,
+      receivedBytes,
+      receivedDatagrams,
+      droppedKernel,
+      dropsUnknown,
+    },
   ) =>
     `received on ${address}: ${amount(receivedBytes, receivedDatagrams)} ${
       pace(receivedBytes, elapsedMs)
-    }${drops(droppedKernel, droppedKernel > 0 ? "receive queue full" : "")}`
+    }${
+      drops(
+        droppedKernel,
+        droppedKernel > 0 ? "receive queue full" : "",
+        dropsUnknown > 0,
+      )
+    }`
   );
 }
 

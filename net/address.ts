@@ -1,7 +1,8 @@
 /**
  * Addresses as users write them: `host:port`, `[v6]:port`, `[fe80::1%eth0]:port`,
- * a bare port where the original allowed one, and `SRC@GROUP:port` for
- * source-specific multicast (RFC 4607). Pure: names are not resolved here.
+ * a bare port where the original allowed one, and of groups `239.1.2.3%eth0:port`
+ * for one of several interfaces and `SRC@GROUP:port` for source-specific
+ * multicast (RFC 4607). Pure: names are not resolved here.
  */
 import { UsageError } from "./errors.ts";
 
@@ -11,7 +12,7 @@ export interface Address {
   readonly hostname: string;
   /** 0 to 65535. */
   readonly port: number;
-  /** Interface of an IPv6 literal: the text behind `%`. */
+  /** Interface of an IPv6 literal or of a group: the text behind `%`. */
   readonly zone?: string;
   /** Only sender of a source-specific group: the text before `@`. */
   readonly source?: string;
@@ -83,8 +84,8 @@ export function parseAddress(
   const [literal, zone] = splitZone(host);
   if (zone === "") fail("an interface must follow %");
   const hostname = canonicalIp(literal) ?? literal;
-  if (zone !== undefined && !hostname.includes(":")) {
-    fail("only an IPv6 address has a zone");
+  if (zone !== undefined && !hostname.includes(":") && !isMulticast(hostname)) {
+    fail("only an IPv6 address or a group has a zone");
   }
   if (!isIp(hostname)) {
     if (literal.includes(":")) fail("the IPv6 address is wrong");
@@ -111,9 +112,8 @@ export function parseAddress(
 /** The text that {@linkcode parseAddress} reads back to the same address. */
 export function formatAddress(address: Address): string {
   const { hostname, port, zone, source } = address;
-  const host = hostname.includes(":")
-    ? `[${hostname}${zone === undefined ? "" : `%${zone}`}]`
-    : hostname;
+  const literal = zone === undefined ? hostname : `${hostname}%${zone}`;
+  const host = hostname.includes(":") ? `[${literal}]` : literal;
   const before = source === undefined
     ? ""
     : source.includes(":")

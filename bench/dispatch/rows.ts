@@ -97,7 +97,7 @@ function forwardRow(
         seconds,
       ) => {
         await using stack = new AsyncDisposableStack();
-        const [sink, sinkPort] = await startSink(stack, copies);
+        const [sink, sinkPort] = await startSink(stack);
         const port = freePort("udp");
         const to = Array.from(
           { length: copies },
@@ -300,11 +300,15 @@ function directRow(size: number, iperf3: boolean): Row {
     note:
       "The engines themselves, with nothing between sender and receiver. socat and the originals have no sender or receiver without a file.",
     contenders: [
-      direct("mproxy linux", ["udp_sink.ts"], sender()),
-      direct("mproxy linux, plain sends", ["udp_sink.ts"], sender("--plain")),
+      direct("mproxy linux", ["udp_receive.ts", "linux"], sender()),
+      direct(
+        "mproxy linux, plain sends",
+        ["udp_receive.ts", "linux"],
+        sender("--plain"),
+      ),
       direct(
         "mproxy portable",
-        ["udp_sink.ts", "--engine", "portable"],
+        ["udp_receive.ts", "portable"],
         sender("--engine", "portable"),
       ),
       direct(
@@ -388,13 +392,8 @@ function start(
 
 async function startSink(
   stack: AsyncDisposableStack,
-  copies = 1,
 ): Promise<[TestProcess, number]> {
-  // One socket takes what goes to any address of 127.0.0.0/8.
-  const host = copies > 1 ? "0.0.0.0" : "127.0.0.1";
-  const sink = stack.use(
-    startLoad("udp_sink.ts", ["--listen", `${host}:0`]),
-  );
+  const sink = stack.use(startLoad("udp_sink.ts", []));
   const [, port] = await sink.line(/^listening (\d+)$/);
   return [sink, Number(port)];
 }

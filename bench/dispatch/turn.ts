@@ -143,7 +143,7 @@ export async function totalsOf(load: TestProcess): Promise<number[]> {
   return totals!.split(" ").map(Number);
 }
 
-/** What udp_sink.ts says. */
+/** What a receiver of bench/load says; see samples.ts there. */
 export class SinkArrivals implements Arrivals {
   readonly #sink: TestProcess;
   #last: Arrived = { at: 0, bytes: 0, datagrams: 0, dropped: 0 };

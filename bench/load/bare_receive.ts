@@ -1,8 +1,8 @@
 /**
- * The least that a receiver over `Deno.listenDatagram` can be; prints as
- * udp_sink.ts does.
+ * The least that a receiver over `Deno.listenDatagram` can be. Prints as
+ * samples.ts says.
  */
-const SAMPLE_MS = 20;
+import { SAMPLE_MS, Samples, say } from "./samples.ts";
 
 const socket = Deno.listenDatagram({
   transport: "udp",
@@ -11,21 +11,10 @@ const socket = Deno.listenDatagram({
 });
 say(`listening ${(socket.addr as Deno.NetAddr).port}`);
 const buffer = new Uint8Array(65536);
-let bytes = 0;
-let datagrams = 0;
-let said = 0;
-setInterval(() => {
-  if (datagrams === said) return;
-  said = datagrams;
-  const at = (performance.timeOrigin + performance.now()).toFixed(3);
-  say(`${at} ${bytes} ${datagrams} 0`);
-}, SAMPLE_MS);
+const samples = new Samples();
+setInterval(() => samples.sayIfDue(() => 0), SAMPLE_MS);
 for (;;) {
   const [datagram] = await socket.receive(buffer);
-  bytes += datagram.length;
-  datagrams++;
-}
-
-function say(line: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
+  samples.bytes += datagram.length;
+  samples.datagrams++;
 }

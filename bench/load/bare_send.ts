@@ -4,6 +4,7 @@
  *     bare_send.ts HOST:PORT SIZE SECONDS
  */
 import { parseAddress } from "../../net/address.ts";
+import { say } from "./samples.ts";
 
 const [to, size, seconds] = Deno.args;
 const socket = Deno.listenDatagram({
@@ -20,6 +21,4 @@ while (performance.now() < end) {
   sent++;
 }
 socket.close();
-Deno.stderr.writeSync(
-  new TextEncoder().encode(`sent ${sent} ${sent * datagram.length}\n`),
-);
+say(`sent ${sent} ${sent * datagram.length}`);

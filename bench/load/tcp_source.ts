@@ -7,6 +7,7 @@
  * `sent BYTES` when it has closed, on stderr.
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { say } from "./samples.ts";
 
 const { seconds } = parseArgs(Deno.args, { string: ["seconds"] });
 const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -20,7 +21,3 @@ let sent = 0;
 while (performance.now() < end) sent += await connection.write(data);
 connection.close();
 say(`sent ${sent}`);
-
-function say(line: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
-}

@@ -24,6 +24,7 @@ import {
 } from "../../net/engine/linux/ffi/constants.ts";
 import { type Libc, openLibc } from "../../net/engine/linux/ffi/libc.ts";
 import { CounterBlock } from "../../net/observe/counters.ts";
+import { say } from "./samples.ts";
 
 /** Datagrams of one joined send that every kernel takes. */
 const SEGMENTS = 64;
@@ -94,8 +95,4 @@ function withoutSegments(libc: Libc): Libc {
     errno: () => refused ? ENOPROTOOPT : libc.errno(),
     [Symbol.dispose]: () => libc[Symbol.dispose](),
   };
-}
-
-function say(line: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
 }

@@ -122,7 +122,7 @@ function progress(stats: ProxyStats, rate: cli.RateMeter): string {
   const dropped = cli.sum(stats.listeners, (one) => one.droppedKernel) +
     cli.sum(stats.destinations, (one) => one.droppedDatagrams);
   return `${cli.formatBytes(bytes)} forwarded, ${rate.since(bytes)}${
-    cli.drops(dropped)
+    cli.drops(dropped, "", cli.dropsUnknown(stats.listeners))
   }`;
 }
 

@@ -145,7 +145,9 @@ function progress(stats: ReverseProxyStats, rate: cli.RateMeter): string {
     cli.sum([...listeners, ...groupReceived], (one) => one.droppedKernel) +
     cli.sum([...groupSent, ...outputs], (one) => one.droppedDatagrams);
   return `${cli.formatBytes(bytes)} relayed, ${rate.since(bytes)}, ` +
-    `${subscribers.connected} subscribers${cli.drops(dropped)}`;
+    `${subscribers.connected} subscribers${
+      cli.drops(dropped, "", cli.dropsUnknown([...listeners, ...groupReceived]))
+    }`;
 }
 
 function summary(stats: ReverseProxyStats): string[] {

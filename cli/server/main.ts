@@ -159,7 +159,7 @@ function progress(stats: ServerStats, rate: cli.RateMeter): string {
     (log?.droppedWriteErrorDatagrams ?? 0) +
     (stream?.droppedQueueFullDatagrams ?? 0);
   return `${cli.formatBytes(bytes)} logged, ${rate.since(bytes)}${
-    cli.drops(dropped)
+    cli.drops(dropped, "", cli.dropsUnknown(stats.listeners))
   }`;
 }
 

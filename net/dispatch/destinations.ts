@@ -4,7 +4,7 @@ import { type DatagramEngine, SEND_COUNTERS } from "../engine/engine.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import { Destination, type SendCounterName } from "./destination.ts";
-import type { DispatchOptions } from "./options.ts";
+import { type DispatchOptions, sendingInterface } from "./options.ts";
 
 /** A destination's figures. */
 export interface DestinationStats extends Record<SendCounterName, number> {
@@ -54,7 +54,7 @@ export class Destinations {
         opened.push(
           await Destination.open(this.#engine, {
             address,
-            networkInterface,
+            networkInterface: sendingInterface(address, networkInterface),
             ttl,
             loop,
             maxWaitMs: this.#maxWaitMs,

@@ -8,8 +8,8 @@ import { type PlacedRelay, placeRelay } from "../place/place_relay.ts";
 import type { PlannedLog } from "../place/relay_plan.ts";
 import type { Task } from "../tasks.ts";
 import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
-import type { DispatchOptions } from "./options.ts";
-import { RECEIVE_COUNTERS, Relay } from "./relay.ts";
+import { type DispatchOptions, sendingInterface } from "./options.ts";
+import { countDrops, RECEIVE_COUNTERS, Relay } from "./relay.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** One of {@linkcode RECEIVE_COUNTERS}. */
@@ -122,10 +122,10 @@ export class Listeners implements AsyncDisposable {
 
   /** Figures of each listener; shards of one address are rows of their own. */
   stats(): ListenerStats[] {
-    return this.#relays.map(({ address, counters }) => ({
-      address: formatAddress(address),
-      ...counters.read(),
-    }));
+    return this.#relays.map(({ address, counters, look }) => {
+      look?.();
+      return { address: formatAddress(address), ...counters.read() };
+    });
   }
 
   /** Logs drops since the last look; called by a timer, never by a loop. */
@@ -152,6 +152,8 @@ interface OpenRelay extends AsyncDisposable {
   address: Address;
   counters: CounterBlock<ReceiveCounterName>;
   task: Task;
+  /** Counts drops of a relay in this thread that waits for more to come. */
+  look?: () => void;
   /** The same in a Worker, where it is there. */
   placed?: PlacedRelay;
 }
@@ -172,6 +174,7 @@ async function openHere(
       receiveBufferBytes,
       reusePort,
       onWarning: (message) => log.warn(message),
+      onNote: (message) => log.once(message),
     });
   } catch (error) {
     await closeAll(own);
@@ -184,6 +187,7 @@ async function openHere(
   return {
     address: listener.address,
     counters,
+    look: () => countDrops(listener, counters.slots),
     task: { run: () => running ??= relay.run(), stop: () => relay.drain() },
     [Symbol.asyncDispose]: async () => {
       relay.drain();
@@ -207,7 +211,7 @@ async function openElsewhere(
       listen: { address, networkInterface, receiveBufferBytes, reusePort },
       destinations: (destinations?.addresses ?? []).map((destination) => ({
         address: destination,
-        networkInterface,
+        networkInterface: sendingInterface(destination, networkInterface),
         ttl,
         loop,
         maxWaitMs: RELAY_WAIT_MS,

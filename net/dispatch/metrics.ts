@@ -43,7 +43,10 @@ export function listenerMetrics(listeners: readonly ListenerStats[]): Metric[] {
     counterMetric(
       "mproxy_receive_dropped_datagrams_total",
       "Datagrams that the kernel dropped because the receive queue was full.",
-      listeners,
+      // Where nobody can tell, no value is truer than 0.
+      listeners.filter((one) =>
+        one.dropsUnknown === 0 || one.droppedKernel > 0
+      ),
       ({ address, droppedKernel }) => ({
         labels: { listener: address, reason: "queue_full" },
         value: droppedKernel,

@@ -52,6 +52,21 @@ function checkZone(address: Address): void {
   }
 }
 
+/**
+ * The interface by which a destination is reached: the one asked for where it
+ * is a group, or an address of the link that has no route of its own. Other
+ * hosts are where the system's routes lead, whatever groups are joined on.
+ */
+export function sendingInterface(
+  { hostname }: Address,
+  networkInterface: string | undefined,
+): string | undefined {
+  return isMulticast(hostname) || hostname === "255.255.255.255" ||
+      /^fe[89ab]/.test(hostname)
+    ? networkInterface
+    : undefined;
+}
+
 /** Throws a UsageError where a whole number is out of its range. */
 export function checkRange(
   name: string,

@@ -19,12 +19,15 @@ export const RECEIVE_COUNTERS = [
   "receivedBytes",
   "droppedKernel",
   "receiveErrors",
+  /** 1 where `droppedKernel` is only the least that it can be, else 0. */
+  "dropsUnknown",
 ] as const;
 
 const DATAGRAMS = 0;
 const BYTES = 1;
 const DROPPED = 2;
 const ERRORS = 3;
+const UNKNOWN = 4;
 
 /** A drain ends when nothing came for this long, for engines that must wait to know. */
 const DRAIN_QUIET_MS = 20;
@@ -160,7 +163,16 @@ export class Relay {
   }
 
   #countDrops(): void {
-    const dropped = this.#listener.dropped();
-    if (dropped !== undefined) this.#counters[DROPPED] = dropped;
+    countDrops(this.#listener, this.#counters);
   }
+}
+
+/** Takes what a listener knows of its drops into slots of {@linkcode RECEIVE_COUNTERS}. */
+export function countDrops(
+  listener: DatagramListener,
+  counters: Float64Array,
+): void {
+  const dropped = listener.dropped();
+  counters[DROPPED] = dropped ?? 0;
+  counters[UNKNOWN] = dropped === undefined || listener.droppedIsLeast ? 1 : 0;
 }

@@ -33,6 +33,8 @@ export interface DatagramListenOptions extends DatagramSocketOptions {
   groups?: readonly Address[] | undefined;
   /** Bytes of the kernel's receive queue. */
   receiveBufferBytes?: number | undefined;
+  /** Called for a right that is missing and would make it faster, with how to grant it. */
+  onNote?: ((message: string) => void) | undefined;
   /** Whether several sockets share the port, the kernel spreading unicast senders over them. */
   reusePort?: boolean | undefined;
 }
@@ -77,6 +79,8 @@ export interface DatagramListener extends Disposable {
    * Once closed, with those that it left unread.
    */
   dropped(): number | undefined;
+  /** Whether `dropped` is only the least that it can be. @default {false} */
+  readonly droppedIsLeast?: boolean;
 }
 
 /** A socket that sends to one destination. */

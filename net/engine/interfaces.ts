@@ -14,6 +14,23 @@ export interface NetworkInterface {
   readonly ipv6: string | undefined;
 }
 
+/**
+ * A host of an interface as the system's resolver takes it: those that mean
+ * something on one link alone with the interface's number (RFC 4007), others
+ * as they are. glibc takes a name only for some of the first, for no other.
+ */
+export function scopedHostname(
+  hostname: string,
+  on: NetworkInterface | undefined,
+): string {
+  return on && isOfOneLink(hostname) ? `${hostname}%${on.index}` : hostname;
+}
+
+/** fe80::/10, and groups of an interface or a link (RFC 4291, 2.7). */
+function isOfOneLink(hostname: string): boolean {
+  return /^(fe[89ab]|ff.[12])/.test(hostname);
+}
+
 /** Finds an interface; throws a UsageError that lists those there are. */
 export function findInterface(nameOrAddress: string): NetworkInterface {
   const all = Deno.networkInterfaces();
@@ -30,13 +47,13 @@ export function findInterface(nameOrAddress: string): NetworkInterface {
     );
   }
   const entries = all.filter((entry) => entry.name === name);
-  const v6 = entries.filter((entry) => entry.family === "IPv6");
-  const linkLocal = v6.find((entry) => /^fe[89ab]/i.test(entry.address));
+  const v6 = entries.filter((entry) => entry.family === "IPv6")
+    .map((entry) => entry.address.replace(/%.*/, ""));
   return {
     name,
     index: entries.map(indexOf).find((index) => index > 0) ?? 0,
     ipv4: entries.find((entry) => entry.family === "IPv4")?.address,
-    ipv6: (linkLocal ?? v6[0])?.address.replace(/%.*/, ""),
+    ipv6: v6.find((address) => /^fe[89ab]/i.test(address)) ?? v6[0],
   };
 }
 

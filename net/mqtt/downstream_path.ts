@@ -58,7 +58,7 @@ export class DownstreamPath extends PacketPath {
   readonly #splice = new TopicSplice();
   readonly #seesPackets: boolean;
   readonly #seesMessages: boolean;
-  #message = new PublishMessage();
+  #message: PublishMessage | undefined;
 
   constructor(link: Link, stream: ByteStream) {
     super(link, "downstream", stream, link.context.settings.maxPacketBytes);
@@ -314,7 +314,7 @@ export class DownstreamPath extends PacketPath {
       this.#forward(view, undefined, topic);
       return;
     }
-    const message = this.#message;
+    const message = this.#message ??= new PublishMessage();
     message.load(view, topic);
     const { hooks } = this.context;
     const decision = hooks.deliver(this.#link.session, message);
@@ -328,13 +328,13 @@ export class DownstreamPath extends PacketPath {
   ): Promise<void> {
     const decision = await this.decidedBy("deliver", promise, () => {
       // The hook may still hold the message and change it: it gets no other.
-      this.#message = new PublishMessage();
+      this.#message = undefined;
     });
     this.#publishDecided(view, decision);
   }
 
   #publishDecided(view: PublishView, decision: Decision): void {
-    const message = this.#message;
+    const message = this.#message!;
     const refusal = decision ?? this.#forward(
       view,
       message,

@@ -15,7 +15,7 @@ import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
 import { MqttMetrics } from "./mqtt_metrics.ts";
 import type { Policy } from "./policy/policy.ts";
 import { TokenBucket } from "./policy/token_bucket.ts";
-import { Session } from "./session.ts";
+import { Session, type SessionPlace } from "./session.ts";
 import { Targets } from "./targets.ts";
 import type { DialTlsOptions } from "./transport/dial.ts";
 import {
@@ -337,8 +337,16 @@ export async function startMqttGateway(
     signal,
   );
   const doorman = new Doorman(options, gateway, context);
+  const { brokerTimeoutMs } = context.settings;
   try {
     for (const { listener, endpoint, key } of places) {
+      const brokers = targets.get(key)!;
+      const place = {
+        listener: "",
+        secure: isSecure(endpoint.scheme),
+        dial: (clientId, client, signal) =>
+          brokers.connect(clientId, client, signal, brokerTimeoutMs),
+      } satisfies SessionPlace;
       const opened = await listen({
         endpoint,
         tls: listener.tls,
@@ -346,13 +354,7 @@ export async function startMqttGateway(
         maxFrameBytes,
         handshakeTimeoutMs: context.settings.connectTimeoutMs,
         pool,
-        onConnection: (connection) =>
-          doorman.take(
-            connection,
-            formatEndpoint(opened.endpoint),
-            isSecure(endpoint.scheme),
-            targets.get(key)!,
-          ),
+        onConnection: (connection) => doorman.take(connection, place),
         onFailure: (reason, error) => {
           metrics.turnedAway(reason);
           log.limited(`listener ${reason}`, `a connection failed: ${reason}`, {
@@ -361,6 +363,9 @@ export async function startMqttGateway(
           });
         },
       });
+      // Known only now, where the port was the system's to choose: no
+      // connection is taken before the next turn of the event loop.
+      place.listener = formatEndpoint(opened.endpoint);
       gateway.addListener(opened);
       log.info("listening", {
         address: formatAddress(opened.endpoint.address),
@@ -400,13 +405,8 @@ class Doorman {
       );
   }
 
-  take(
-    connection: AcceptedConnection,
-    listener: string,
-    secure: boolean,
-    targets: Targets,
-  ): void {
-    const { metrics, now, settings } = this.#context;
+  take(connection: AcceptedConnection, place: SessionPlace): void {
+    const { metrics, now } = this.#context;
     const reason = this.#gateway.isDraining
       ? "draining"
       : this.#gateway.connections >= this.#maxConnections
@@ -420,14 +420,7 @@ class Doorman {
       return;
     }
     this.#gateway.addSession(
-      new Session(this.#context, {
-        id: ++this.#lastId,
-        connection,
-        listener,
-        secure,
-        dial: (clientId, client, signal) =>
-          targets.connect(clientId, client, signal, settings.brokerTimeoutMs),
-      }),
+      new Session(++this.#lastId, this.#context, place, connection),
     );
   }
 }

@@ -12,7 +12,7 @@
  * When the session is over, what still comes is read and thrown away until the
  * other end closes: unread bytes would turn our close into a reset.
  */
-import { ChunkReader } from "./chunk_reader.ts";
+import { ChunkBuffer } from "./chunk_buffer.ts";
 import { ForwardBatch } from "./forward_batch.ts";
 import type { Decision, HookName } from "./hook_chain.ts";
 import type { Link, SessionContext } from "./link.ts";
@@ -55,7 +55,8 @@ export abstract class PacketPath {
   /** The reader of the packet that is handled: another one for a packet that `intercept` gave. */
   protected current: PacketReader;
   readonly #link: Link;
-  readonly #chunks: ChunkReader;
+  readonly #stream: ByteStream;
+  readonly #chunks: ChunkBuffer;
   readonly #batch: ForwardBatch;
   #chunk: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   /** Bytes of the chunk's first packet that came with earlier chunks. */
@@ -82,7 +83,8 @@ export abstract class PacketPath {
       maxClientIdChars31: context.settings.maxClientIdChars31,
     });
     this.current = this.reader;
-    this.#chunks = new ChunkReader(stream, context.pool);
+    this.#stream = stream;
+    this.#chunks = new ChunkBuffer(context.pool);
     this.#batch = new ForwardBatch(context.pool);
   }
 
@@ -102,7 +104,8 @@ export abstract class PacketPath {
   /** Reads up to the first packet and checks it. False where the connection ended before. */
   async first(): Promise<boolean> {
     while (!this.reader.next()) {
-      if (!await this.#readChunk()) return false;
+      const count = await this.#stream.read(this.#beforeRead());
+      if (!this.#afterRead(count)) return false;
     }
     this.#count();
     return true;
@@ -113,7 +116,9 @@ export abstract class PacketPath {
     try {
       // What came behind the first packet.
       await this.#takePackets();
-      while (await this.#readChunk()) {
+      // One frame of a function waits here for as long as a connection is
+      // idle: each more would cost it half a KiB.
+      while (this.#afterRead(await this.#stream.read(this.#beforeRead()))) {
         if (!this.#link.isOver) await this.#takePackets();
       }
       this.ended(undefined);
@@ -255,13 +260,18 @@ export abstract class PacketPath {
     });
   }
 
-  async #readChunk(): Promise<boolean> {
+  #beforeRead(): Uint8Array<ArrayBuffer> {
     this.#heldBytes = this.reader.partialBytes;
     this.isReading = true;
-    const more = await this.#chunks.read();
+    return this.#chunks.window();
+  }
+
+  /** False at the end of the connection. */
+  #afterRead(count: number | null): boolean {
     this.isReading = false;
-    if (!more) return false;
-    this.counters.bytes += this.#chunks.end - this.#chunks.start;
+    if (count === null) return false;
+    this.#chunks.took(count);
+    this.counters.bytes += count;
     if (!this.#link.isOver) {
       this.#chunk = this.#chunks.chunk();
       this.reader.push(this.#chunk);

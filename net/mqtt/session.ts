@@ -60,28 +60,24 @@ export interface ConnectedBroker {
   readonly target: string;
 }
 
-/** Where a session comes from and goes to. */
-export interface SessionOptions {
-  readonly id: number;
-  readonly connection: AcceptedConnection;
-  /** Where it came in: `mqtts://127.0.0.1:8883`. */
+/** Where clients come in, and where they go to: one for all of a listener's sessions. */
+export interface SessionPlace {
+  /** `mqtts://127.0.0.1:8883`. */
   readonly listener: string;
-  /** Whether it came over TLS. */
+  /** Whether it is TLS. */
   readonly secure: boolean;
   /** Connects to the broker of a client. */
-  readonly dial: (
+  dial(
     clientId: string,
     client: DialClient,
     signal: AbortSignal,
-  ) => Promise<ConnectedBroker>;
+  ): Promise<ConnectedBroker>;
 }
 
 /** A client's session; see the module's flow. */
 export class Session implements MqttSession, Link {
   readonly id: number;
-  readonly listener: string;
   readonly context: SessionContext;
-  readonly state: Map<unknown, unknown> = new Map();
   readonly agreement: Agreement = {
     clientMaxPacketBytes: Infinity,
     problemInformation: true,
@@ -104,8 +100,9 @@ export class Session implements MqttSession, Link {
   isAccepted = false;
   isOver = false;
 
-  readonly #options: SessionOptions;
-  readonly #over = new AbortController();
+  readonly #place: SessionPlace;
+  #connection: AcceptedConnection | undefined;
+  #dialling: AbortController | undefined;
   #client: ByteStream;
   #broker: ByteStream | undefined;
   #up: UpstreamPath | undefined;
@@ -117,21 +114,38 @@ export class Session implements MqttSession, Link {
   #accepted = Promise.withResolvers<void>();
   /** Whether a CONNECT was read: then the session is counted and its end told. */
   #isKnown = false;
+  #state: Map<unknown, unknown> | undefined;
+  /** When the broker must have sent its CONNACK. */
+  #answerByMs = Infinity;
   /** As the broker will know it, which decides which broker it is. */
   #brokerClientId = "";
   #pingedMs: number | undefined;
   #endings: Promise<void>[] = [];
   #runs: Promise<void>[] = [];
 
-  constructor(context: SessionContext, options: SessionOptions) {
+  /** Takes a connection, which belongs to the session from then on. */
+  constructor(
+    id: number,
+    context: SessionContext,
+    place: SessionPlace,
+    connection: AcceptedConnection,
+  ) {
+    this.id = id;
     this.context = context;
-    this.#options = options;
-    this.id = options.id;
-    this.listener = options.listener;
-    this.#client = options.connection.stream;
+    this.#place = place;
+    this.#connection = connection;
+    this.#client = connection.stream;
   }
 
   // What hooks and directions see.
+
+  get state(): Map<unknown, unknown> {
+    return this.#state ??= new Map();
+  }
+
+  get listener(): string {
+    return this.#place.listener;
+  }
 
   get remote(): Address {
     return this.#client.remote;
@@ -193,7 +207,8 @@ export class Session implements MqttSession, Link {
     );
     try {
       try {
-        this.#client = await this.#options.connection.open();
+        this.#client = await this.#connection!.open();
+        this.#connection = undefined;
       } catch (error) {
         this.context.metrics.turnedAway("websocket_handshake");
         this.#finishUnknown("client_lost", (error as Error).message);
@@ -357,21 +372,19 @@ export class Session implements MqttSession, Link {
   }
 
   async #connectBroker(): Promise<boolean> {
-    const { dial, secure } = this.#options;
     const { brokerTimeoutMs } = this.context.settings;
-    const { signal } = this.#over;
-    const timeout = new AbortController();
+    const dialling = this.#dialling = new AbortController();
     const timer = setTimeout(
-      () => timeout.abort(new Error(`no answer within ${brokerTimeoutMs} ms`)),
+      () => dialling.abort(new Error(`no answer within ${brokerTimeoutMs} ms`)),
       brokerTimeoutMs,
     );
     try {
-      const { stream, target } = await dial(this.#brokerClientId, {
+      const { stream, target } = await this.#place.dial(this.#brokerClientId, {
         remote: this.remote,
         local: this.#client.local,
-        secure,
+        secure: this.#place.secure,
         commonName: this.certificate?.commonName,
-      }, AbortSignal.any([signal, timeout.signal]));
+      }, dialling.signal);
       this.#broker = stream;
       this.target = target;
       return !this.isOver;
@@ -389,6 +402,7 @@ export class Session implements MqttSession, Link {
       return false;
     } finally {
       clearTimeout(timer);
+      this.#dialling = undefined;
     }
   }
 
@@ -411,18 +425,7 @@ export class Session implements MqttSession, Link {
       problemInformation: false,
       maxPacketBytes: Infinity,
     });
-    const timer = setTimeout(() => {
-      this.finish({
-        reason: "broker_timeout",
-        reasonCode: ReasonCode.SERVER_UNAVAILABLE,
-        detail: `no CONNACK within ${settings.brokerTimeoutMs} ms`,
-        toClient: encodeConnack({
-          version,
-          reasonCode: ReasonCode.SERVER_UNAVAILABLE,
-        }),
-      });
-    }, settings.brokerTimeoutMs);
-    this.#accepted.promise.then(() => clearTimeout(timer));
+    this.#answerByMs = now() + settings.brokerTimeoutMs;
     // The packet is copied: what came behind it may move before it is sent.
     toBroker.add(connect.bytes());
     const up = this.#up!;
@@ -524,7 +527,11 @@ export class Session implements MqttSession, Link {
   tick(nowMs: number): void {
     const up = this.#up;
     const down = this.#down;
-    if (!this.isAccepted || this.isOver || !up || !down) return;
+    if (this.isOver || !up || !down) return;
+    if (!this.isAccepted) {
+      if (nowMs > this.#answerByMs) this.#missConnack();
+      return;
+    }
     if (this.ownPings === 0) this.#pingedMs = undefined;
     const action = keepAliveAction({
       keepAliveSeconds: this.agreement.keepAliveSeconds,
@@ -558,12 +565,21 @@ export class Session implements MqttSession, Link {
     }
   }
 
+  #missConnack(): void {
+    const { brokerTimeoutMs } = this.context.settings;
+    this.finishWithReason(
+      "broker_timeout",
+      ReasonCode.SERVER_UNAVAILABLE,
+      `no CONNACK within ${brokerTimeoutMs} ms`,
+    );
+  }
+
   // The end.
 
   finish(end: SessionEnd): void {
     if (this.isOver) return;
     this.isOver = true;
-    this.#over.abort(new Error(end.detail));
+    this.#dialling?.abort(new Error(end.detail));
     this.#accepted.resolve();
     this.#up?.interrupt();
     this.#down?.interrupt();
@@ -666,7 +682,7 @@ async function within<Value>(
 /** Reads and throws away until the other end closes. */
 async function discard(stream: ByteStream): Promise<void> {
   const waste = new Uint8Array(4096);
-  while (await stream.read(waste) > 0);
+  while (await stream.read(waste) !== null);
 }
 
 /** Reads a CONNECT that a hook gave. */

@@ -56,17 +56,24 @@ export class Targets {
     const now = this.#now();
     const reachable = order.filter((i) => this.#avoidUntil[i]! <= now);
     const avoided = order.filter((i) => this.#avoidUntil[i]! > now);
+    const attemptMs = Math.ceil(timeoutMs / order.length);
     let failure: unknown;
     for (const index of [...reachable, ...avoided]) {
-      const attempt = AbortSignal.timeout(
-        Math.ceil(timeoutMs / order.length),
+      // Not AbortSignal.timeout: its timer would outlive the attempt.
+      const attempt = new AbortController();
+      const abort = () => attempt.abort(signal.reason);
+      signal.addEventListener("abort", abort);
+      const timer = setTimeout(
+        () => attempt.abort(new Error(`no answer within ${attemptMs} ms`)),
+        attemptMs,
       );
       try {
+        signal.throwIfAborted();
         const stream = await dial(
           this.#endpoints[index]!,
           this.#options,
           client,
-          AbortSignal.any([signal, attempt]),
+          attempt.signal,
         );
         this.#avoidUntil[index] = -Infinity;
         this.#metrics.dialled(this.urls[index]!, true);
@@ -76,6 +83,9 @@ export class Targets {
         failure = error;
         this.#metrics.dialled(this.urls[index]!, false);
         this.#avoidUntil[index] = this.#now() + AVOID_MS;
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", abort);
       }
     }
     throw failure;

@@ -53,7 +53,7 @@ export class UpstreamPath extends PacketPath {
   readonly #seesPackets: boolean;
   readonly #seesMessages: boolean;
   readonly #seesFilters: boolean;
-  #message = new PublishMessage();
+  #message: PublishMessage | undefined;
   /** Messages of the chunk, for the throttle. */
   #messages = 0;
 
@@ -234,7 +234,7 @@ export class UpstreamPath extends PacketPath {
       this.#forward(view, undefined, topic);
       return;
     }
-    const message = this.#message;
+    const message = this.#message ??= new PublishMessage();
     message.load(view, topic);
     const { hooks } = this.context;
     const decision = hooks.authPublish(this.#link.session, message);
@@ -248,7 +248,7 @@ export class UpstreamPath extends PacketPath {
   ): Promise<void> {
     const decision = await this.decidedBy("authPublish", promise, () => {
       // The hook may still hold the message and change it: it gets no other.
-      this.#message = new PublishMessage();
+      this.#message = undefined;
     });
     await this.#publishDecided(view, decision);
   }
@@ -258,7 +258,7 @@ export class UpstreamPath extends PacketPath {
     decision: Decision,
   ): Promise<void> | undefined {
     if (decision) return this.#denyPublish(view, decision);
-    const message = this.#message;
+    const message = this.#message!;
     const refusal = this.#forward(
       view,
       message,

@@ -55,6 +55,7 @@ export class Log {
   readonly #format: LogFormat;
   readonly #write: (line: string) => void;
   readonly #now: () => number;
+  readonly #once = new Set<string>();
   readonly #limited = new Map<string, { until: number; held: number }>();
 
   /** A log that writes to stderr unless told otherwise. */
@@ -84,6 +85,13 @@ export class Log {
   /** What failed. */
   error(message: string, fields?: LogFields): void {
     this.#line("error", message, fields);
+  }
+
+  /** What happens in order, at each of many places: the first time alone. */
+  once(message: string, fields?: LogFields): void {
+    if (this.#once.has(message)) return;
+    this.#once.add(message);
+    this.#line("info", message, fields);
   }
 
   /** A warning that repeats: at most one line of a key in ten seconds, with the number held back. */

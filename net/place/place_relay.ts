@@ -131,6 +131,9 @@ class WorkerRelay implements PlacedRelay {
           new OperationError(report.error.message, { code: report.error.code }),
         );
         break;
+      case "note":
+        this.#log.once(report.message);
+        break;
       case "debug":
         this.#log.debug(report.message, report.fields);
         break;

@@ -70,6 +70,7 @@ export type RelayReport =
   | { kind: "listening"; address: Address }
   | { kind: "logOpen" }
   | { kind: "logEnded"; error: ReportedError }
+  | { kind: "note"; message: string }
   | { kind: "debug"; message: string; fields: LogFields | undefined }
   | {
     kind: "warning";

@@ -58,7 +58,11 @@ class WorkerRelay {
         ),
       );
     }
-    this.#listener = await engine.listen({ ...plan.listen, onWarning });
+    this.#listener = await engine.listen({
+      ...plan.listen,
+      onWarning,
+      onNote: (message) => report({ kind: "note", message }),
+    });
     report({ kind: "listening", address: this.#listener.address });
   }
 

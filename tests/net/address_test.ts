@@ -34,7 +34,7 @@ function record<T>(
 
 const anyAddress: fc.Arbitrary<Address> = fc.oneof(
   record({ hostname: fc.oneof(ipv4, ipv6, name), port }),
-  record({ hostname: ipv6, port, zone }),
+  record({ hostname: fc.oneof(ipv6, fc.constant("239.1.2.3")), port, zone }),
   record({
     hostname: fc.ipV4().map((ip) => ip.replace(/^\d+/, "232")),
     port,
@@ -59,6 +59,8 @@ Deno.test("formatAddress writes one text for all spellings of an address", () =>
     ["127.0.0.1:9920", "127.0.0.1:9920"],
     ["localhost:09920", "localhost:9920"],
     ["[0:0:0:0:0:0:0:1]:9921", "[::1]:9921"],
+    ["239.1.2.3%eth0:9", "239.1.2.3%eth0:9"],
+    ["10.0.0.9@232.1.2.3%eth0:9", "10.0.0.9@232.1.2.3%eth0:9"],
     ["[FF02::1]:9923", "[ff02::1]:9923"],
     ["[fe80:0::1%eth0]:9", "[fe80::1%eth0]:9"],
     ["[fe80::1%4]:9", "[fe80::1%4]:9"],
@@ -197,8 +199,8 @@ Deno.test("parseAddress says of every bad text in one line what is wrong with it
     ["[127.0.0.1]:9920", "only an IPv6 address stands in brackets"],
     ["[::g]:9920", "the IPv6 address is wrong"],
     ["[fe80::1%]:9920", "an interface must follow %"],
-    ["127.0.0.1%eth0:9920", "only an IPv6 address has a zone"],
-    ["host%eth0:9920", "only an IPv6 address has a zone"],
+    ["127.0.0.1%eth0:9920", "only an IPv6 address or a group has a zone"],
+    ["host%eth0:9920", "only an IPv6 address or a group has a zone"],
     ["256.1.1.1:9920", "neither an IP address nor a name"],
     ["1.2.3:9920", "neither an IP address nor a name"],
     ["-host:9920", "neither an IP address nor a name"],

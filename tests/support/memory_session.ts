@@ -2,7 +2,11 @@
 import { BufferPool } from "../../net/mqtt/buffer_pool.ts";
 import { HookChain } from "../../net/mqtt/hook_chain.ts";
 import type { MqttHooks } from "../../net/mqtt/hooks.ts";
-import type { SessionSettings, Throttle } from "../../net/mqtt/link.ts";
+import type {
+  SessionContext,
+  SessionSettings,
+  Throttle,
+} from "../../net/mqtt/link.ts";
 import { MqttMetrics } from "../../net/mqtt/mqtt_metrics.ts";
 import type { ProtocolVersion } from "../../net/mqtt/packet/mod.ts";
 import { Session } from "../../net/mqtt/session.ts";
@@ -51,7 +55,7 @@ export async function openMemorySession(
   const metrics = new MqttMetrics();
   const lines: string[] = [];
   const log = new Log({ write: (line) => void lines.push(line) });
-  const session = new Session({
+  const context: SessionContext = {
     settings: {
       connectTimeoutMs: 10_000,
       brokerTimeoutMs: 10_000,
@@ -71,14 +75,18 @@ export async function openMemorySession(
     throttle,
     pool: new BufferPool(),
     now: () => performance.now(),
-  }, {
-    id: 1,
-    listener: "mqtt://192.0.2.2:1883",
-    secure: false,
-    connection: { stream: client, open: () => Promise.resolve(client) },
-    dial: () =>
-      Promise.resolve({ stream: broker, target: "mqtt://192.0.2.3:1883" }),
-  });
+  };
+  const session = new Session(
+    1,
+    context,
+    {
+      listener: "mqtt://192.0.2.2:1883",
+      secure: false,
+      dial: () =>
+        Promise.resolve({ stream: broker, target: "mqtt://192.0.2.3:1883" }),
+    },
+    { stream: client, open: () => Promise.resolve(client) },
+  );
   const over = session.run();
   client.push(connect);
   await settled();

@@ -48,7 +48,7 @@ export class MemoryStream implements ByteStream {
     return Uint8Array.from(this.writes.flatMap((bytes) => [...bytes]));
   }
 
-  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
     if (this.#reader) throw new Error("Two reads at a time");
     for (;;) {
       if (this.closed) throw new Error("closed");
@@ -61,7 +61,7 @@ export class MemoryStream implements ByteStream {
         this.reads++;
         return taken;
       }
-      if (this.#incomingEnded) return 0;
+      if (this.#incomingEnded) return null;
       await new Promise<void>((resolve) => {
         this.#reader = resolve;
       });

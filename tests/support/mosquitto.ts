@@ -20,6 +20,8 @@ export interface MosquittoOptions {
   webSocket?: boolean;
   /** Files in PEM; with `ca`, clients must have a certificate. */
   tls?: { cert: string; key: string; ca?: string };
+  /** Whether it logs all that it does; else only errors. */
+  quiet?: boolean;
   /** More lines of its configuration. */
   lines?: readonly string[];
 }
@@ -41,6 +43,9 @@ export async function startMosquitto(
     "allow_anonymous true",
     "max_queued_messages 100000",
     ...lines,
+    ...options.quiet
+      ? ["log_type information", "connection_messages false"]
+      : [],
     `listener ${port} 127.0.0.1`,
     ...webSocket
       ? [`listener ${webSocketPort} 127.0.0.1`, "protocol websockets"]
@@ -57,7 +62,10 @@ export async function startMosquitto(
   ].join("\n");
   const file = await Deno.makeTempFile({ suffix: ".conf" });
   await Deno.writeTextFile(file, configuration);
-  const process = startPeer("mosquitto", ["-c", file, "-v"]);
+  const process = startPeer(
+    "mosquitto",
+    ["-c", file, ...options.quiet ? [] : ["-v"]],
+  );
   await process.line(/mosquitto version .* running/);
   return {
     port,

@@ -7,7 +7,7 @@
  * joining, the same count is exact. A filter on the socket sees every read with
  * its length and segment size: what arrived and was not received was dropped.
  *
- * Loading it takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, or the sysctl
+ * Loading it takes CAP_BPF or CAP_SYS_ADMIN, or the sysctl
  * kernel.unprivileged_bpf_disabled at 0, and Linux 5.7.
  */
 import { createValueMap, loadSocketFilter, MapReader } from "./ffi/bpf.ts";

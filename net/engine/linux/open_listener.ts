@@ -12,6 +12,7 @@ import { ArrivalCount } from "./arrivals.ts";
 import {
   AF_INET,
   AF_INET6,
+  EPERM,
   IP_MULTICAST_ALL,
   IP_MULTICAST_LOOP,
   IPPROTO_IP,
@@ -142,7 +143,7 @@ export function openListener(
   let counting: DropCounting | undefined;
   try {
     setReceiveBuffer(libc, fd, options);
-    counting = countDrops(context, fd);
+    counting = countDrops(context, fd, options.onNote);
     if (joins.length > 0) {
       // Others on this machine may listen to the same group; each gets a copy.
       setIntOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -247,7 +248,16 @@ function setReceiveBuffer(
   }
 }
 
-function countDrops(context: OpenListenerContext, fd: number): DropCounting {
+/** What a process without the right to count arrivals should know. */
+const MISSING_RIGHT_NOTE =
+  "the kernel does not join datagrams (UDP_GRO), because counting those that it drops is not permitted:" +
+  " grant CAP_BPF or set sysctl kernel.unprivileged_bpf_disabled=0 to receive faster";
+
+function countDrops(
+  context: OpenListenerContext,
+  fd: number,
+  onNote?: (message: string) => void,
+): DropCounting {
   const { libc, joinReads } = context;
   const memoryInfo = attempt(() =>
     readOption(
@@ -267,7 +277,9 @@ function countDrops(context: OpenListenerContext, fd: number): DropCounting {
       true;
   let arrivals: ArrivalCount | undefined;
   if (joinReads === "counted" && memoryInfo) {
-    arrivals = attempt(() => new ArrivalCount(libc, fd));
+    arrivals = attempt(() => new ArrivalCount(libc, fd), (error) => {
+      if (error.errno === EPERM) onNote?.(MISSING_RIGHT_NOTE);
+    });
   }
   const joined = (joinReads === "always" || arrivals !== undefined) &&
     attempt(() => (setIntOption(libc, fd, SOL_UDP, UDP_GRO, 1), true)) === true;
@@ -279,11 +291,15 @@ function countDrops(context: OpenListenerContext, fd: number): DropCounting {
 }
 
 /** What a probe gives, or undefined where the system refuses it. */
-function attempt<T>(probe: () => T): T | undefined {
+function attempt<T>(
+  probe: () => T,
+  onRefused?: (error: SystemCallError) => void,
+): T | undefined {
   try {
     return probe();
   } catch (error) {
-    if (error instanceof SystemCallError) return undefined;
-    throw error;
+    if (!(error instanceof SystemCallError)) throw error;
+    onRefused?.(error);
+    return undefined;
   }
 }

@@ -19,10 +19,11 @@ import type {
   EngineName,
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
-import { findInterface } from "../interfaces.ts";
+import { findInterface, scopedHostname } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
+import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Whether `Deno.listenDatagram` is there: it wants `--unstable-net`. */
 export function hasDenoDatagram(): boolean {
@@ -48,6 +49,7 @@ async function listenDeno(
   const all = [address, ...groups];
   for (const { source } of all) refuse(source, "a source before @");
   const group = isMulticast(address.hostname);
+  const before = ownSockets();
   let socket: Deno.DatagramConn | undefined;
   try {
     socket = Deno.listenDatagram({
@@ -66,7 +68,12 @@ async function listenDeno(
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
   }
-  return new DenoDatagramListener(socket, address);
+  const { port } = socket.addr as Deno.NetAddr;
+  return new DenoDatagramListener(
+    socket,
+    { ...address, port },
+    ProcDrops.find(port, before),
+  );
 }
 
 /**
@@ -80,14 +87,13 @@ function bindHostname(
   groups: number,
 ): string {
   const { hostname, zone } = address;
-  if (!group) return zone === undefined ? hostname : `${hostname}%${zone}`;
+  const scope = zone ?? (group ? networkInterface : undefined);
+  const on = scope === undefined ? undefined : findInterface(scope);
+  if (!group) return scopedHostname(hostname, on);
   const wildcard = isIpv6(hostname) ? "::" : "0.0.0.0";
   if (Deno.build.os === "windows" || groups > 1) return wildcard;
   if (!isIpv6(hostname)) return hostname;
-  const scope = zone ?? networkInterface;
-  return scope === undefined
-    ? wildcard
-    : `${hostname}%${findInterface(scope).name}`;
+  return on === undefined ? wildcard : scopedHostname(hostname, on);
 }
 
 async function join(
@@ -120,10 +126,19 @@ class DenoDatagramListener implements DatagramListener {
   #sender: Address = { hostname: "", port: 0 };
   #error: unknown;
   #closed = false;
+  readonly #drops: ProcDrops | undefined;
+  /** Datagrams that were received and never asked for. */
+  #discarded = 0;
+  #leftUnread = false;
 
-  constructor(socket: Deno.DatagramConn, address: Address) {
+  constructor(
+    socket: Deno.DatagramConn,
+    address: Address,
+    drops: ProcDrops | undefined,
+  ) {
     this.#socket = socket;
-    this.address = { ...address, port: (socket.addr as Deno.NetAddr).port };
+    this.address = address;
+    this.#drops = drops;
   }
 
   tryReceive(batch: DatagramBatch): number {
@@ -174,13 +189,19 @@ class DenoDatagramListener implements DatagramListener {
     this.#waiter.wake();
   }
 
-  dropped(): undefined {
-    return undefined;
+  dropped(): number | undefined {
+    return this.#drops && this.#drops.count() + this.#discarded;
+  }
+
+  get droppedIsLeast(): boolean {
+    return this.#leftUnread;
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#length >= 0) this.#discarded++;
+    this.#leftUnread = this.#drops?.close() === false;
     this.#socket.close();
     this.#waiter.wake();
   }
@@ -199,7 +220,8 @@ async function connectDeno(
   }
   const on = address.zone ?? networkInterface;
   const found = on === undefined ? undefined : findInterface(on);
-  // Multicast leaves by the interface whose address the socket is bound to.
+  // Multicast leaves by the interface whose address the socket is bound to; of
+  // IPv6 only a link-local one binds it to the interface (Linux, inet6_bind).
   const local = v6 ? found?.ipv6 : found?.ipv4;
   if (found && local === undefined) {
     throw new UsageError(
@@ -212,9 +234,7 @@ async function connectDeno(
       transport: "udp",
       hostname: local === undefined
         ? v6 ? "::" : "0.0.0.0"
-        : v6
-        ? `${local}%${found!.name}`
-        : local,
+        : scopedHostname(local, found),
       port: 0,
       loopback: loop,
     });
@@ -232,7 +252,8 @@ async function connectDeno(
     socket?.close();
     throw failedCall("send to", formatAddress(address), cause);
   }
-  return new DenoDatagramSender(socket, address, found?.name, counters);
+  const to = scopedHostname(address.hostname, found);
+  return new DenoDatagramSender(socket, address, to, counters);
 }
 
 class DenoDatagramSender implements DatagramSender {
@@ -246,16 +267,12 @@ class DenoDatagramSender implements DatagramSender {
   constructor(
     socket: Deno.DatagramConn,
     address: Address,
-    zone: string | undefined,
+    hostname: string,
     counters: Float64Array,
   ) {
     this.#socket = socket;
     this.address = address;
     this.#counters = counters;
-    const linkLocal = /^(fe[89ab]|ff.2)/i.test(address.hostname);
-    const hostname = linkLocal && zone
-      ? `${address.hostname}%${zone}`
-      : address.hostname;
     this.#to = { transport: "udp", hostname, port: address.port };
   }
 

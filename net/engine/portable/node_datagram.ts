@@ -20,10 +20,15 @@ import type {
   EngineName,
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
-import { findInterface } from "../interfaces.ts";
+import {
+  findInterface,
+  type NetworkInterface,
+  scopedHostname,
+} from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
+import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Datagrams that one turn takes from the queue. */
 const BATCH_SIZE = 16;
@@ -42,14 +47,23 @@ export const nodeDatagramEngine: DatagramEngine = {
 
 /** The interface as node:dgram wants it: an IPv4 address, or `::%name`. */
 function interfaceText(
-  on: string | undefined,
+  found: NetworkInterface | undefined,
   v6: boolean,
 ): string | undefined {
-  if (on === undefined) return undefined;
-  const found = findInterface(on);
+  if (found === undefined) return undefined;
   if (v6) return `::%${Deno.build.os === "windows" ? found.index : found.name}`;
   if (found.ipv4 !== undefined) return found.ipv4;
-  throw new UsageError(`Cannot use interface "${on}": it has no IPv4 address`);
+  throw new UsageError(
+    `Cannot use interface "${found.name}": it has no IPv4 address`,
+  );
+}
+
+function interfaceOf(
+  address: Address,
+  networkInterface: string | undefined,
+): NetworkInterface | undefined {
+  const on = address.zone ?? networkInterface;
+  return on === undefined ? undefined : findInterface(on);
 }
 
 async function listenNode(
@@ -68,15 +82,16 @@ async function listenNode(
   const group = isMulticast(address.hostname);
   const wildcard = v6 ? "::" : "0.0.0.0";
   const bindTo = !group
-    ? address.hostname + (address.zone === undefined ? "" : `%${address.zone}`)
+    ? scopedHostname(address.hostname, interfaceOf(address, undefined))
     : Deno.build.os === "windows" || v6 || groups.length > 0
     ? wildcard
     : address.hostname;
+  const before = ownSockets();
   const socket = createSocket({ type: v6 ? "udp6" : "udp4", reuseAddr: group });
   try {
     await bind(socket, address.port, bindTo);
     for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
-      const on = interfaceText(one.zone ?? networkInterface, v6);
+      const on = interfaceText(interfaceOf(one, networkInterface), v6);
       if (one.source === undefined) socket.addMembership(one.hostname, on);
       else socket.addSourceSpecificMembership(one.source, one.hostname, on);
     }
@@ -86,7 +101,12 @@ async function listenNode(
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
   }
-  return new NodeDatagramListener(socket, address);
+  const { port } = socket.address();
+  return new NodeDatagramListener(
+    socket,
+    { ...address, port },
+    ProcDrops.find(port, before),
+  );
 }
 
 function bind(socket: Socket, port: number, address: string): Promise<void> {
@@ -130,12 +150,19 @@ class NodeDatagramListener implements DatagramListener {
   readonly #sources: Address[] = [];
   #queuedBytes = 0;
   #dropped = 0;
+  readonly #kernelDrops: ProcDrops | undefined;
+  #leftUnread = false;
   #error: unknown;
   #closed = false;
 
-  constructor(socket: Socket, address: Address) {
+  constructor(
+    socket: Socket,
+    address: Address,
+    kernelDrops: ProcDrops | undefined,
+  ) {
     this.#socket = socket;
-    this.address = { ...address, port: socket.address().port };
+    this.address = address;
+    this.#kernelDrops = kernelDrops;
     socket.on("message", (message: Uint8Array, from: RemoteInfo) => {
       if (this.#queuedBytes + message.length > QUEUE_BYTES) {
         this.#dropped++;
@@ -182,14 +209,20 @@ class NodeDatagramListener implements DatagramListener {
     this.#waiter.wake();
   }
 
-  /** Drops of the queue; the kernel's cannot be asked for here. */
+  /** Drops of the queue, and the kernel's where it tells. */
   dropped(): number {
-    return this.#dropped;
+    return this.#dropped + (this.#kernelDrops?.count() ?? 0);
+  }
+
+  get droppedIsLeast(): boolean {
+    return this.#kernelDrops === undefined || this.#leftUnread;
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#dropped += this.#queue.length;
+    this.#leftUnread = this.#kernelDrops?.close() === false;
     this.#socket.close();
     this.#waiter.wake();
   }
@@ -204,7 +237,8 @@ async function connectNode(
   const v6 = isIpv6(address.hostname);
   // setTTL and setMulticastTTL leave the hop limits of IPv6 as they are.
   if (v6) refuse(ttl, "--ttl of an IPv6 destination");
-  const on = interfaceText(address.zone ?? networkInterface, v6);
+  const found = interfaceOf(address, networkInterface);
+  const on = interfaceText(found, v6);
   const socket = createSocket({ type: v6 ? "udp6" : "udp4" });
   try {
     await bind(socket, 0, v6 ? "::" : "0.0.0.0");
@@ -219,7 +253,8 @@ async function connectNode(
     await close(socket);
     throw failedCall("send to", formatAddress(address), cause);
   }
-  return new NodeDatagramSender(socket, address, counters);
+  const to = scopedHostname(address.hostname, found);
+  return new NodeDatagramSender(socket, address, to, counters);
 }
 
 class NodeDatagramSender implements DatagramSender {
@@ -230,12 +265,16 @@ class NodeDatagramSender implements DatagramSender {
   readonly #counters: Float64Array;
   readonly #host: string;
 
-  constructor(socket: Socket, address: Address, counters: Float64Array) {
+  constructor(
+    socket: Socket,
+    address: Address,
+    host: string,
+    counters: Float64Array,
+  ) {
     this.#socket = socket;
     this.address = address;
+    this.#host = host;
     this.#counters = counters;
-    const { hostname, zone } = address;
-    this.#host = zone === undefined ? hostname : `${hostname}%${zone}`;
   }
 
   async send(batch: DatagramBatch): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * The seam between the gateway and what carries its bytes: TCP, TLS,
- * WebSocket over either. Types only, and the one orderly way to end.
+ * WebSocket over either. Types only.
  */
 import type { Address } from "../../address.ts";
 
@@ -33,36 +33,14 @@ export interface ByteStream {
   readonly certificate?: PeerCertificate | undefined;
   /**
    * Waits for bytes and puts them at the front of the buffer. Returns how many;
-   * 0 at the orderly end. Rejects where the connection broke or was closed here.
+   * null at the orderly end. Rejects where the connection broke or was closed
+   * here.
    */
-  read(buffer: Uint8Array<ArrayBuffer>): Promise<number>;
+  read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null>;
   /** Writes all bytes; resolves when the next layer has taken them (back-pressure). */
   write(bytes: Uint8Array): Promise<void>;
   /** Tells the other end, behind all that was written, that no more comes. */
   end(): Promise<void>;
   /** Ends both ways now. Never throws; a second call does nothing. */
   close(): void;
-}
-
-/**
- * Ends a connection so that the last bytes arrive: a socket that is closed
- * with unread bytes in it answers with RST, and the peer's system then
- * discards what it has not read yet (RFC 2525, 2.17). So: end, read until the
- * peer ends too or `lingerMs` have passed, close.
- */
-export async function endAndClose(
-  stream: ByteStream,
-  lingerMs: number,
-): Promise<void> {
-  const timer = setTimeout(() => stream.close(), lingerMs);
-  try {
-    await stream.end();
-    const waste = new Uint8Array(4096);
-    while (await stream.read(waste) > 0);
-  } catch {
-    // The peer was faster, or the timer.
-  } finally {
-    clearTimeout(timer);
-    stream.close();
-  }
 }

@@ -12,6 +12,7 @@ import {
   hostHeader,
   isSecure,
   isWebSocket,
+  systemHost,
 } from "./endpoint.ts";
 import { TlsStream } from "./tls_stream.ts";
 import { proxyHeader } from "./proxy_header.ts";
@@ -103,7 +104,8 @@ async function dialTcp(
   open: OpenedStreams,
   signal: AbortSignal,
 ): Promise<ByteStream> {
-  const { hostname, port } = endpoint.address;
+  const { port } = endpoint.address;
+  const hostname = systemHost(endpoint.address);
   const connection = await Deno.connect({ hostname, port, signal });
   const stream = open.hold(new TcpStream(connection));
   connection.setNoDelay(true);
@@ -125,7 +127,8 @@ function dialTls(
   const { hostname, port } = endpoint.address;
   const name = tls.serverName ?? hostname;
   return new Promise((resolve, reject) => {
-    const plain = connectTcp({ host: hostname, port, keepAlive: true });
+    const host = systemHost(endpoint.address);
+    const plain = connectTcp({ host, port, keepAlive: true });
     open.onClose(() => plain.destroy());
     plain.on("error", reject);
     plain.on("close", () => reject(new Error("the connection was closed")));

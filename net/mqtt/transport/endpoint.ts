@@ -94,6 +94,12 @@ export function hostHeader(endpoint: Endpoint): string {
     : text;
 }
 
+/** The host as the system resolves it: with the zone of a link-local address. */
+export function systemHost(address: Address): string {
+  const { hostname, zone } = address;
+  return zone === undefined ? hostname : `${hostname}%${zone}`;
+}
+
 /** Whether an endpoint carries TLS. */
 export function isSecure(scheme: Scheme): boolean {
   return scheme === "mqtts" || scheme === "wss";

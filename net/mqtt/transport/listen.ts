@@ -13,6 +13,7 @@ import {
   formatEndpoint,
   isSecure,
   isWebSocket,
+  systemHost,
 } from "./endpoint.ts";
 import { TlsStream } from "./tls_stream.ts";
 import { acceptWebSocket } from "./websocket_stream.ts";
@@ -80,7 +81,8 @@ export function listen(options: ListenOptions): Promise<StreamListener> {
 
 function listenTcp(options: ListenOptions): StreamListener {
   const { endpoint, onConnection, onFailure } = options;
-  const { hostname, port } = endpoint.address;
+  const { port } = endpoint.address;
+  const hostname = systemHost(endpoint.address);
   let listener: Deno.TcpListener;
   try {
     listener = Deno.listen({ hostname, port });
@@ -127,7 +129,8 @@ function tcpStream(connection: Deno.TcpConn): ByteStream {
 
 async function listenTls(options: ListenOptions): Promise<StreamListener> {
   const { endpoint, tls, onConnection, onFailure } = options;
-  const { hostname, port } = endpoint.address;
+  const { port } = endpoint.address;
+  const hostname = systemHost(endpoint.address);
   const server = createServer({
     ...contextOf(tls!),
     handshakeTimeout: options.handshakeTimeoutMs,

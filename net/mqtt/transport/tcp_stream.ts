@@ -15,8 +15,8 @@ export class TcpStream implements ByteStream {
     this.local = addressOf(connection.localAddr);
   }
 
-  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
-    return await this.#connection.read(buffer) ?? 0;
+  read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    return this.#connection.read(buffer);
   }
 
   async write(bytes: Uint8Array): Promise<void> {

@@ -41,7 +41,7 @@ export class TlsStream implements ByteStream {
     socket.on("close", () => this.#fail(new Error("the connection is closed")));
   }
 
-  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
     for (;;) {
       const chunk = this.#rest ??
         this.#socket.read() as Uint8Array | null ?? undefined;
@@ -51,7 +51,7 @@ export class TlsStream implements ByteStream {
         this.#rest = taken < chunk.length ? chunk.subarray(taken) : undefined;
         return taken;
       }
-      if (this.#ended) return 0;
+      if (this.#ended) return null;
       if (this.#failure) throw this.#failure;
       await new Promise<void>((resolve) => this.#wakeReader = resolve);
     }

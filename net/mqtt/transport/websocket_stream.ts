@@ -72,17 +72,17 @@ export class WebSocketStream implements ByteStream {
     return this.#below.certificate;
   }
 
-  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number> {
+  async read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
     for (;;) {
-      if (this.#decoder.closeCode !== undefined) return 0;
-      let length: number;
+      if (this.#decoder.closeCode !== undefined) return null;
+      let length: number | null;
       const rest = this.#rest;
       if (rest) {
         length = Math.min(rest.length, buffer.length);
         buffer.set(rest.subarray(0, length));
         this.#rest = length < rest.length ? rest.subarray(length) : undefined;
       } else length = await this.#below.read(buffer);
-      if (length === 0) return 0;
+      if (length === null) return null;
       let data: number;
       try {
         data = this.#decoder.decode(buffer, length);
@@ -204,7 +204,9 @@ async function readHead(
   let length = 0;
   while (length < bytes.length) {
     const taken = await below.read(bytes.subarray(length));
-    if (taken === 0) throw new Error("the connection ended in its HTTP head");
+    if (taken === null) {
+      throw new Error("the connection ended in its HTTP head");
+    }
     length += taken;
     const end = headEnd(bytes, length);
     if (end >= 0) {

@@ -109,6 +109,7 @@ Deno.test("Relay gives every datagram to every sink in order, and counts them", 
           receivedBytes: expected.reduce((sum, { length }) => sum + length, 0),
           droppedKernel: 0,
           receiveErrors: 0,
+          dropsUnknown: 0,
         });
       },
     ),

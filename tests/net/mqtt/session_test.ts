@@ -496,11 +496,9 @@ Deno.test("Session passes packets whole however they are cut on their way", asyn
     [0xe0, 0],
   );
   const writing = (async () => {
-    for (
-      let at = 0, size = 1;
-      at < all.length;
-      at += size, size = size * 7 % 9001
-    ) {
+    let size = 1;
+    for (let at = 0; at < all.length; at += size) {
+      size = size * 7 % 9001;
       await bench.client.send(all.subarray(at, at + size));
     }
   })();

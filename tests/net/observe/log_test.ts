@@ -83,3 +83,13 @@ Deno.test("Log.limited shows a key once in ten seconds, then with the number hel
     "drops",
   ]);
 });
+
+Deno.test("Log.once shows a line the first time alone", () => {
+  const lines: string[] = [];
+  const log = logInto(lines);
+  for (const message of ["a", "b", "a", "b"]) log.once(message);
+  assertEquals(lines, [
+    "1970-01-01T00:00:00.000Z info a",
+    "1970-01-01T00:00:00.000Z info b",
+  ]);
+});

@@ -1,5 +1,11 @@
 /** Each errno as the man pages say, with libc told to give it. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { errorCode, OperationError } from "../../../../net/errors.ts";
 import { DatagramBatch } from "../../../../net/engine/batch.ts";
 import {
@@ -383,9 +389,32 @@ test(
   async (libc, engine) => {
     libc.put("bpfSyscall", () => BigInt(libc.fail(c.EPERM)));
     await expectAll(engine, () => {});
-    using listener = await engine.listen({ address: loopback });
+    const notes: string[] = [];
+    using listener = await engine.listen({
+      address: loopback,
+      onNote: (message) => notes.push(message),
+    });
     assertEquals((listener as LinuxListener).joinsReads, false);
+    assertEquals(notes.length, 1);
+    assertStringIncludes(
+      notes[0]!,
+      "grant CAP_BPF or set sysctl kernel.unprivileged_bpf_disabled=0",
+    );
     await expectExactDrops(engine, listener as LinuxListener);
+  },
+);
+
+test(
+  "listen() notes nothing where the kernel, and no right, keeps it from counting",
+  async (libc, engine) => {
+    libc.put("bpfSyscall", () => BigInt(libc.fail(c.ENOSYS)));
+    const notes: string[] = [];
+    using listener = await engine.listen({
+      address: loopback,
+      onNote: (message) => notes.push(message),
+    });
+    assertEquals((listener as LinuxListener).joinsReads, false);
+    assertEquals(notes, []);
   },
 );
 

@@ -142,7 +142,7 @@ Deno.test("Policy checks tokens with a public key, and takes it for no secret", 
       `[auth.jwt]\nalgorithms = ["${algorithm}"]\npublic_key_file = "key"\nfrom = "username"`,
       { key: pem },
     ));
-    const sign = (alg: string, key: CryptoKey | Uint8Array) =>
+    const sign = (alg: string, key: Parameters<SignJWT["sign"]>[0]) =>
       new SignJWT({}).setProtectedHeader({ alg }).sign(key);
     const good = await sign(algorithm, privateKey);
     const forged = await sign("HS256", new TextEncoder().encode(pem));

@@ -1,5 +1,5 @@
 /**
- * Reads chunks from a connection into memory that fits what comes: a small
+ * Memory for the chunks that are read from a connection, to fit what comes: a small
  * buffer of the connection's own while little arrives, so that an idle
  * connection is cheap, and a large one of the pool while much does.
  *
@@ -8,15 +8,14 @@
  * part and both leave in one piece.
  */
 import { type BufferPool, LARGE_BUFFER_BYTES } from "./buffer_pool.ts";
-import type { ByteStream } from "./transport/byte_stream.ts";
 
 /** A read buffer of an idle connection. */
-const SMALL_BUFFER_BYTES = 2048;
-const SMALL_ROOM_BYTES = 256;
+const SMALL_BUFFER_BYTES = 512;
+const SMALL_ROOM_BYTES = 64;
 const LARGE_ROOM_BYTES = 8192;
 
-/** Reads a connection chunk by chunk. */
-export class ChunkReader {
+/** Memory for one connection's chunks. */
+export class ChunkBuffer {
   /** Holds the chunk. */
   buffer: Uint8Array<ArrayBuffer> = new Uint8Array(SMALL_BUFFER_BYTES);
   /** First byte of the chunk; as many bytes before it are free. */
@@ -24,19 +23,20 @@ export class ChunkReader {
   /** One behind the chunk. */
   end = SMALL_ROOM_BYTES;
 
-  readonly #stream: ByteStream;
   readonly #pool: BufferPool;
   readonly #small: Uint8Array<ArrayBuffer> = this.buffer;
   /** What of the buffer is read into; made anew only when the buffer changes. */
   #window: Uint8Array<ArrayBuffer> = this.#small.subarray(SMALL_ROOM_BYTES);
 
-  constructor(stream: ByteStream, pool: BufferPool) {
-    this.#stream = stream;
+  constructor(pool: BufferPool) {
     this.#pool = pool;
   }
 
-  /** Reads the next chunk over the one before. False at the end of the connection. */
-  async read(): Promise<boolean> {
+  /**
+   * Where the next chunk is to be read to, over the one before. Memory for
+   * one read stays there: whoever reads says by `took` how much came.
+   */
+  window(): Uint8Array<ArrayBuffer> {
     const length = this.end - this.start;
     const isSmall = this.buffer === this.#small;
     if (isSmall && length === this.#window.length) {
@@ -45,9 +45,12 @@ export class ChunkReader {
       this.release();
     }
     this.end = this.start;
-    const count = await this.#stream.read(this.#window);
-    this.end = this.start + count;
-    return count > 0;
+    return this.#window;
+  }
+
+  /** So many bytes were read. */
+  took(bytes: number): void {
+    this.end = this.start + bytes;
   }
 
   /** The chunk. */
