@@ -204,6 +204,22 @@ export async function howItEnds(conn: Deno.Conn): Promise<string> {
   }
 }
 
+/**
+ * Connects to who turns it away, and tells how: a reset may come before the
+ * connect has returned, which then fails with it.
+ */
+export async function howTurnedAway(address: Address): Promise<string> {
+  let client: Deno.TcpConn;
+  try {
+    client = await connectTo(address);
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionReset) return error.name;
+    throw error;
+  }
+  using _ = client;
+  return await howItEnds(client);
+}
+
 /** Closes what may be closed already. */
 export function close(resource: { close(): void }): void {
   try {
