@@ -15,6 +15,7 @@ import {
   connectTo,
   echoServer,
   howItEnds,
+  howTurnedAway,
   readExactly,
   readToEnd,
   refusingAddress,
@@ -317,8 +318,7 @@ Deno.test("relay counts, logs and lets go clients of a target that refuses", asy
   await using _relay = relay;
   const url = await metricsUrl(relay);
   for (let i = 0; i < 3; i++) {
-    using client = await connectTo(address);
-    await howItEnds(client);
+    await howTurnedAway(address);
   }
   await relay.line(
     new RegExp(
@@ -479,8 +479,7 @@ testUnless(
       };
       assertEquals(await talk(), 5);
       await Deno.writeTextFile(hosts, "127.0.0.2 target.test\n");
-      using client = await connectTo(address);
-      await howItEnds(client);
+      await howTurnedAway(address);
       await relay.line(/cannot connect to the target .* reason=refused/);
       await Deno.writeTextFile(hosts, "127.0.0.1 target.test\n");
       assertEquals(await talk(), 5);

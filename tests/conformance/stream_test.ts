@@ -33,6 +33,8 @@ import {
   TestServer,
   writeAll,
 } from "../support/tcp.ts";
+import { FaultyLibc } from "../support/faulty_libc.ts";
+import { fallShort, inThreadEngine } from "../support/reactor_in_thread.ts";
 import { needsIpv6, testUnless } from "../support/skip.ts";
 
 const ANY: Address = { hostname: "127.0.0.1", port: 0 };
@@ -750,4 +752,12 @@ function sum(values: readonly number[]): number {
 streamSuite("portable", () => portableStreamEngine(createPolicy));
 if (linuxEngineUnavailable() === undefined) {
   streamSuite("linux", () => linuxStreamEngine());
+  streamSuite(
+    "linux, of two threads",
+    () => linuxStreamEngine({ workers: 2 }),
+  );
+  streamSuite(
+    "linux, with calls that fall short,",
+    () => inThreadEngine(fallShort(new FaultyLibc())),
+  );
 }

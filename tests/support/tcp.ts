@@ -28,7 +28,17 @@ export class TestServer implements AsyncDisposable {
   }
 
   async #accept(): Promise<void> {
-    for await (const conn of this.#listener) {
+    for (;;) {
+      let conn: Deno.TcpConn;
+      try {
+        conn = await this.#listener.accept();
+      } catch (error) {
+        // A client that was reset while it waited fails the accept (ENOTCONN).
+        if (error instanceof Deno.errors.NotConnected) continue;
+        if (error instanceof Deno.errors.BadResource) return;
+        if (error instanceof Deno.errors.Interrupted) return;
+        throw error;
+      }
       this.accepted++;
       this.#conns.add(conn);
       const served = this.#handle(conn)

@@ -23,6 +23,7 @@ import {
   echoServer,
   hangingServer,
   howItEnds,
+  howTurnedAway,
   readExactly,
   readToEnd,
   refusingAddress,
@@ -363,8 +364,7 @@ Deno.test("Tunnels lets a client go where no remote is live, and counts it", asy
   ]);
   const tunnel = only(tunnels);
   for (let i = 0; i < 3; i++) {
-    using conn = await connectTo(tunnel.address);
-    assertEquals(await howItEnds(conn), "eof");
+    await howTurnedAway(tunnel.address);
   }
   await watch.line(/client let go .*reason=no-remote/);
   const { rejected, opening, open } = tunnel.stats();
@@ -406,8 +406,11 @@ Deno.test("Tunnels counts right under any order of connect, end, add, remove and
             port === peer.port
           );
           if (kind === "connect") {
-            const conn = await connectTo(tunnel.address);
-            await echoes(conn).then(() => conns.push(conn), () => conn.close());
+            // One that is turned away may have its reset before this ends.
+            const conn = await connectTo(tunnel.address)
+              .catch(() => undefined);
+            await (conn && echoes(conn))
+              ?.then(() => conns.push(conn!), () => conn!.close());
           } else if (kind === "end") {
             const conn = conns.splice(which, 1)[0];
             if (conn) close(conn);
@@ -420,7 +423,7 @@ Deno.test("Tunnels counts right under any order of connect, end, add, remove and
             const mode = kind === "remove" ? "drain" : "now";
             await tunnels.removeRemote(tunnel.address, peer, { mode });
           }
-          assertCounts(tunnel);
+          await countsHold(tunnel);
         }
         for (const conn of conns) close(conn);
         await tunnels.drain();
@@ -439,6 +442,18 @@ Deno.test("Tunnels counts right under any order of connect, end, add, remove and
     { numRuns: 15 },
   );
 });
+
+/** Figures are read while another thread may write them, so they may take a moment to agree. */
+async function countsHold(tunnel: Tunnel): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    try {
+      return assertCounts(tunnel);
+    } catch {
+      await tunnel.connections();
+    }
+  }
+  assertCounts(tunnel);
+}
 
 function assertCounts(tunnel: Tunnel): void {
   const stats = tunnel.stats();
@@ -707,8 +722,7 @@ Deno.test("AccessLog has a line for every client, in both formats, and reopens i
     const rest = await start(watch, [spec([{ address: refusingAddress() }])], {
       accessLog,
     });
-    using conn = await connectTo(only(rest).address);
-    await howItEnds(conn);
+    await howTurnedAway(only(rest).address);
     await rest.drain();
     await accessLog[Symbol.asyncDispose]();
     const first = await Deno.readTextFile(`${path}.1`);

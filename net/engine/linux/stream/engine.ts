@@ -16,6 +16,7 @@ import type {
   ForwardStats,
   RemoteSpec,
   RemoteStats,
+  ReportLevel,
   StreamEngine,
   StreamEventSink,
 } from "../../stream.ts";
@@ -33,11 +34,13 @@ import { closeDescriptor, localAddress } from "../ffi/socket.ts";
 import { openStreamListener } from "../ffi/stream.ts";
 import { findInterface } from "../interfaces.ts";
 import { WakeEvent } from "../wake_event.ts";
-import type {
-  ReactorOrder,
-  ReactorReport,
-  ReactorStart,
-  RemoteShare,
+import {
+  type ReactorOrder,
+  type ReactorReport,
+  type ReactorStart,
+  type RemoteShare,
+  REPORT_LEVELS,
+  SharedSlot,
 } from "./orders.ts";
 
 /** Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn. */
@@ -352,7 +355,7 @@ class LinuxForwarder implements Forwarder {
   readonly #service: number;
   readonly #links: readonly ReactorLink[];
   readonly #slots: readonly Float64Array<SharedArrayBuffer>[];
-  readonly #clients = new SharedArrayBuffer(4);
+  readonly #shared = new Int32Array(new SharedArrayBuffer(8));
   /** Slots of remotes, one array per reactor, by id. */
   readonly #remotes = new Map<number, Float64Array<SharedArrayBuffer>[]>();
   #current: ReadonlySet<number> = new Set();
@@ -375,6 +378,7 @@ class LinuxForwarder implements Forwarder {
     this.#slots = links.map(() => forwardSlots());
     this.finished = this.#done.promise;
     this.#share(plan.remotes);
+    this.#setReport(plan.report ?? "problems");
     for (const link of links) {
       if (onEvents) link.listen(service, onEvents);
       link.failed.catch((error) => {
@@ -395,7 +399,7 @@ class LinuxForwarder implements Forwarder {
         plan,
         listener: listeners[i]!,
         slots: this.#slots[i]!.buffer,
-        clients: this.#clients,
+        shared: this.#shared.buffer,
         remotes,
       }))
     ));
@@ -458,6 +462,7 @@ class LinuxForwarder implements Forwarder {
       );
     }
     if (this.#closed) return;
+    if (change.report) this.#setReport(change.report);
     const service = this.#service;
     const before = this.#turn;
     const done = (async () => {
@@ -473,6 +478,14 @@ class LinuxForwarder implements Forwarder {
     })();
     this.#turn = done.catch(() => {});
     await done;
+  }
+
+  #setReport(report: ReportLevel): void {
+    Atomics.store(
+      this.#shared,
+      SharedSlot.report,
+      REPORT_LEVELS.indexOf(report),
+    );
   }
 
   stopAccepting(): Promise<void> {

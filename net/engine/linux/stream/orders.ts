@@ -5,8 +5,27 @@ import type {
   ConnectionInfo,
   ForwardChange,
   ForwardPlan,
+  ReportLevel,
   StreamEvent,
 } from "../../stream.ts";
+
+/** What the owner and all reactors of a forwarder share. */
+export const SharedSlot = {
+  /** Clients of all reactors, for the limit. */
+  clients: 0,
+  /**
+   * Index of what is told in {@linkcode REPORT_LEVELS}: who begins to listen
+   * hears of what happens next, not of what happens after an order.
+   */
+  report: 1,
+} as const;
+
+/** All levels, in order. */
+export const REPORT_LEVELS: readonly ReportLevel[] = [
+  "problems",
+  "connections",
+  "traffic",
+];
 
 /** A remote with its slots, one buffer per reactor. */
 export interface RemoteShare {
@@ -37,8 +56,8 @@ export type ReactorOrder =
     /** A listening socket, the reactor's from now on. */
     readonly listener: number;
     readonly slots: SharedArrayBuffer;
-    /** One 32-bit slot: clients of all reactors. */
-    readonly clients: SharedArrayBuffer;
+    /** 32-bit slots: {@linkcode SharedSlot}. */
+    readonly shared: SharedArrayBuffer;
     readonly remotes: readonly RemoteShare[];
   }
   | {

@@ -67,7 +67,12 @@ import { findInterface } from "../interfaces.ts";
 import { ConnectionTable, type Dial, Side, State } from "./connection_table.ts";
 import { dialFailure } from "./dial_failure.ts";
 import { DirectionMover, Turn } from "./direction.ts";
-import type { ReactorOrder, ReactorReport, RemoteShare } from "./orders.ts";
+import {
+  type ReactorOrder,
+  type ReactorReport,
+  type RemoteShare,
+  SharedSlot,
+} from "./orders.ts";
 import { PipePool } from "./pipe_pool.ts";
 import { Remote, Service } from "./service.ts";
 import { TimerWheel } from "./timer_wheel.ts";
@@ -246,9 +251,8 @@ export class Reactor implements Disposable {
     for (let i = 0; i < ACCEPT_BURST; i++) {
       const fd = this.#calls.accept(service.listener);
       if (fd >= 0) {
-        service.pauseMs = 0;
         this.#serve(service, fd);
-        if (service.listener < 0) return;
+        if (service.resumeMs !== Infinity) return; // Paused by its dial.
         continue;
       }
       const errno = this.#calls.errno();
@@ -277,6 +281,7 @@ export class Reactor implements Disposable {
    * comes again at once: none until others had time to end.
    */
   #pauseAccepting(service: Service): void {
+    if (service.listener < 0 || service.resumeMs !== Infinity) return;
     service.pauseMs = Math.min(
       Math.max(PAUSE_MS, 2 * service.pauseMs),
       MAX_PAUSE_MS,
@@ -315,7 +320,7 @@ export class Reactor implements Disposable {
     table.fd[2 * c] = fd;
     table.address.set(this.#calls.address, c * SOCKADDR_BYTES);
     service.slots[ForwardSlot.accepted]!++;
-    const before = Atomics.add(service.clients, 0, 1);
+    const before = Atomics.add(service.shared, SharedSlot.clients, 1);
     service.live++;
     if (service.maxConnections > 0 && before >= service.maxConnections) {
       return this.#reject(c, "limit", false);
@@ -560,9 +565,14 @@ export class Reactor implements Disposable {
   }
 
   #connectFailed(c: number, errno: number): void {
+    const failure = dialFailure(errno);
+    // What a dial lacks the next client would lack too: it waits in the backlog.
+    if (failure === "resources") {
+      this.#acceptFailed(this.#table.service[c]!, "socket", errno);
+    }
     this.#attemptFailed(
       c,
-      dialFailure(errno),
+      failure,
       new SystemCallError("connect", errno).message,
     );
   }
@@ -598,7 +608,7 @@ export class Reactor implements Disposable {
     });
     service.forget(remote);
     // A limit of this machine says nothing about the remote.
-    if (failure === "resources") return;
+    if (failure === "resources") return this.#pauseAccepting(service);
     const before = slots[RemoteSlot.state];
     service.policy.failed(remote.id, failure, this.#nowMs);
     this.#stateMayHaveChanged(service, remote, before!);
@@ -625,6 +635,7 @@ export class Reactor implements Disposable {
       this.#free(c);
       return this.#probed(service, remote, undefined, "");
     }
+    service.pauseMs = 0;
     const { slots } = service;
     const connectMs = this.#nowMs - table.attemptMs[c]!;
     remote.slots[RemoteSlot.pending]!--;
@@ -662,8 +673,9 @@ export class Reactor implements Disposable {
         remote: remote.id,
         connectMs: openingMs,
       });
-      if (service.report === "traffic") this.#startTelling();
     }
+    if (service.report === "traffic") this.#startTelling();
+    else table.told[2 * c] = table.told[2 * c + 1] = NaN;
     if (table.bits[2 * c]! & (Side.arrived | Side.drain)) this.#move(2 * c);
     if (
       table.state[c] === State.piped &&
@@ -702,7 +714,7 @@ export class Reactor implements Disposable {
 
   #clientLeft(service: Service): void {
     service.live--;
-    Atomics.sub(service.clients, 0, 1);
+    Atomics.sub(service.shared, SharedSlot.clients, 1);
     if (service.live === 0) this.#answerDrains(service);
   }
 
@@ -1019,7 +1031,8 @@ export class Reactor implements Disposable {
     const { bytes, told, service, id } = this.#table;
     const upstream = bytes[2 * c]! - told[2 * c]!;
     const downstream = bytes[2 * c + 1]! - told[2 * c + 1]!;
-    if (upstream === 0 && downstream === 0) return;
+    // NaN where it was open before anybody wanted to hear.
+    if (!(upstream > 0 || downstream > 0)) return;
     told[2 * c] = bytes[2 * c]!;
     told[2 * c + 1] = bytes[2 * c + 1]!;
     this.#tell(service[c]!, {
@@ -1121,8 +1134,7 @@ export class Reactor implements Disposable {
     const { deadlines, maxConnections, report, policy } = change;
     service.maxConnections = maxConnections ?? service.maxConnections;
     if (report !== undefined) {
-      service.report = report;
-      if (report === "traffic") this.#beginTraffic(service);
+      this.#beginTraffic(service, report === "traffic");
     }
     if (deadlines) {
       service.deadlines = { ...service.deadlines, ...deadlines };
@@ -1134,13 +1146,15 @@ export class Reactor implements Disposable {
   }
 
   /** Bytes that moved before anybody wanted to hear of them are not told. */
-  #beginTraffic(service: Service): void {
+  #beginTraffic(service: Service, wanted: boolean): void {
     const { bytes, told } = this.#table;
     this.#each(service, (c) => {
-      told[2 * c] = bytes[2 * c]!;
-      told[2 * c + 1] = bytes[2 * c + 1]!;
+      for (let side = 2 * c; side < 2 * c + 2; side++) {
+        if (!wanted) told[side] = NaN;
+        else if (Number.isNaN(told[side]!)) told[side] = bytes[side]!;
+      }
     });
-    this.#startTelling();
+    if (wanted) this.#startTelling();
   }
 
   #setRemotes(service: Service, shares: readonly RemoteShare[]): void {

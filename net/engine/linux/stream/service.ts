@@ -11,7 +11,7 @@ import {
 } from "../../stream.ts";
 import { RemoteSlot } from "../../stream_counters.ts";
 import { encodeSockaddr } from "../ffi/sockaddr.ts";
-import type { RemoteShare } from "./orders.ts";
+import { type RemoteShare, REPORT_LEVELS, SharedSlot } from "./orders.ts";
 
 /** Where a short send's rest is kept has this size at the most, and so have reads. */
 export const LARGEST_READ_BYTES = 262_144;
@@ -53,8 +53,8 @@ export class Service {
   readonly policy: ForwardPolicy;
   /** Slots of this reactor. */
   readonly slots: Float64Array;
-  /** One counter of clients for all reactors, where there is a limit to keep. */
-  readonly clients: Int32Array;
+  /** Shared with the owner and the other reactors: {@linkcode SharedSlot}. */
+  readonly shared: Int32Array;
   /** By id: those of the plan, and removed ones that connections still use. */
   readonly remotes = new Map<number, Remote>();
   readonly keepAlive: boolean;
@@ -68,7 +68,6 @@ export class Service {
   chosenFrom: readonly Remote[] = [];
   deadlines: Deadlines;
   maxConnections: number;
-  report: ReportLevel;
   /** Descriptor of the listener; -1 once it is closed. */
   listener: number;
   /** When accepting goes on after it has failed; Infinity where it does. */
@@ -90,7 +89,7 @@ export class Service {
     shares: {
       listener: number;
       slots: SharedArrayBuffer;
-      clients: SharedArrayBuffer;
+      shared: SharedArrayBuffer;
       reactor: number;
     },
   ) {
@@ -98,7 +97,7 @@ export class Service {
     this.number = number;
     this.policy = policy;
     this.slots = new Float64Array(shares.slots);
-    this.clients = new Int32Array(shares.clients);
+    this.shared = new Int32Array(shares.shared);
     this.listener = shares.listener;
     this.keepAlive = plan.keepAlive ?? true;
     this.readLength = Math.min(bufferBytes, LARGEST_READ_BYTES);
@@ -106,8 +105,12 @@ export class Service {
     this.pipeBytes = bufferBytes;
     this.deadlines = { ...DEFAULT_DEADLINES, ...plan.deadlines };
     this.maxConnections = plan.maxConnections ?? 0;
-    this.report = plan.report ?? "problems";
     this.nextId = shares.reactor + 1;
+  }
+
+  /** What is told: the owner may change it from one event to the next. */
+  get report(): ReportLevel {
+    return REPORT_LEVELS[this.shared[SharedSlot.report]!]!;
   }
 
   /** Drops a remote that was removed once nothing uses it any more. */
