@@ -1,4 +1,5 @@
 /** The relay as users run it: what its original's README shows, typed with ncat and curl. */
+import { STREAM_ENGINE } from "../support/engines.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "../../net/address.ts";
 import { formatAddress } from "../../net/address.ts";
@@ -33,6 +34,7 @@ async function startRelay(
   const relay = startRole("relay", [
     ANY,
     formatAddress(target),
+    `--engine=${STREAM_ENGINE}`,
     ...options.some((option) => option.startsWith("--metrics-addr"))
       ? []
       : ["--metrics-addr", "off"],

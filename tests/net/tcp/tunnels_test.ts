@@ -15,6 +15,7 @@ import {
 } from "../../../net/tcp/spec.ts";
 import { type Tunnel, TunnelError } from "../../../net/tcp/tunnel.ts";
 import { Tunnels, type TunnelsOptions } from "../../../net/tcp/tunnels.ts";
+import { STREAM_ENGINE } from "../../support/engines.ts";
 import { LogWatch } from "../../support/log_watch.ts";
 import {
   blackhole,
@@ -39,7 +40,12 @@ async function start(
   tunnels: string[],
   options: TunnelsOptions = {},
 ): Promise<Tunnels> {
-  return await Tunnels.start({ tunnels, log: watch.log, ...options });
+  return await Tunnels.start({
+    tunnels,
+    log: watch.log,
+    engine: STREAM_ENGINE,
+    ...options,
+  });
 }
 
 /** `0=remote,…[options]`. */
