@@ -383,10 +383,10 @@ remote-ca = "x"
       line.replace(`${file}:`, "")
     );
     const wanted = [
-      /^1:18: "-1" is not a number of seconds/,
+      /^1:18: "remote-timeout": "-1" is not a number of seconds/,
       /^2:1: the key "remote-retrys" is unknown/,
       /^3:1: "control-socket" takes one value/,
-      /^4:13: "loud" is none of/,
+      /^4:13: "log-level": "loud" is none of/,
       /^5:24: a port must follow/,
       /^5:27: .*column 2: "=" and a remote must follow|^5:29: "=" and a remote must follow/,
       /^5:46: "0" is not a number of seconds/,
@@ -409,12 +409,12 @@ remote-ca = "x"
     assertEquals(start.code, 2);
     assertMatch(
       start.stderr,
-      /bad\.toml:1:18: .* \(and \d+ more; --check-config shows all\)$/,
+      /bad\.toml:1:18": .* \(and \d+ more; --check-config shows all\)$/,
     );
     await Deno.writeTextFile(file, "a = 1\na = 2\n");
     assertMatch(
       (await run("--config", file, "--check-config")).stderr,
-      /bad\.toml:2:1: /,
+      /bad\.toml:2:1": /,
     );
   });
 });
@@ -464,7 +464,7 @@ Deno.test("tunnel reloads on SIGHUP: what did not change keeps its connections",
     await Deno.writeTextFile(file, `tunnels = ["${kept}=x"]\n`);
     tunnel.signal("SIGHUP");
     await tunnel.line(
-      /error Cannot reload: Cannot use .*tunnels\.toml:1:\d+: /,
+      /error Cannot reload: Cannot use .*tunnels\.toml:1:\d+": /,
     );
     assertMatch(await talk(control, "reload\n"), /^SORRY: .*tunnels\.toml:1:/);
     await Promise.all(conns.map(echoes));
