@@ -108,6 +108,8 @@ export interface Link {
   readonly isAccepted: boolean;
   /** Whether it ended: what is still read is thrown away. */
   readonly isOver: boolean;
+  /** Whether it is to end as soon as nothing of it is under way. */
+  readonly isDraining: boolean;
   /** PINGREQs of the gateway's own that the broker has not answered. */
   ownPings: number;
   /** Resolves when `isAccepted` or `isOver`. */
@@ -120,6 +122,8 @@ export interface Link {
   finish(end: SessionEnd): void;
   /** Ends the session and tells an MQTT 5 client the reason code. */
   finishWithReason(reason: EndReason, reasonCode: number, detail: string): void;
+  /** Ends the session where nothing of it is under way, or later. */
+  drain(): void;
   /** Ends the session: the gateway itself went wrong. */
   fail(error: unknown): void;
 }

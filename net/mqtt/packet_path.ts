@@ -47,6 +47,8 @@ export abstract class PacketPath {
   readonly reader: PacketReader;
   /** Whether the connection is being read right now. */
   isReading = false;
+  /** Whether a chunk is being handled. */
+  isBusy = false;
   /** When the last whole packet came, or reading was resumed. */
   heardMs: number;
 
@@ -125,7 +127,7 @@ export abstract class PacketPath {
     } catch (error) {
       this.ended(error as Error);
     } finally {
-      this.isReading = false;
+      this.isReading = this.isBusy = false;
       this.#batch.clear();
       this.#chunks.release();
     }
@@ -261,6 +263,8 @@ export abstract class PacketPath {
   }
 
   #beforeRead(): Uint8Array<ArrayBuffer> {
+    this.isBusy = false;
+    if (this.#link.isDraining) this.#link.drain();
     this.#heldBytes = this.reader.partialBytes;
     this.isReading = true;
     return this.#chunks.window();
@@ -270,6 +274,7 @@ export abstract class PacketPath {
   #afterRead(count: number | null): boolean {
     this.isReading = false;
     if (count === null) return false;
+    this.isBusy = true;
     this.#chunks.took(count);
     this.counters.bytes += count;
     if (!this.#link.isOver) {

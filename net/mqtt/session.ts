@@ -115,6 +115,8 @@ export class Session implements MqttSession, Link {
   /** Whether a CONNECT was read: then the session is counted and its end told. */
   #isKnown = false;
   #state: Map<unknown, unknown> | undefined;
+  /** When it must have ended, where the gateway goes down. */
+  #drainByMs: number | undefined;
   /** When the broker must have sent its CONNACK. */
   #answerByMs = Infinity;
   /** As the broker will know it, which decides which broker it is. */
@@ -145,6 +147,10 @@ export class Session implements MqttSession, Link {
 
   get listener(): string {
     return this.#place.listener;
+  }
+
+  get isDraining(): boolean {
+    return this.#drainByMs !== undefined;
   }
 
   get remote(): Address {
@@ -514,11 +520,26 @@ export class Session implements MqttSession, Link {
     );
   }
 
-  /** The gateway goes down; the will is published, as the client is lost to the broker. */
+  /**
+   * The gateway goes down: what was read goes on, nothing more is read. The
+   * will is published, as the client is lost to the broker.
+   */
   drain(): void {
+    if (this.#drainByMs === undefined) {
+      const { settings, now } = this.context;
+      this.#drainByMs = now() + settings.lingerMs;
+    }
+    if (this.#down && (this.#up!.isBusy || this.#down.isBusy)) return;
+    this.#finishDrained();
+  }
+
+  #finishDrained(): void {
     this.finishWithReason(
       "drained",
-      ReasonCode.SERVER_SHUTTING_DOWN,
+      // A CONNACK has no code for it.
+      this.isAccepted
+        ? ReasonCode.SERVER_SHUTTING_DOWN
+        : ReasonCode.SERVER_UNAVAILABLE,
       "the gateway shuts down",
     );
   }
@@ -528,6 +549,9 @@ export class Session implements MqttSession, Link {
     const up = this.#up;
     const down = this.#down;
     if (this.isOver || !up || !down) return;
+    if (this.#drainByMs !== undefined && nowMs > this.#drainByMs) {
+      return this.#finishDrained();
+    }
     if (!this.isAccepted) {
       if (nowMs > this.#answerByMs) this.#missConnack();
       return;

@@ -81,6 +81,26 @@ Deno.test("PacketPath sends what was decided before it waits for a hook", async 
   assertEquals(bench.broker.writes, [message(1), join(message(2), message(3))]);
 });
 
+Deno.test("Session.drain() lets what was read go on before it ends", async () => {
+  const answer = Promise.withResolvers<undefined>();
+  await using bench = await openMemorySession({
+    version: 5,
+    hooks: { authPublish: () => answer.promise },
+  });
+  const sent = publishPacket({ version: 5, topic: "a", payload: "in flight" });
+  bench.client.push(sent);
+  await settled();
+  bench.session.drain();
+  await settled();
+  assertEquals([bench.session.isOver, bench.broker.writes], [false, []]);
+  answer.resolve(undefined);
+  await settled();
+  assertEquals(bench.broker.writes, [sent]);
+  const [disconnect] = bench.client.writes;
+  assertEquals([disconnect![0], disconnect![2]], [0xe0, 0x8b]);
+  assertEquals(bench.session.isOver, true);
+});
+
 Deno.test("PacketPath reads the next chunk only when the last one is taken", async () => {
   for (const upwards of [true, false]) {
     await using bench = await openMemorySession();

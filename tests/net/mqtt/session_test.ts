@@ -6,6 +6,8 @@ import type {
 } from "../../../net/mqtt/hooks.ts";
 import { deny } from "../../../net/mqtt/hooks.ts";
 import { PacketType } from "../../../net/mqtt/packet/mod.ts";
+import { Policy } from "../../../net/mqtt/policy/policy.ts";
+import { parsePolicy } from "../../../net/mqtt/policy/policy_file.ts";
 import {
   bytes,
   connectPacket,
@@ -468,6 +470,45 @@ Deno.test("MqttGateway.drain() tells MQTT 5 clients that it shuts down, and ends
     assertEquals(bench.gateway.stats().openSessions, 0);
     await bench[Symbol.asyncDispose]();
   }
+});
+
+Deno.test("MqttGateway.drain() refuses clients whose broker has not answered yet", async () => {
+  for (const version of VERSIONS) {
+    using listener = new ScriptedBroker();
+    await using gateway = await startTestGateway(listener.url);
+    using client = await connectPeer(gateway, version);
+    await client.send(connectPacket({ version }));
+    using broker = await listener.accept();
+    await broker.expect(PacketType.CONNECT);
+    const drained = gateway.drain();
+    const connack = await client.expect(PacketType.CONNACK);
+    assertEquals(connack[3], version === 5 ? 0x88 : 3);
+    client[Symbol.dispose]();
+    broker[Symbol.dispose]();
+    await drained;
+  }
+});
+
+Deno.test("Session keeps client and broker alive while a limit pauses reading", async () => {
+  const { hooks, ends } = watchEnds();
+  const policy = new Policy(
+    parsePolicy("[limits]\nmessages_per_second = 1", "policy.toml", () => ""),
+  );
+  await using bench = await openBench({
+    hooks,
+    policy,
+    connect: connectPacket({ keepAlive: 1 }),
+  });
+  const message = publishPacket({ topic: "a" });
+  await bench.client.send(join(...new Array(60).fill(message)));
+  for (let i = 0; i < 60; i++) await bench.broker.expect(PacketType.PUBLISH);
+  // The client is not read for most of a minute; it is not silent, and the
+  // broker hears from the gateway.
+  for (let i = 0; i < 2; i++) {
+    await bench.broker.expect(PacketType.PINGREQ);
+    await bench.broker.send([0xd0, 0]);
+  }
+  assertEquals(ends, []);
 });
 
 Deno.test("startMqttGateway() turns connections away beyond the limit, and counts them", async () => {
