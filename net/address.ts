@@ -163,6 +163,17 @@ export function isLoopback(hostname: string): boolean {
     v6[15] === 1;
 }
 
+/**
+ * Whether a literal means something on one link alone, so that sending to it
+ * takes an interface: fe80::/10, groups of an interface or a link (RFC 4291, 2.7).
+ */
+export function isOfOneLink(hostname: string): boolean {
+  const v6 = parseIpv6(hostname);
+  if (!v6) return false;
+  if (v6[0] === 0xff) return (v6[1]! & 0xf) === 1 || (v6[1]! & 0xf) === 2;
+  return v6[0] === 0xfe && (v6[1]! & 0xc0) === 0x80;
+}
+
 /** Whether a literal means "every address of this machine". */
 export function isUnspecified(hostname: string): boolean {
   return (parseIpv4(hostname) ?? parseIpv6(hostname))?.every((byte) =>

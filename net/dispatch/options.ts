@@ -4,7 +4,12 @@ import { MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
 import { chooseDatagramEngine } from "../engine/choose.ts";
 import type { DatagramEngine, EngineChoice } from "../engine/engine.ts";
 import { findInterface } from "../engine/interfaces.ts";
-import { type Address, formatAddress, isMulticast } from "../address.ts";
+import {
+  type Address,
+  formatAddress,
+  isMulticast,
+  isOfOneLink,
+} from "../address.ts";
 import { Log } from "../observe/log.ts";
 
 /** Options of every dispatch role. */
@@ -62,7 +67,7 @@ export function sendingInterface(
   networkInterface: string | undefined,
 ): string | undefined {
   return isMulticast(hostname) || hostname === "255.255.255.255" ||
-      /^fe[89ab]/.test(hostname)
+      isOfOneLink(hostname)
     ? networkInterface
     : undefined;
 }

@@ -1,5 +1,5 @@
 /** Network interfaces by name or address, as `--interface` and zones name them. */
-import { canonicalIp } from "../address.ts";
+import { canonicalIp, isOfOneLink } from "../address.ts";
 import { UsageError } from "../errors.ts";
 
 /** One interface with what joining and sending need. */
@@ -24,11 +24,6 @@ export function scopedHostname(
   on: NetworkInterface | undefined,
 ): string {
   return on && isOfOneLink(hostname) ? `${hostname}%${on.index}` : hostname;
-}
-
-/** fe80::/10, and groups of an interface or a link (RFC 4291, 2.7). */
-function isOfOneLink(hostname: string): boolean {
-  return /^(fe[89ab]|ff.[12])/.test(hostname);
 }
 
 /** Finds an interface; throws a UsageError that lists those there are. */

@@ -553,6 +553,73 @@ testOnEngines(
 );
 
 testOnEngines(
+  "reverseproxy finds the link of the default group by itself where there is one",
+  async (engine) => {
+    await using stack = new AsyncDisposableStack();
+    const { receivers: hosts } = await threeHosts(stack);
+    const subscribers: TestProcess[] = [];
+    const roles: TestProcess[] = [];
+    for (const [i, host] of hosts.entries()) {
+      const reverse = stack.use(startRole(host, "reverseproxy", [
+        ...i === 0 ? ["--udp-listen-addr", `127.0.0.1:${PORT}`] : [],
+        ...["--tcp-output-addr", `127.0.0.1:${PORT}`, "--engine", engine],
+      ]));
+      roles.push(reverse);
+      await reverse.line(/ listening for subscribers /);
+      if (i === 0) await reverse.line(/ listening address=127\.0\.0\.1:9920/);
+      subscribers.push(stack.use(host.start("socat", [
+        ...["-u", `TCP4:127.0.0.1:${PORT}`, "STDOUT"],
+      ])));
+      await reverse.line(/ subscriber connected /);
+    }
+    await send(hosts[0], `UDP4-SENDTO:127.0.0.1:${PORT}`, "hello");
+    for (const subscriber of subscribers) await hears(subscriber, "hello");
+    for (const reverse of roles) {
+      const { code, stderr } = await reverse.stop();
+      assertEquals(code, 0, stderr);
+    }
+  },
+  skip,
+);
+
+testOnEngines(
+  "proxy goes on with the good destinations beside hosts that routes or firewalls forbid",
+  async (engine) => {
+    await using stack = new AsyncDisposableStack();
+    const { producer, middle, receivers: [receiver] } = await threeHosts(stack);
+    const peer = stack.use(await receive(receiver, `UDP4-RECV:${PORT}`));
+    const hosts = ["10.81.1.21", "10.81.1.22"];
+    const proxy = stack.use(startRole(middle, "proxy", [
+      ...["--udp-listen-addr", `10.81.0.2:${PORT}`, "--engine", engine],
+      ...hosts.flatMap((host) => ["--udp-downstream-addr", `${host}:${PORT}`]),
+      ...["--udp-downstream-addr", `10.81.1.11:${PORT}`],
+    ]));
+    await proxy.line(/ listening /);
+    // Forbidden while it runs: EACCES of the one, EHOSTUNREACH of the other.
+    await middle.ip("route", "add", "prohibit", `${hosts[0]}/32`);
+    await middle.ip("route", "add", "unreachable", `${hosts[1]}/32`);
+    let said = "";
+    for (const word of ["one;", "two;", "three;"]) {
+      said += word;
+      await send(producer, `UDP4-SENDTO:10.81.0.2:${PORT}`, word);
+      await hears(peer, said);
+    }
+    const { code, stderr } = await proxy.stop();
+    assertEquals(code, 0, stderr);
+    assertMatch(
+      stderr,
+      /sent to 10\.81\.1\.21:.* 0 datagrams .* 3 dropped \(permission 3\)/,
+    );
+    assertMatch(
+      stderr,
+      /sent to 10\.81\.1\.22:.* 0 datagrams .* 3 dropped \(unreachable 3\)/,
+    );
+    assertMatch(stderr, /sent to 10\.81\.1\.11:.* 3 datagrams .* 0 dropped/);
+  },
+  skip,
+);
+
+testOnEngines(
   "client, proxy and server carry a file over two groups to two hosts, whole",
   async (engine) => {
     await using stack = new AsyncDisposableStack();

@@ -8,6 +8,7 @@ import {
   isIp,
   isLoopback,
   isMulticast,
+  isOfOneLink,
   isUnspecified,
   parseAddress,
   parseIpv6,
@@ -142,7 +143,7 @@ Deno.test("isIp refuses what only looks like an IP literal", () => {
   ) assertEquals(isIp(text), false, text);
 });
 
-Deno.test("isMulticast, isLoopback and isUnspecified know the blocks' first and last addresses", () => {
+Deno.test("isMulticast, isLoopback, isOfOneLink and isUnspecified know the blocks' first and last addresses", () => {
   const cases: readonly [(host: string) => boolean, string[], string[]][] = [
     [isMulticast, ["224.0.0.0", "239.255.255.255", "ff00::", "ff02::1"], [
       "223.255.255.255",
@@ -158,6 +159,15 @@ Deno.test("isMulticast, isLoopback and isUnspecified know the blocks' first and 
       "::ffff:127.0.0.1",
       "localhost",
     ], ["126.255.255.255", "128.0.0.0", "::", "::2", "::ffff:128.0.0.1"]],
+    [isOfOneLink, ["fe80::1", "febf::1", "ff02::1", "ff12::1", "ff01::1"], [
+      "fe7f::1",
+      "fec0::1",
+      "ff05::1",
+      "ff15::1",
+      "ff0e::2",
+      "224.0.0.1",
+      "localhost",
+    ]],
     [isUnspecified, ["0.0.0.0", "::"], ["0.0.0.1", "::1", "localhost"]],
   ];
   for (const [is, yes, no] of cases) {

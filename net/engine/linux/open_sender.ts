@@ -1,5 +1,10 @@
 /** Opens senders: socket options, the interface and address to send from, what can be joined. */
-import { formatAddress, isIpv6, isMulticast } from "../../address.ts";
+import {
+  formatAddress,
+  isIpv6,
+  isMulticast,
+  isOfOneLink,
+} from "../../address.ts";
 import { UsageError } from "../../errors.ts";
 import type { DatagramConnectOptions } from "../engine.ts";
 import {
@@ -34,6 +39,7 @@ import {
   closeDescriptor,
   connectSocket,
   interfaceAddress,
+  localAddress,
   openSocket,
   readIntOption,
   setIntOption,
@@ -144,10 +150,13 @@ export function openSender(
         );
       }
     }
+    const scopeId = on === undefined && group && isOfOneLink(hostname)
+      ? groupInterface(libc)
+      : on?.index ?? 0;
     connectSocket(
       libc,
       fd,
-      encodeSockaddr(hostname, address.port, v6 ? on?.index ?? 0 : 0),
+      encodeSockaddr(hostname, address.port, v6 ? scopeId : 0),
     );
     return new LinuxSender(context, fd, options, { ...address, hostname }, {
       maxSegments: cutsSegments(libc, fd) ? MAX_SEGMENTS : 1,
@@ -156,6 +165,22 @@ export function openSender(
   } catch (error) {
     closeDescriptor(libc, fd);
     throw error;
+  }
+}
+
+/**
+ * The interface by which the system sends IPv6 groups where none is named. A
+ * socket cannot be connected to a group of the link without one (EINVAL), but
+ * to a wider group, and then its own address tells where it would send.
+ */
+function groupInterface(libc: Libc): number {
+  const fd = openSocket(libc, AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+  try {
+    connectSocket(libc, fd, encodeSockaddr("ff05::1", 9));
+    const { hostname, scopeId } = localAddress(libc, fd);
+    return scopeId || findInterface(libc, hostname).index;
+  } finally {
+    closeDescriptor(libc, fd);
   }
 }
 
