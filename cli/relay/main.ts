@@ -111,6 +111,12 @@ export const command: Command = defineCommand({
       ["auto", "portable", "linux"],
       "auto",
     ),
+    workers: value(
+      "Threads that share the listener; the linux engine's",
+      "N",
+      integer(1, 64),
+      { fallback: 1 },
+    ),
     channelBufferSize: value(
       "Events that may wait to be printed",
       "N",
@@ -146,6 +152,7 @@ export const command: Command = defineCommand({
       bufferBytes: values.bufferSize,
       eventQueue: values.channelBufferSize,
       engine: values.engine,
+      workers: values.workers,
       log,
     });
     log.info("listening", {

@@ -17,6 +17,7 @@ import {
   type ConfigFile,
   defineCommand,
   flag,
+  integer,
   list,
   runCommand,
   scaled,
@@ -65,6 +66,12 @@ const options = {
     text,
   ),
   engine: choice("What moves the bytes", ["auto", "portable", "linux"], "auto"),
+  workers: value(
+    "Threads that share every listener; the linux engine's",
+    "N",
+    integer(1, 64),
+    { fallback: 1 },
+  ),
   controlSocket: value("Take line commands here", "HOST:PORT", readDoor, {
     short: "c",
     ...CONTROL,
@@ -224,6 +231,7 @@ export const command: Command = defineCommand({
       accessLog: values.accessLog,
       accessLogFormat: values.accessLogFormat,
       engine: values.engine,
+      workers: values.workers,
       controlSocket: values.controlSocket,
       rpcSocket: values.rpcSocket,
       controlToken: values.controlTokenFile,

@@ -74,6 +74,10 @@ function systemText(error: OperationError): string {
     return "failed to lookup address information: Name or service not known";
   }
   const { cause } = error;
+  if (cause instanceof OperationError && "errno" in cause) {
+    const words = cause.message.replace(/ \([^()]*\)$/, "");
+    return `${words} (os error ${cause.errno})`;
+  }
   return error.code !== undefined && cause instanceof Error
     ? cause.message
     : error.message;

@@ -99,12 +99,17 @@ export interface MqttGatewayOptions {
 
 /** What a gateway has done so far. */
 export interface MqttGatewayStats {
+  /** Clients that are connected. */
   readonly openSessions: number;
+  /** Clients whose CONNECT was read. */
   readonly totalSessions: number;
   /** PUBLISH packets of both directions. */
   readonly messages: number;
+  /** Bytes from clients. */
   readonly upstreamBytes: number;
+  /** Bytes from brokers. */
   readonly downstreamBytes: number;
+  /** Refusals of policy and hooks. */
   readonly denials: number;
 }
 
@@ -114,9 +119,35 @@ const TICK_MS = 250;
 /** How long `/readyz` waits for a broker. */
 const PROBE_TIMEOUT_MS = 2000;
 
-/** A running gateway. */
-export class MqttGateway implements AsyncDisposable {
+/** A running gateway; disposing of it drains it. */
+export interface MqttGateway extends AsyncDisposable {
   /** Resolves when it has drained. */
+  readonly finished: Promise<void>;
+  /** Where it listens, with the real ports, in the order of the options. */
+  readonly urls: string[];
+  /** How many connections there are, those before their CONNECT too. */
+  readonly connections: number;
+  /** Whether it takes no new clients any more. */
+  readonly isDraining: boolean;
+  /** What it has done so far. */
+  stats(): MqttGatewayStats;
+  /** One line about now. */
+  progress(): string;
+  /** Lines about all of it, for the end. */
+  summary(): string[];
+  /** Its metrics, now. */
+  metrics(): Metric[];
+  /** Whether new clients would be served, or why not: each listener's brokers are asked. */
+  ready(): Promise<boolean | string>;
+  /** New certificates for the handshakes from now on, by the listener's index. */
+  reloadTls(index: number, tls: ListenTlsOptions): void;
+  /** Ends the sessions that the policy does not allow any more, after it was changed. */
+  reviewSessions(): void;
+  /** Takes no new clients, tells MQTT 5 clients that it shuts down, and ends all sessions. */
+  drain(): Promise<void>;
+}
+
+class RunningGateway implements MqttGateway {
   readonly finished: Promise<void>;
   readonly #metrics: MqttMetrics;
   readonly #policy: Policy | undefined;
@@ -129,7 +160,6 @@ export class MqttGateway implements AsyncDisposable {
   readonly #unwatch: () => void;
   #draining: Promise<void> | undefined;
 
-  /** For {@linkcode startMqttGateway}. */
   constructor(
     metrics: MqttMetrics,
     policy: Policy | undefined,
@@ -147,27 +177,22 @@ export class MqttGateway implements AsyncDisposable {
     this.#unwatch = () => signal?.removeEventListener("abort", abort);
   }
 
-  /** Where it listens, with the real ports, in the order of the options. */
   get urls(): string[] {
     return this.#listeners.map(({ endpoint }) => formatEndpoint(endpoint));
   }
 
-  /** How many connections there are. */
   get connections(): number {
     return this.#sessions.size;
   }
 
-  /** Whether it takes no new clients any more. */
   get isDraining(): boolean {
     return this.#draining !== undefined;
   }
 
-  /** For {@linkcode startMqttGateway}. */
   addListener(listener: StreamListener): void {
     this.#listeners.push(listener);
   }
 
-  /** For {@linkcode startMqttGateway}. */
   addSession(session: Session): void {
     this.#sessions.add(session);
     const running = session.run().finally(() => {
@@ -177,7 +202,6 @@ export class MqttGateway implements AsyncDisposable {
     this.#running.add(running);
   }
 
-  /** What it has done so far. */
   stats(): MqttGatewayStats {
     const metrics = this.#metrics;
     return {
@@ -190,7 +214,6 @@ export class MqttGateway implements AsyncDisposable {
     };
   }
 
-  /** One line about now. */
   progress(): string {
     const { openSessions, messages, denials } = this.stats();
     return `${formatCount(openSessions)} sessions, ${
@@ -198,7 +221,6 @@ export class MqttGateway implements AsyncDisposable {
     } messages, ${formatCount(denials)} denied`;
   }
 
-  /** Lines about all of it, for the end. */
   summary(): string[] {
     const stats = this.stats();
     return [
@@ -212,12 +234,10 @@ export class MqttGateway implements AsyncDisposable {
     ];
   }
 
-  /** Its metrics, now. */
   metrics(): Metric[] {
     return this.#metrics.metrics();
   }
 
-  /** Whether new clients would be served, or why not. */
   async ready(): Promise<boolean | string> {
     if (this.isDraining) return "draining";
     const answers = await Promise.all(
@@ -227,17 +247,14 @@ export class MqttGateway implements AsyncDisposable {
     return wrong.length === 0 ? true : wrong.join("; ");
   }
 
-  /** New certificates for the handshakes from now on, by the listener's index. */
   reloadTls(index: number, tls: ListenTlsOptions): void {
     this.#listeners[index]?.reloadTls(tls);
   }
 
-  /** Ends the sessions that the policy does not allow any more, after it was changed. */
   reviewSessions(): void {
     this.#policy?.review([...this.#sessions]);
   }
 
-  /** Takes no new clients, tells MQTT 5 clients that it shuts down, and ends all sessions. */
   drain(): Promise<void> {
     return this.#draining ??= this.#drain();
   }
@@ -329,7 +346,7 @@ export async function startMqttGateway(
     targets.set(key, new Targets(endpoints, dialOptions, metrics, now));
   }
 
-  const gateway = new MqttGateway(
+  const gateway = new RunningGateway(
     metrics,
     policy,
     [...targets.values()],
@@ -381,7 +398,7 @@ export async function startMqttGateway(
 
 /** Lets connections in, as many as there may be. */
 class Doorman {
-  readonly #gateway: MqttGateway;
+  readonly #gateway: RunningGateway;
   readonly #context: SessionContext;
   readonly #maxConnections: number;
   readonly #rate: TokenBucket | undefined;
@@ -389,7 +406,7 @@ class Doorman {
 
   constructor(
     options: MqttGatewayOptions,
-    gateway: MqttGateway,
+    gateway: RunningGateway,
     context: SessionContext,
   ) {
     const { maxConnections = Infinity, maxConnectionsPerSecond } = options;

@@ -28,6 +28,7 @@ import type { HookTimes, MqttMetrics } from "./mqtt_metrics.ts";
 export interface NamedHooks {
   /** Such as `policy` or a file's name. */
   readonly name: string;
+  /** The functions. */
   readonly hooks: MqttHooks;
 }
 

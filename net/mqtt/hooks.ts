@@ -40,6 +40,7 @@ export class Denial {
   /** Shown to MQTT 5 clients that want to know problems, and in the audit log. */
   readonly reason: string | undefined;
 
+  /** See {@linkcode deny}; throws a RangeError where the code refuses nothing. */
   constructor(reasonCode: number, reason?: string) {
     if (
       !Number.isInteger(reasonCode) || reasonCode < 0x80 || reasonCode > 0xff
@@ -124,15 +125,21 @@ export interface EndSessionOptions {
 
 /** A CONNECT. */
 export interface ConnectRequest {
+  /** Empty where the broker is to assign one. */
   readonly clientId: string;
+  /** Undefined where there is none. */
   readonly username: string | undefined;
+  /** A view into the gateway's memory; undefined where there is none. */
   readonly password: Uint8Array | undefined;
+  /** Clean Session, or Clean Start in MQTT 5. */
   readonly cleanStart: boolean;
   /** In seconds; 0 for none. */
   readonly keepAliveSeconds: number;
+  /** In the order of the packet (MQTT 5). */
   readonly userProperties: readonly UserProperty[];
   /** Of enhanced authentication (MQTT 5, 4.12). */
   readonly authenticationMethod: string | undefined;
+  /** What goes with the method. */
   readonly authenticationData: Uint8Array | undefined;
   /** Whether a will comes with it; `authWill` sees it. */
   readonly hasWill: boolean;
@@ -140,9 +147,13 @@ export interface ConnectRequest {
 
 /** What becomes of a CONNECT; what is left out stays. `null` takes a field away. */
 export interface ConnectChange {
+  /** As the broker will know the client. */
   clientId?: string;
+  /** As the broker gets it. */
   username?: string | null;
+  /** As the broker gets it. */
   password?: Uint8Array | string | null;
+  /** All of them, in order (MQTT 5). */
   userProperties?: readonly UserProperty[];
   /**
    * The name that the session has from then on, where the broker gets another
@@ -164,7 +175,9 @@ export interface MessageRequest {
   readonly topic: string;
   /** A view into the gateway's memory. */
   readonly payload: Uint8Array;
+  /** 0, 1 or 2. */
   readonly qos: Qos;
+  /** Whether the broker keeps it, or sends a kept one. */
   readonly retain: boolean;
   /** Whether it may be a repetition. */
   readonly dup: boolean;
@@ -172,9 +185,13 @@ export interface MessageRequest {
   readonly packetId: number;
   /** Whether it is a will, to be published by the broker later. */
   readonly isWill: boolean;
+  /** In the order of the packet (MQTT 5). */
   readonly userProperties: readonly UserProperty[];
+  /** Where an answer is to go (MQTT 5). */
   readonly responseTopic: string | undefined;
+  /** What an answer is to carry (MQTT 5). */
   readonly correlationData: Uint8Array | undefined;
+  /** What the payload is (MQTT 5). */
   readonly contentType: string | undefined;
   /** In seconds. */
   readonly messageExpirySeconds: number | undefined;
@@ -184,12 +201,15 @@ export interface MessageRequest {
 
 /** What becomes of a message; what is left out stays. */
 export interface MessageChange {
+  /** Without wildcards. */
   topic?: string;
+  /** A text is written as UTF-8. */
   payload?: Uint8Array | string;
   /** May be lowered only: a higher one would need packet ids that the client may use itself. */
   qos?: Qos;
+  /** Whether the broker keeps it. */
   retain?: boolean;
-  /** MQTT 5 only. */
+  /** MQTT 5 only: all of them, in order. */
   userProperties?: readonly UserProperty[];
   /** MQTT 5 only; `null` takes it away. */
   responseTopic?: string | null;
@@ -209,16 +229,23 @@ export interface SubscribeFilter {
   readonly share: string | undefined;
   /** Highest QoS that is wanted. */
   readonly qos: Qos;
+  /** Whether the client's own messages are left out (MQTT 5). */
   readonly noLocal: boolean;
+  /** Whether messages keep their retain flag (MQTT 5). */
   readonly retainAsPublished: boolean;
+  /** Whether kept messages are sent: 0 always, 1 to new subscriptions, 2 never (MQTT 5). */
   readonly retainHandling: 0 | 1 | 2;
 }
 
 /** A SUBSCRIBE. */
 export interface SubscribeRequest {
+  /** 1 to 65535. */
   readonly packetId: number;
+  /** Those that no hook before denied. */
   readonly filters: readonly SubscribeFilter[];
+  /** What messages by it will carry (MQTT 5). */
   readonly subscriptionIdentifier: number | undefined;
+  /** In the order of the packet (MQTT 5). */
   readonly userProperties: readonly UserProperty[];
 }
 
@@ -234,13 +261,17 @@ export interface FilterChange {
 export interface UnsubscribeFilter {
   /** Without `$share/NAME/`. */
   readonly filter: string;
+  /** Name of the share, where it is a shared subscription. */
   readonly share: string | undefined;
 }
 
 /** An UNSUBSCRIBE. */
 export interface UnsubscribeRequest {
+  /** 1 to 65535. */
   readonly packetId: number;
+  /** Those that no hook before denied. */
   readonly filters: readonly UnsubscribeFilter[];
+  /** In the order of the packet (MQTT 5). */
   readonly userProperties: readonly UserProperty[];
 }
 
@@ -264,6 +295,7 @@ export interface InterceptedPacket {
 
 /** The broker's acceptance. */
 export interface ConnectResult {
+  /** Whether the broker goes on with a session that it kept. */
   readonly sessionPresent: boolean;
 }
 

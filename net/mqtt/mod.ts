@@ -27,10 +27,11 @@ export type {
   PolicyLimits,
   PolicyUser,
 } from "./policy/policy_file.ts";
-export { MqttGateway, startMqttGateway } from "./gateway.ts";
+export { startMqttGateway } from "./gateway.ts";
 export type {
   DialTlsOptions,
   ListenTlsOptions,
+  MqttGateway,
   MqttGatewayOptions,
   MqttGatewayStats,
   MqttListenerOptions,
@@ -41,8 +42,9 @@ export { openMqttGateway } from "./open_gateway.ts";
 export type {
   OpenedMqttGateway,
   OpenMqttGatewayOptions,
+  PassedOptions,
 } from "./open_gateway.ts";
-export { Denial, deny } from "./hooks.ts";
+export { Denial, deny, END_REASONS } from "./hooks.ts";
 export type {
   Answer,
   ConnectChange,
@@ -72,3 +74,19 @@ export type {
 } from "./hooks.ts";
 export { TokenBucket } from "./policy/token_bucket.ts";
 export { filterCovers, topicMatches } from "./topic.ts";
+export type { AclAction, AclRule } from "./policy/acl.ts";
+export type { HttpAuthOptions } from "./policy/http_auth.ts";
+export { JWT_ALGORITHMS } from "./policy/jwt.ts";
+export type { JwtAlgorithm, JwtOptions } from "./policy/jwt.ts";
+export type { VerdictCacheOptions } from "./policy/verdict.ts";
+export type { Throttle } from "./link.ts";
+export type { AuditOptions } from "./audit.ts";
+export type { Address } from "../address.ts";
+export { Log, LOG_LEVELS } from "../observe/log.ts";
+export type {
+  LogFields,
+  LogFormat,
+  LogLevel,
+  LogOptions,
+} from "../observe/log.ts";
+export type { Metric, MetricLabels, MetricSample } from "../observe/metrics.ts";

@@ -26,7 +26,7 @@ import {
 import type { ListenTlsOptions } from "./transport/listen.ts";
 
 /** Limits and choices that go to the gateway as they are. */
-type PassedOptions = Pick<
+export type PassedOptions = Pick<
   MqttGatewayOptions,
   | "connectTimeoutMs"
   | "brokerTimeoutMs"
@@ -52,15 +52,23 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   listen: readonly string[];
   /** The brokers. */
   target: readonly string[];
+  /** The listeners' certificate. */
   cert?: string | undefined;
+  /** Its key. */
   key?: string | undefined;
+  /** Roots that clients' certificates must come from; none are asked for without it. */
   clientCa?: string | undefined;
+  /** Whether a client must have a certificate. Default: yes. */
   clientAuth?: "required" | "optional" | undefined;
   /** Values of `Origin` from which browsers may connect; all where there are none. */
   webSocketOrigins?: readonly string[] | undefined;
+  /** Roots that are trusted beside the system's. */
   targetCa?: string | undefined;
+  /** The gateway's own certificate. */
   targetCert?: string | undefined;
+  /** Its key. */
   targetKey?: string | undefined;
+  /** The name that the brokers' certificates must have. Default: the target's host. */
   targetServerName?: string | undefined;
   /** Whether the brokers' certificates are not checked. */
   targetInsecure?: boolean | undefined;
@@ -70,15 +78,19 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   hooks?: readonly string[] | undefined;
   /** A file that is written on, or `-` for stdout. */
   audit?: string | undefined;
+  /** Whether every message is written down, not only denied ones. */
   auditMessages?: boolean | undefined;
+  /** Whether payloads are written down. */
   auditPayloads?: boolean | undefined;
   /** Variables of mProxy and mGate. Default: none. */
   environment?: Readonly<Record<string, string>> | undefined;
+  /** Takes warnings, and where it listens. */
   log: Log;
 }
 
 /** A gateway whose files can be read again. */
 export interface OpenedMqttGateway {
+  /** The gateway. */
   readonly gateway: MqttGateway;
   /**
    * Reads policy and certificates again and opens the audit log anew. Where

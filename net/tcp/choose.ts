@@ -1,14 +1,51 @@
 /** Which engine serves streams: the one asked for, or the best that works here. */
 import { UsageError } from "../errors.ts";
 import type { EngineChoice } from "../engine/engine.ts";
+import { linuxEngineUnavailable } from "../engine/linux/engine.ts";
+import { linuxStreamEngine } from "../engine/linux/stream/engine.ts";
 import type { StreamEngine } from "../engine/stream.ts";
 import { portableStreamEngine } from "./forward.ts";
 import { createPolicy } from "./policy.ts";
 
-/** The engine for streams; throws a UsageError where the one asked for cannot be had. */
-export function chooseStreamEngine(choice: EngineChoice): StreamEngine {
-  if (choice === "linux") {
-    throw new UsageError("Cannot use the linux engine: it has no streams");
+/** Threads that an engine may have. */
+export const MAX_STREAM_WORKERS = 64;
+
+/** Options of {@linkcode chooseStreamEngine}. */
+export interface ChooseStreamOptions {
+  /**
+   * Threads that share every listener, with the linux engine.
+   * @default {1}
+   */
+  workers?: number | undefined;
+  /** Told why the linux engine does not serve where `auto` was asked for. */
+  onFallback?: ((reason: string) => void) | undefined;
+}
+
+/** The engine for streams; throws a UsageError where what was asked for cannot be had. */
+export function chooseStreamEngine(
+  choice: EngineChoice,
+  options: ChooseStreamOptions = {},
+): StreamEngine {
+  const { workers = 1, onFallback } = options;
+  if (
+    !Number.isInteger(workers) || workers < 1 || workers > MAX_STREAM_WORKERS
+  ) {
+    throw new UsageError(
+      `Cannot serve with ${workers} workers: 1 to ${MAX_STREAM_WORKERS} are possible`,
+    );
   }
+  const reason = choice === "portable"
+    ? "it was not asked for"
+    : linuxEngineUnavailable();
+  if (reason === undefined) return linuxStreamEngine({ workers });
+  if (choice === "linux") {
+    throw new UsageError(`Cannot use the linux engine: ${reason}`);
+  }
+  if (workers > 1) {
+    throw new UsageError(
+      `Cannot serve with ${workers} workers: only the linux engine has several, and ${reason}`,
+    );
+  }
+  if (choice === "auto") onFallback?.(reason);
   return portableStreamEngine(createPolicy);
 }

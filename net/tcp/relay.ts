@@ -53,6 +53,11 @@ export interface TcpRelayOptions extends Partial<Deadlines> {
    * @default {"auto"}
    */
   engine?: EngineChoice;
+  /**
+   * Threads that share the listener; more than one is for the linux engine.
+   * @default {1}
+   */
+  workers?: number;
 }
 
 /** The four figures of a relay. */
@@ -135,6 +140,7 @@ export class TcpRelay implements AsyncDisposable {
   ): Promise<TcpRelay> {
     const {
       engine: choice = "auto",
+      workers,
       eventQueue = 1000,
       maxConnections,
       bufferBytes,
@@ -153,10 +159,14 @@ export class TcpRelay implements AsyncDisposable {
     const targetAddress = typeof target === "string"
       ? parseAddress(target, { defaultHostname: "127.0.0.1" })
       : target;
-    const engine = chooseStreamEngine(choice);
+    const engine = chooseStreamEngine(choice, {
+      workers,
+      onFallback: (reason) =>
+        log?.debug("the portable engine serves", { reason }),
+    });
     const early: StreamEvent[] = [];
     let take: StreamEventSink = (events) => early.push(...events);
-    const forwarder = await engine.forward(
+    const opening = engine.forward(
       {
         listen: listenAddress,
         remotes: [{ id: TARGET_ID, address: targetAddress }],
@@ -168,9 +178,18 @@ export class TcpRelay implements AsyncDisposable {
       },
       (events) => take(events),
     );
-    const endEngine = () => engine[Symbol.asyncDispose]();
-    forwarder.finished.then(endEngine, endEngine);
-    const relay = new TcpRelay(forwarder, targetAddress, eventQueue, log);
+    opening.catch(() => engine[Symbol.asyncDispose]());
+    const forwarder = await opening;
+    const finished = forwarder.finished.finally(() =>
+      engine[Symbol.asyncDispose]()
+    );
+    const relay = new TcpRelay(
+      forwarder,
+      finished,
+      targetAddress,
+      eventQueue,
+      log,
+    );
     take = (events) => relay.#take(events);
     relay.#take(early);
     if (signal) {
@@ -184,6 +203,7 @@ export class TcpRelay implements AsyncDisposable {
 
   private constructor(
     forwarder: Forwarder,
+    finished: Promise<void>,
     target: Address,
     queueLimit: number,
     log: Log | undefined,
@@ -193,11 +213,11 @@ export class TcpRelay implements AsyncDisposable {
     this.#log = log;
     this.address = forwarder.address;
     this.target = target;
-    this.finished = forwarder.finished;
+    this.finished = finished;
     const endQueues = () => {
       for (const queue of this.#queues) queue.end();
     };
-    forwarder.finished.then(endQueues, endQueues);
+    finished.then(endQueues, endQueues);
   }
 
   /** {@linkcode address} as text. */
@@ -255,13 +275,15 @@ export class TcpRelay implements AsyncDisposable {
   }
 
   /** Accepts no one more and lets connections end; those left after `deadlineMs` are closed. */
-  drain(deadlineMs?: number): Promise<void> {
-    return this.#forwarder.drain(deadlineMs);
+  async drain(deadlineMs?: number): Promise<void> {
+    await this.#forwarder.drain(deadlineMs);
+    await this.finished;
   }
 
   /** Closes everything now. */
-  close(): Promise<void> {
-    return this.#forwarder.close();
+  async close(): Promise<void> {
+    await this.#forwarder.close();
+    await this.finished;
   }
 
   /** Closes everything now. */

@@ -78,6 +78,11 @@ export interface TunnelsOptions {
    */
   readonly engine?: EngineChoice;
   /**
+   * Threads that share every listener without TLS; more than one is for the linux engine.
+   * @default {1}
+   */
+  readonly workers?: number | undefined;
+  /**
    * How often certificate files are looked at; they are read again when they
    * have changed and stand still from one look to the next.
    * @default {2000}
@@ -184,7 +189,7 @@ export class Tunnels implements AsyncDisposable {
       defaults,
     }));
     this.#setup = {
-      engines: enginesOf(options.engine ?? "auto"),
+      engines: enginesOf(options, this.#log),
       defaults,
       caBundle: options.caBundle,
       bufferBytes: options.bufferBytes,
@@ -460,6 +465,9 @@ export class Tunnels implements AsyncDisposable {
       tunnel: tunnel.label,
       remotes: tunnel.remotes.map(({ label }) => label).join(","),
       engine: tunnel.engine,
+      ...(tunnel.engine === this.#setup.engines[0]!.name
+        ? {}
+        : { reason: "it speaks TLS" }),
     });
     if (spec.local.port === 0) {
       const index = this.#configured.indexOf(spec);
@@ -635,8 +643,11 @@ export class Tunnels implements AsyncDisposable {
 }
 
 /** The chosen engine, and the portable one behind it where it cannot do TLS. */
-function enginesOf(choice: EngineChoice): StreamEngine[] {
-  const chosen = chooseStreamEngine(choice);
+function enginesOf(options: TunnelsOptions, log: Log): StreamEngine[] {
+  const chosen = chooseStreamEngine(options.engine ?? "auto", {
+    workers: options.workers,
+    onFallback: (reason) => log.debug("the portable engine serves", { reason }),
+  });
   return chosen.features.tls
     ? [chosen]
     : [chosen, chooseStreamEngine("portable")];

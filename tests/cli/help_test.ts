@@ -9,7 +9,7 @@ import {
 } from "../../cli/command.ts";
 import { helpText } from "../../cli/help.ts";
 import { allOptions } from "../../cli/run.ts";
-import { flagName } from "../../cli/parse.ts";
+import { flagName, readValues, splitArguments } from "../../cli/parse.ts";
 import { command as client } from "../../cli/client/main.ts";
 import { command as proxy } from "../../cli/proxy/main.ts";
 import { command as reverseproxy } from "../../cli/reverseproxy/main.ts";
@@ -72,3 +72,45 @@ for (const role of [client, proxy, reverseproxy]) {
     assert(before!.split("\n").every((line) => line.length <= 80), before);
   });
 }
+
+/** Command lines of the READMEs that these roles answer to, as they are printed there. */
+const ORIGINALS: readonly [command: Command, lines: readonly string[]][] = [
+  [client, [
+    "--path /dev/random --server-addr 127.0.0.1:9920 --server-addr [::1]:9921",
+    "--path - --server-addr 224.0.0.1:9922 --server-addr [ff02::1]:9923 --tee",
+    "--path /dev/random --server_addr 127.0.0.1:9921",
+    "--path x --server-addr localhost:9920 -t",
+  ]],
+  [proxy, [
+    "--udp-listen-addr 0.0.0.0:9920 --udp-downstream-addr [::1]:9921 " +
+    "--udp-downstream-addr localhost:9922 --tcp-connect-addr localhost:9925 --tee",
+    "--listen_addr 0.0.0.0:9921 --downstream_addr [::1]:9922 --tee",
+  ]],
+  [reverseproxy, [
+    "--udp-listen-addr 0.0.0.0:9920 --tcp-output-addr [::1]:9921 --multicast-addr 224.0.0.1:9922",
+    "--udp_listen_addr 0.0.0.0:9921 --tcp_listen_addr 0.0.0.0:9921 --multicast_addr 224.0.0.1:9922",
+    "--udp-listen-addr=0.0.0.0:9920 --udp_output_addr=127.0.0.1:9921 -t",
+  ]],
+];
+
+for (const [role, lines] of ORIGINALS) {
+  Deno.test(`${role.name} reads the command lines of the READMEs, and its own examples`, () => {
+    const table = allOptions(role);
+    const own = role.examples.map((example) =>
+      example.replaceAll("'", "").replace(/ >>.*/, "")
+    );
+    for (const line of [...lines, ...own]) {
+      const { texts, positionals } = splitArguments(line.split(" "), table);
+      assertEquals(positionals, [], line);
+      readValues(table, texts);
+    }
+  });
+}
+
+Deno.test("helpText of reverseproxy explains where subscribers connected in the oldest tool", () => {
+  const help = helpText("mproxy-reverseproxy", reverseproxy);
+  assert(
+    /oldest MPROXY[^]*--tcp_listen_addr[^]*--tcp-output-addr now/.test(help),
+    help,
+  );
+});

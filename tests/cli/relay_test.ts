@@ -1,4 +1,5 @@
 /** The relay as users run it: what its original's README shows, typed with ncat and curl. */
+import { STREAM_ENGINE } from "../support/engines.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "../../net/address.ts";
 import { formatAddress } from "../../net/address.ts";
@@ -15,6 +16,7 @@ import {
   connectTo,
   echoServer,
   howItEnds,
+  howTurnedAway,
   readExactly,
   readToEnd,
   refusingAddress,
@@ -32,6 +34,7 @@ async function startRelay(
   const relay = startRole("relay", [
     ANY,
     formatAddress(target),
+    `--engine=${STREAM_ENGINE}`,
     ...options.some((option) => option.startsWith("--metrics-addr"))
       ? []
       : ["--metrics-addr", "off"],
@@ -317,8 +320,7 @@ Deno.test("relay counts, logs and lets go clients of a target that refuses", asy
   await using _relay = relay;
   const url = await metricsUrl(relay);
   for (let i = 0; i < 3; i++) {
-    using client = await connectTo(address);
-    await howItEnds(client);
+    await howTurnedAway(address);
   }
   await relay.line(
     new RegExp(
@@ -479,8 +481,7 @@ testUnless(
       };
       assertEquals(await talk(), 5);
       await Deno.writeTextFile(hosts, "127.0.0.2 target.test\n");
-      using client = await connectTo(address);
-      await howItEnds(client);
+      await howTurnedAway(address);
       await relay.line(/cannot connect to the target .* reason=refused/);
       await Deno.writeTextFile(hosts, "127.0.0.1 target.test\n");
       assertEquals(await talk(), 5);

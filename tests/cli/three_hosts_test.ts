@@ -12,6 +12,7 @@ import { testOnEngines } from "../support/engines.ts";
 import { TestFolder } from "../support/folder.ts";
 import { NetworkNamespace } from "../support/namespaces.ts";
 import type { TestProcess } from "../support/process.ts";
+import { assertAllPlaced, placedBytes } from "../support/streams.ts";
 import {
   needsNetworkNamespaces,
   needsProgram,
@@ -546,6 +547,65 @@ testOnEngines(
         stderr,
         /sent to 2 subscribers: 28 B, 6 datagrams, 0 dropped/,
       );
+    }
+  },
+  skip,
+);
+
+testOnEngines(
+  "client, proxy and server carry a file over two groups to two hosts, whole",
+  async (engine) => {
+    await using stack = new AsyncDisposableStack();
+    const { producer, middle, receivers } = await threeHosts(stack);
+    const files = stack.use(await TestFolder.create());
+    // As much as the smallest receive queue holds: nothing can be dropped.
+    const bytes = placedBytes(80_000);
+    const path = await files.file("data", bytes);
+    const [near, far] = ["239.81.0.6", "239.81.1.6"];
+    const servers: TestProcess[] = [];
+    for (const [i, host] of receivers.entries()) {
+      const server = stack.use(startRole(host, "server", [
+        ...[
+          "--path",
+          `${files.path}/log${i}`,
+          "--format=jsonl",
+          "--stats=0.05",
+        ],
+        ...["--listen-addr", `${far}%r0:${PORT}`, "--engine", engine],
+      ]));
+      servers.push(server);
+      await server.line(/ listening /);
+    }
+    const proxy = stack.use(startRole(middle, "proxy", [
+      ...["--udp-listen-addr", `${near}%m0:${PORT}`, "--engine", engine],
+      ...["--udp-downstream-addr", `${far}%m1:${PORT}`, "--stats=0.05"],
+    ]));
+    await proxy.line(/ listening /);
+    const client = await startRole(producer, "client", [
+      ...["--path", path, "--server-addr", `${near}%p0:${PORT}`],
+      ...["--rate=40M", "--engine", engine],
+    ]).end;
+    assertEquals(client.code, 0, client.stderr);
+    assertMatch(
+      client.stderr,
+      /sent to .*: 80.0 kB, 56 datagrams .* 0 dropped/,
+    );
+    for (const role of [proxy, ...servers]) {
+      await role.line(/ info 80\.0 kB (forwarded|logged)/);
+      const { code, stderr } = await role.stop();
+      assertEquals(code, 0, stderr);
+      assertMatch(stderr, /received on .*: 80.0 kB, 56 datagrams .* 0 dropped/);
+    }
+    for (const i of receivers.keys()) {
+      const lines = (await Deno.readTextFile(`${files.path}/log${i}`)).trim();
+      const datagrams = lines.split("\n").map((line) => {
+        const { text, base64, source } = JSON.parse(line);
+        assert(source.startsWith("10.81.1.1:"), source);
+        return text === undefined
+          ? Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))
+          : new TextEncoder().encode(text);
+      });
+      assertAllPlaced(datagrams, bytes);
     }
   },
   skip,

@@ -42,7 +42,8 @@ Deno.test("workerFiles finds every file that the library starts as a Worker", as
     const text = await Deno.readTextFile(file);
     if (!/new Worker\(/.test(text)) continue;
     for (const [, path] of text.matchAll(/["'](\.[^"']*_worker\.ts)["']/g)) {
-      started.push(relative(ROOT, join(dirname(file), path!)));
+      const found = relative(ROOT, join(dirname(file), path!));
+      started.push(found.replaceAll("\\", "/"));
     }
     assertMatch(text, /_worker\.ts["']/, `${file} starts an unknown Worker`);
   }

@@ -131,12 +131,11 @@ Deno.test("the published packages work where nothing else of the project is", as
       await t.step(
         `${role} says without a stack that ${name} is missing`,
         async () => {
-          // node:dgram throws where nobody can catch it, so Deno reports that itself.
           const given = flags.filter((flag) => flag !== missing);
           await using process = runPackage(
             packages,
             role,
-            [...given, "--unstable-net"],
+            given,
             WITHOUT_PERMISSION[role]!.map((arg) =>
               arg.replace("FOLDER", folder.path)
             ),
@@ -149,6 +148,47 @@ Deno.test("the published packages work where nothing else of the project is", as
       );
     }
   }
+
+  await t.step(
+    "the README's examples of the library have right types",
+    async () => {
+      const readme = await Deno.readTextFile(
+        new URL("../../README.md", import.meta.url),
+      );
+      const examples = [...readme.matchAll(/^```ts\n([\s\S]*?)^```/gm)];
+      assert(examples.length > 0);
+      for (const [i, [, example]] of examples.entries()) {
+        const file = `${app}/example_${i}.ts`;
+        await Deno.writeTextFile(file, example!);
+        const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: ["check", "--unstable-net", file],
+          cwd: app,
+        }).output();
+        assertEquals(code, 0, new TextDecoder().decode(stderr));
+      }
+    },
+  );
+
+  await t.step("the library serves without a command", async () => {
+    const file = `${app}/library.ts`;
+    await Deno.writeTextFile(
+      file,
+      `import { parseAddress, startServer } from "jsr:@mproxy/mproxy";
+const any = parseAddress("127.0.0.1:0", { allowPortZero: true });
+await using server = await startServer({ listen: [any], path: "${
+        folder.path.replaceAll("\\", "/")
+      }/library.log" });
+await server.drain();
+console.log("drained");
+`,
+    );
+    await using process = new TestProcess(
+      Deno.execPath(),
+      ["run", "-A", file],
+      { cwd: app },
+    );
+    assertEquals(await text(process), "drained\n");
+  });
 
   await t.step(
     "every role serves as a subcommand of the all-in-one",

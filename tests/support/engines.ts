@@ -1,4 +1,5 @@
 /** Tests of a role run on every engine, so that none of them rots. */
+import type { EngineChoice } from "../../net/engine/engine.ts";
 import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
 import { type SkipReason, testUnless } from "./skip.ts";
 
@@ -10,6 +11,13 @@ export const ENGINES: readonly {
   { engine: "portable", reason: undefined },
   { engine: "linux", reason: linuxEngineUnavailable() },
 ];
+
+/**
+ * What the tests of relay and tunnel ask for: the default, or what
+ * MPROXY_STREAM_ENGINE says (`deno task test:portable`).
+ */
+export const STREAM_ENGINE: EngineChoice =
+  Deno.env.get("MPROXY_STREAM_ENGINE") === "portable" ? "portable" : "auto";
 
 /** Registers a test on every engine. */
 export function testOnEngines(

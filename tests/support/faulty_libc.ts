@@ -9,7 +9,7 @@ type Name = keyof LibcSymbols;
 type Call = (...args: any[]) => any;
 
 /** Functions whose result is a new descriptor; bpf(2) is another with most commands. */
-const OPENS = new Set(["socket", "eventfd"]);
+const OPENS = new Set(["socket", "eventfd", "accept4", "epoll_create1"]);
 
 /** The real libc, but for what is put before its functions. */
 export class FaultyLibc implements Libc {
@@ -32,6 +32,7 @@ export class FaultyLibc implements Libc {
         const fault = this.#faults.get(name as Name);
         const result = fault ? fault(real, ...args) : (real as Call)(...args);
         if (OPENS.has(name) && Number(result) >= 0) this.opened++;
+        if (name === "pipe2" && result === 0) this.opened += 2;
         if (name === "bpfSyscall" && args[1] !== BPF_MAP_LOOKUP_ELEM) {
           if (Number(result) >= 0) this.opened++;
         }

@@ -153,5 +153,6 @@ async function echoes(address: Address): Promise<void> {
 
 async function ends(role: TestProcess): Promise<void> {
   const { code, stderr } = await role.stop();
-  assertEquals(code, 0, stderr);
+  // Windows knows no signal that asks: it ends the process.
+  if (Deno.build.os !== "windows") assertEquals(code, 0, stderr);
 }

@@ -29,7 +29,17 @@ export class TestServer implements AsyncDisposable {
   }
 
   async #accept(): Promise<void> {
-    for await (const conn of this.#listener) {
+    for (;;) {
+      let conn: Deno.TcpConn;
+      try {
+        conn = await this.#listener.accept();
+      } catch (error) {
+        // A client that was reset while it waited fails the accept (ENOTCONN).
+        if (error instanceof Deno.errors.NotConnected) continue;
+        if (error instanceof Deno.errors.BadResource) return;
+        if (error instanceof Deno.errors.Interrupted) return;
+        throw error;
+      }
       this.accepted++;
       this.#conns.add(conn);
       const served = this.#handle(conn)
@@ -203,6 +213,22 @@ export async function howItEnds(conn: Deno.Conn): Promise<string> {
   } catch (error) {
     return (error as Error).name;
   }
+}
+
+/**
+ * Connects to who turns it away, and tells how: a reset may come before the
+ * connect has returned, which then fails with it.
+ */
+export async function howTurnedAway(address: Address): Promise<string> {
+  let client: Deno.TcpConn;
+  try {
+    client = await connectTo(address);
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionReset) return error.name;
+    throw error;
+  }
+  using _ = client;
+  return await howItEnds(client);
 }
 
 /** Closes what may be closed already. */

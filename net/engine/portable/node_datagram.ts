@@ -111,6 +111,16 @@ async function listenNode(
 
 function bind(socket: Socket, port: number, address: string): Promise<void> {
   return new Promise((resolve, reject) => {
+    // Without permission node:dgram throws where nobody can catch it.
+    const bare = address.replace(/%.*/, "");
+    const host = `${isIpv6(bare) ? `[${bare}]` : bare}:${port}`;
+    if (
+      Deno.permissions.requestSync({ name: "net", host }).state !== "granted"
+    ) {
+      throw new Deno.errors.NotCapable(
+        `Requires net access to "${host}", run again with the --allow-net flag`,
+      );
+    }
     socket.once("error", reject);
     socket.bind(port, address, () => {
       socket.removeListener("error", reject);

@@ -9,7 +9,9 @@ export type AclAction = "publish" | "subscribe";
 
 /** A rule as it is written. */
 export interface AclRule {
+  /** What it does where it fits. */
   readonly effect: "allow" | "deny";
+  /** What it is about. */
   readonly actions: readonly AclAction[];
   /** Filters, with `%u`, `%c` and `%cn` as whole levels or parts of them. */
   readonly topics: readonly string[];

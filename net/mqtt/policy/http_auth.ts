@@ -7,7 +7,9 @@ import type { Credentials, Verdict } from "./verdict.ts";
 
 /** Which service, and how. */
 export interface HttpAuthOptions {
+  /** Asked with POST. */
   url: string;
+  /** Beyond it, the client is refused with 0x88. */
   timeoutMs: number;
   /** More headers, such as `authorization`. */
   headers: Readonly<Record<string, string>>;

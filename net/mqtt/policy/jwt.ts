@@ -20,7 +20,9 @@ export interface JwtOptions {
   publicKey?: string | undefined;
   /** Where keys are published (RFC 7517). */
   jwksUrl?: string | undefined;
+  /** The claim `iss` that is wanted. */
   issuer?: string | undefined;
+  /** What the claim `aud` must hold. */
   audience?: string | undefined;
   /** The field of the CONNECT that carries the token. */
   from: "password" | "username";

@@ -7,9 +7,11 @@ import type { AclRule } from "./acl.ts";
 import type { HttpAuthOptions } from "./http_auth.ts";
 import { JWT_ALGORITHMS, type JwtOptions } from "./jwt.ts";
 import { checkHash } from "./password.ts";
+import type { VerdictCacheOptions } from "./verdict.ts";
 
 /** A user with a password. */
 export interface PolicyUser {
+  /** As a CONNECT gives it. */
   readonly name: string;
   /** A hash. */
   readonly password: string;
@@ -22,18 +24,27 @@ export type LimitScope = "session" | "user" | "address";
 
 /** What a policy goes by. */
 export interface PolicyConfig {
+  /** By name. */
   readonly users: ReadonlyMap<string, PolicyUser>;
+  /** Whether clients without credentials are let in. */
   readonly anonymous: boolean;
   /** What of a client's certificate is its username. */
   readonly certificate: "none" | "common_name" | "subject";
-  readonly cache: { allowMs: number; denyMs: number; maxEntries: number };
+  /** How long verdicts are believed. */
+  readonly cache: VerdictCacheOptions;
+  /** How tokens are checked, where they are taken. */
   readonly jwt: JwtOptions | undefined;
+  /** The web service that is asked, where there is one. */
   readonly http: HttpAuthOptions | undefined;
+  /** In order: the first that fits decides. */
   readonly rules: readonly AclRule[];
+  /** What goes where no rule fits. */
   readonly defaultAllows: boolean;
+  /** What slows clients down or is taken from their messages. */
   readonly limits: PolicyLimits;
   /** Credentials that brokers get in place of the client's. */
   readonly brokerUsername: string | undefined;
+  /** The password that goes with it. */
   readonly brokerPassword: string | undefined;
   /** Whether brokers get no credentials at all. */
   readonly hidesCredentials: boolean;
@@ -41,14 +52,21 @@ export interface PolicyConfig {
 
 /** Limits of a policy. */
 export interface PolicyLimits {
+  /** Whose messages and bytes are counted together. */
   readonly scope: LimitScope;
+  /** PUBLISH packets of a second; beyond it, the client is not read. */
   readonly messagesPerSecond: number | undefined;
+  /** Bytes of a second; beyond it, the client is not read. */
   readonly bytesPerSecond: number | undefined;
   /** For how many seconds' worth more may come at once. */
   readonly burstSeconds: number;
+  /** CONNECTs of one address in a second; beyond it, they are refused. */
   readonly connectsPerSecond: number | undefined;
+  /** Highest QoS of messages and subscriptions; more is lowered, MQTT 5 clients are told. */
   readonly maxQos: 0 | 1 | 2;
+  /** What becomes of messages that are to be kept. */
   readonly retain: "allow" | "strip" | "deny";
+  /** Longest payload of a message. */
   readonly maxPayloadBytes: number | undefined;
 }
 

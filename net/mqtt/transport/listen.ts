@@ -20,7 +20,9 @@ import { acceptWebSocket } from "./websocket_stream.ts";
 
 /** Certificates of a listener, all in PEM. */
 export interface ListenTlsOptions {
+  /** The listener's, with those that lead to a root behind it. */
   cert: string;
+  /** The key that belongs to it. */
   key: string;
   /** Roots that clients' certificates must come from; none are asked for without it. */
   clientCa?: string | undefined;

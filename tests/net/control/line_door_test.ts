@@ -176,6 +176,8 @@ Deno.test("LineSession shows detail of live remotes, and dead ones by number", a
   const conn = await connectTo(tunnel.address);
   await writeAll(conn, encoder.encode("ping"));
   await readExactly(conn, 4);
+  // What moved is counted a moment after it moved; an answer comes after that.
+  await tunnel.connections();
   const session = new LineSession({ tunnels });
   assertEquals(
     await session.answer(`DETAIL ${tunnel.label} `),

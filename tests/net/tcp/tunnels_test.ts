@@ -15,6 +15,7 @@ import {
 } from "../../../net/tcp/spec.ts";
 import { type Tunnel, TunnelError } from "../../../net/tcp/tunnel.ts";
 import { Tunnels, type TunnelsOptions } from "../../../net/tcp/tunnels.ts";
+import { STREAM_ENGINE } from "../../support/engines.ts";
 import { LogWatch } from "../../support/log_watch.ts";
 import {
   blackhole,
@@ -23,6 +24,7 @@ import {
   echoServer,
   hangingServer,
   howItEnds,
+  howTurnedAway,
   readExactly,
   readToEnd,
   refusingAddress,
@@ -38,7 +40,12 @@ async function start(
   tunnels: string[],
   options: TunnelsOptions = {},
 ): Promise<Tunnels> {
-  return await Tunnels.start({ tunnels, log: watch.log, ...options });
+  return await Tunnels.start({
+    tunnels,
+    log: watch.log,
+    engine: STREAM_ENGINE,
+    ...options,
+  });
 }
 
 /** `0=remote,…[options]`. */
@@ -363,8 +370,7 @@ Deno.test("Tunnels lets a client go where no remote is live, and counts it", asy
   ]);
   const tunnel = only(tunnels);
   for (let i = 0; i < 3; i++) {
-    using conn = await connectTo(tunnel.address);
-    assertEquals(await howItEnds(conn), "eof");
+    await howTurnedAway(tunnel.address);
   }
   await watch.line(/client let go .*reason=no-remote/);
   const { rejected, opening, open } = tunnel.stats();
@@ -406,8 +412,11 @@ Deno.test("Tunnels counts right under any order of connect, end, add, remove and
             port === peer.port
           );
           if (kind === "connect") {
-            const conn = await connectTo(tunnel.address);
-            await echoes(conn).then(() => conns.push(conn), () => conn.close());
+            // One that is turned away may have its reset before this ends.
+            const conn = await connectTo(tunnel.address)
+              .catch(() => undefined);
+            await (conn && echoes(conn))
+              ?.then(() => conns.push(conn!), () => conn!.close());
           } else if (kind === "end") {
             const conn = conns.splice(which, 1)[0];
             if (conn) close(conn);
@@ -420,7 +429,7 @@ Deno.test("Tunnels counts right under any order of connect, end, add, remove and
             const mode = kind === "remove" ? "drain" : "now";
             await tunnels.removeRemote(tunnel.address, peer, { mode });
           }
-          assertCounts(tunnel);
+          await countsHold(tunnel);
         }
         for (const conn of conns) close(conn);
         await tunnels.drain();
@@ -439,6 +448,18 @@ Deno.test("Tunnels counts right under any order of connect, end, add, remove and
     { numRuns: 15 },
   );
 });
+
+/** Figures are read while another thread may write them, so they may take a moment to agree. */
+async function countsHold(tunnel: Tunnel): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    try {
+      return assertCounts(tunnel);
+    } catch {
+      await tunnel.connections();
+    }
+  }
+  assertCounts(tunnel);
+}
 
 function assertCounts(tunnel: Tunnel): void {
   const stats = tunnel.stats();
@@ -715,8 +736,7 @@ Deno.test("AccessLog has a line for every client, in both formats, and reopens i
     const rest = await start(watch, [spec([{ address: refusingAddress() }])], {
       accessLog,
     });
-    using conn = await connectTo(only(rest).address);
-    await howItEnds(conn);
+    await howTurnedAway(only(rest).address);
     await rest.drain();
     await accessLog[Symbol.asyncDispose]();
     const first = await Deno.readTextFile(`${path}.1`);

@@ -84,6 +84,26 @@ export const pollfd = {
   at: { fd: 0, events: 4, revents: 6 },
 } as const satisfies Struct;
 
+/**
+ * Packed on x86-64 alone (so that 32-bit programs agree), and so not among
+ * {@linkcode STRUCTS}, which are alike everywhere.
+ */
+export const EPOLL_EVENT: Readonly<Record<string, Struct>> = {
+  // deno-lint-ignore camelcase
+  x86_64: {
+    type: "struct epoll_event",
+    header: "sys/epoll.h",
+    size: 12,
+    at: { events: 0, data: 4 },
+  },
+  aarch64: {
+    type: "struct epoll_event",
+    header: "sys/epoll.h",
+    size: 16,
+    at: { events: 0, data: 8 },
+  },
+};
+
 export const ipMreqn = {
   type: "struct ip_mreqn",
   header: "netinet/in.h",

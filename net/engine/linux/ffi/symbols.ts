@@ -86,6 +86,97 @@ export const SYMBOLS = {
     ],
     result: "isize",
   },
+  listen: {
+    parameters: [
+      "i32", // int sockfd
+      "i32", // int backlog
+    ],
+    result: "i32",
+  },
+  accept4: {
+    parameters: [
+      "i32", // int sockfd
+      "buffer", // struct sockaddr *addr
+      "buffer", // socklen_t *addrlen
+      "i32", // int flags
+    ],
+    result: "i32",
+  },
+  shutdown: {
+    parameters: [
+      "i32", // int sockfd
+      "i32", // int how
+    ],
+    result: "i32",
+  },
+  /**
+   * A ssize_t as an int, here and in `sendPart` and `splice`: no call asks for
+   * 2^31 bytes, so that the low half says all and no bigint is made of it.
+   */
+  recvPart: {
+    name: "recv",
+    parameters: ["i32", "buffer", "usize", "i32"],
+    result: "i32",
+  },
+  sendPart: {
+    name: "send",
+    parameters: [
+      "i32", // int sockfd
+      "buffer", // const void *buf
+      "usize", // size_t len
+      "i32", // int flags
+    ],
+    result: "i32",
+  },
+  splice: {
+    parameters: [
+      "i32", // int fd_in
+      "pointer", // off_t *off_in
+      "i32", // int fd_out
+      "pointer", // off_t *off_out
+      "usize", // size_t len
+      "u32", // unsigned int flags
+    ],
+    result: "i32",
+  },
+  pipe2: {
+    parameters: [
+      "buffer", // int pipefd[2]
+      "i32", // int flags
+    ],
+    result: "i32",
+  },
+  /** Variadic in C, as ioctl. */
+  fcntl: {
+    parameters: [
+      "i32", // int fd
+      "i32", // int cmd
+      "i32", // int arg
+    ],
+    result: "i32",
+  },
+  epoll_create1: {
+    parameters: ["i32"], // int flags
+    result: "i32",
+  },
+  epoll_ctl: {
+    parameters: [
+      "i32", // int epfd
+      "i32", // int op
+      "i32", // int fd
+      "buffer", // struct epoll_event *event
+    ],
+    result: "i32",
+  },
+  epoll_wait: {
+    parameters: [
+      "i32", // int epfd
+      "buffer", // struct epoll_event *events
+      "i32", // int maxevents
+      "i32", // int timeout
+    ],
+    result: "i32",
+  },
   poll: {
     parameters: [
       "buffer", // struct pollfd *fds

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import * as constants from "../../../../net/engine/linux/ffi/constants.ts";
 import {
+  EPOLL_EVENT,
   type Struct,
   STRUCTS,
 } from "../../../../net/engine/linux/ffi/structs.ts";
@@ -42,6 +43,9 @@ function program(): string {
     "stdio.h",
     "sys/ioctl.h",
     "sys/eventfd.h",
+    "sys/epoll.h",
+    "netinet/tcp.h",
+    "fcntl.h",
     "sys/syscall.h",
     "errno.h",
     "netinet/udp.h",
@@ -53,7 +57,7 @@ function program(): string {
   lines.push("#ifndef IPV6_MULTICAST_ALL", "#define IPV6_MULTICAST_ALL 29");
   lines.push("#endif");
   lines.push("int main(void) {");
-  for (const struct of STRUCTS) {
+  for (const struct of [...STRUCTS, EPOLL_EVENT[Deno.build.arch]!]) {
     lines.push(
       `  printf("%s sizeof %zu\\n", "${struct.type}", sizeof(${struct.type}));`,
     );
@@ -89,7 +93,7 @@ testUnless(
         found.set(line.slice(0, space), Number(line.slice(space + 1)));
       }
       const expected = new Map<string, number>();
-      for (const struct of STRUCTS) {
+      for (const struct of [...STRUCTS, EPOLL_EVENT[Deno.build.arch]!]) {
         for (const [member, offset] of Object.entries(layoutOf(struct))) {
           expected.set(`${struct.type} ${member}`, offset);
         }

@@ -1,0 +1,542 @@
+/**
+ * The linux engine for streams, as the thread that uses it sees it: it binds,
+ * gives listeners to reactors in threads of their own, reads shared slots, and
+ * resolves names, for which a reactor that blocks has no event loop.
+ */
+import { lookup } from "node:dns/promises";
+import { type Address, formatAddress, isIpv6 } from "../../../address.ts";
+import { failedCall, OperationError, UsageError } from "../../../errors.ts";
+import { resolveAll } from "../../resolve.ts";
+import type {
+  ConnectionFilter,
+  ConnectionInfo,
+  ForwardChange,
+  Forwarder,
+  ForwardPlan,
+  ForwardStats,
+  RemoteSpec,
+  RemoteStats,
+  ReportLevel,
+  StreamEngine,
+  StreamEventSink,
+} from "../../stream.ts";
+import {
+  forwardSlots,
+  readForward,
+  readRemote,
+  RemoteSlot,
+  remoteSlots,
+} from "../../stream_counters.ts";
+import { AF_INET, AF_INET6 } from "../ffi/constants.ts";
+import { findLibc, type Libc, openLibc } from "../ffi/libc.ts";
+import { encodeSockaddr } from "../ffi/sockaddr.ts";
+import { closeDescriptor, localAddress } from "../ffi/socket.ts";
+import { openStreamListener } from "../ffi/stream.ts";
+import { findInterface } from "../interfaces.ts";
+import { WakeEvent } from "../wake_event.ts";
+import {
+  type ReactorOrder,
+  type ReactorReport,
+  type ReactorStart,
+  type RemoteShare,
+  REPORT_LEVELS,
+  SharedSlot,
+} from "./orders.ts";
+
+/** Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn. */
+const BACKLOG = 4096;
+
+/** A thread with a reactor, or what stands for one. */
+export interface ReactorThread {
+  /** Gives an order; the wake event is set afterwards. */
+  post(order: ReactorOrder): void;
+  /** Ends the thread once its reactor has ended. */
+  terminate(): void;
+}
+
+/** Starts a thread; `onReport` hears what its reactor says. */
+export type StartReactor = (
+  start: ReactorStart,
+  onReport: (report: ReactorReport) => void,
+) => ReactorThread;
+
+/** Options of {@linkcode linuxStreamEngine}. */
+export interface LinuxStreamOptions {
+  /**
+   * Reactors, each in a thread of its own, that share every forwarder.
+   * @default {1}
+   */
+  workers?: number;
+  /** An opened libc in place of this process's; it stays the caller's. */
+  libc?: Libc;
+  /** Starts the threads; a Worker each without it. */
+  startReactor?: StartReactor;
+}
+
+/** The engine; opens nothing before its first forwarder. */
+export function linuxStreamEngine(
+  options: LinuxStreamOptions = {},
+): StreamEngine {
+  return new LinuxStreamEngine(options);
+}
+
+/** A reactor in a Worker. */
+export const startReactorWorker: StartReactor = (start, onReport) => {
+  const worker = new Worker(import.meta.resolve("./reactor_worker.ts"), {
+    type: "module",
+    name: "reactor",
+  });
+  worker.onmessage = ({ data }: MessageEvent<ReactorReport>) => onReport(data);
+  worker.onerror = (event) => {
+    event.preventDefault();
+    onReport({ kind: "failed", message: event.message });
+  };
+  worker.postMessage(start);
+  return {
+    post: (order) => worker.postMessage(order),
+    terminate: () => worker.terminate(),
+  };
+};
+
+class LinuxStreamEngine implements StreamEngine {
+  readonly name = "linux";
+  readonly features = { tls: false };
+  readonly #options: LinuxStreamOptions;
+  readonly #workers: number;
+  #libc: Libc | undefined;
+  #links: ReactorLink[] = [];
+  readonly #open = new Set<LinuxForwarder>();
+  #nextService = 0;
+
+  constructor(options: LinuxStreamOptions) {
+    this.#options = options;
+    this.#workers = options.workers ?? 1;
+  }
+
+  get description(): string {
+    const count = this.#workers === 1 ? "" : `, ${this.#workers} threads`;
+    return `epoll, splice of ${
+      this.#options.libc?.name ?? findLibc() ?? "no libc"
+    }${count}`;
+  }
+
+  async forward(
+    plan: ForwardPlan,
+    onEvents?: StreamEventSink,
+  ): Promise<Forwarder> {
+    if (plan.tls || plan.remoteTls) {
+      throw new UsageError(
+        "Cannot speak TLS on the linux engine: use --engine portable or auto",
+      );
+    }
+    this.#libc ??= this.#options.libc ?? openLibc();
+    const { listeners, address } = await bind(
+      this.#libc,
+      plan,
+      this.#workers,
+    );
+    // Another call may have started them while this one waited.
+    if (this.#links.length === 0) this.#start(this.#libc);
+    const forwarder = new LinuxForwarder(
+      this.#nextService++,
+      address,
+      this.#links,
+      plan,
+      onEvents,
+    );
+    this.#open.add(forwarder);
+    const forget = () => this.#open.delete(forwarder);
+    forwarder.finished.then(forget, forget);
+    await forwarder.open(plan, listeners);
+    return forwarder;
+  }
+
+  #start(libc: Libc): void {
+    const start = this.#options.startReactor ?? startReactorWorker;
+    for (let reactor = 0; reactor < this.#workers; reactor++) {
+      this.#links.push(new ReactorLink(libc, start, reactor, this.#workers));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      [...this.#open].map((forwarder) => forwarder.close().catch(() => {})),
+    );
+    const links = this.#links;
+    this.#links = [];
+    await Promise.all(links.map((link) => link.end()));
+    if (this.#libc !== this.#options.libc) this.#libc?.[Symbol.dispose]();
+    this.#libc = undefined;
+  }
+}
+
+/**
+ * Binds the first address of a name that is free, once per reactor. Several
+ * share it by SO_REUSEPORT, which would also share it with another program of
+ * the same user: whether it is free is asked without.
+ */
+async function bind(
+  libc: Libc,
+  plan: ForwardPlan,
+  count: number,
+): Promise<{ listeners: number[]; address: Address }> {
+  const { listen, keepAlive = true } = plan;
+  let failure: unknown;
+  let addresses: Address[];
+  try {
+    addresses = await resolveAll(listen);
+  } catch (cause) {
+    throw failedCall("listen on", formatAddress(listen), cause);
+  }
+  for (const { hostname } of addresses) {
+    const listeners: number[] = [];
+    try {
+      const scopeId = listen.zone === undefined
+        ? 0
+        : findInterface(libc, listen.zone).index;
+      const open = (port: number, reusePort: boolean) =>
+        openStreamListener(libc, {
+          family: isIpv6(hostname) ? AF_INET6 : AF_INET,
+          address: encodeSockaddr(hostname, port, scopeId),
+          backlog: BACKLOG,
+          keepAlive,
+          reusePort,
+        });
+      listeners.push(open(listen.port, false));
+      const { port } = localAddress(libc, listeners[0]!);
+      if (count > 1) {
+        closeDescriptor(libc, listeners.pop()!);
+        for (let i = 0; i < count; i++) listeners.push(open(port, true));
+      }
+      const zone = listen.zone === undefined ? {} : { zone: listen.zone };
+      return { listeners, address: { hostname, port, ...zone } };
+    } catch (error) {
+      for (const fd of listeners) closeDescriptor(libc, fd);
+      failure ??= error;
+    }
+  }
+  if (failure instanceof UsageError) throw failure;
+  throw failedCall("listen on", formatAddress(listen), failure);
+}
+
+/** A reactor as its owner sees it: orders with answers, reports by service. */
+class ReactorLink {
+  readonly #thread: ReactorThread;
+  readonly #wake: WakeEvent;
+  readonly #posted = new Int32Array(new SharedArrayBuffer(4));
+  readonly #requests = new Map<
+    number,
+    PromiseWithResolvers<ConnectionInfo[] | number>
+  >();
+  readonly #sinks = new Map<number, StreamEventSink>();
+  /** Lookups under way, so that dials that begin together ask once. */
+  readonly #lookups = new Map<string, Promise<string[]>>();
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #failed = Promise.withResolvers<never>();
+  #nextRequest = 1;
+  #over = false;
+
+  constructor(
+    libc: Libc,
+    start: StartReactor,
+    reactor: number,
+    reactors: number,
+  ) {
+    this.#wake = new WakeEvent(libc);
+    this.#failed.promise.catch(() => {});
+    this.#thread = start({
+      reactor,
+      reactors,
+      wakeDescriptor: this.#wake.descriptor,
+      posted: this.#posted.buffer,
+    }, (report) => this.#hear(report));
+  }
+
+  /** Rejects where the reactor broke; never resolves. */
+  get failed(): Promise<never> {
+    return this.#failed.promise;
+  }
+
+  /** Where the events of a service go. */
+  listen(service: number, sink: StreamEventSink): void {
+    this.#sinks.set(service, sink);
+  }
+
+  /** Nothing of a service is heard any more. */
+  unlisten(service: number): void {
+    this.#sinks.delete(service);
+  }
+
+  /** Gives an order and waits for its answer; rejects where the reactor broke. */
+  async ask(
+    order: (request: number) => ReactorOrder,
+  ): Promise<ConnectionInfo[] | number> {
+    if (this.#over) return await this.#failed.promise;
+    const request = this.#nextRequest++;
+    const answer = Promise.withResolvers<ConnectionInfo[] | number>();
+    this.#requests.set(request, answer);
+    this.#post(order(request));
+    return await answer.promise;
+  }
+
+  #post(order: ReactorOrder): void {
+    Atomics.add(this.#posted, 0, 1);
+    this.#thread.post(order);
+    this.#wake.wake();
+  }
+
+  #hear(report: ReactorReport): void {
+    switch (report.kind) {
+      case "answer":
+        this.#requests.get(report.request)?.resolve(report.value);
+        this.#requests.delete(report.request);
+        break;
+      case "events":
+        this.#sinks.get(report.service)?.(report.events);
+        break;
+      case "lookup":
+        this.#resolve(report.lookup, report.hostname);
+        break;
+      case "failed":
+        this.#break(
+          new OperationError(
+            `A reactor of the engine failed: ${report.message}`,
+          ),
+        );
+        break;
+      case "ended":
+        this.#over = true;
+        this.#ended.resolve();
+    }
+  }
+
+  #break(error: Error): void {
+    this.#over = true;
+    this.#failed.reject(error);
+    for (const answer of this.#requests.values()) answer.reject(error);
+    this.#requests.clear();
+    this.#ended.resolve();
+  }
+
+  async #resolve(id: number, hostname: string): Promise<void> {
+    let hostnames: string[] = [];
+    let detail = "";
+    try {
+      let asked = this.#lookups.get(hostname);
+      if (!asked) {
+        asked = lookup(hostname, { all: true, verbatim: true })
+          .then((found) => found.map(({ address }) => address));
+        this.#lookups.set(hostname, asked);
+      }
+      hostnames = await asked;
+      if (hostnames.length === 0) detail = `no address of "${hostname}"`;
+    } catch (error) {
+      detail = error instanceof Error ? error.message : String(error);
+    } finally {
+      this.#lookups.delete(hostname);
+    }
+    if (this.#over) return;
+    this.#post({ kind: "resolved", lookup: id, hostnames, detail });
+  }
+
+  /** Ends the reactor and its thread. */
+  async end(): Promise<void> {
+    if (!this.#over) this.#post({ kind: "end" });
+    await this.#ended.promise;
+    this.#thread.terminate();
+    this.#wake[Symbol.dispose]();
+  }
+}
+
+class LinuxForwarder implements Forwarder {
+  readonly engine = "linux";
+  readonly address: Address;
+  readonly finished: Promise<void>;
+  readonly #service: number;
+  readonly #links: readonly ReactorLink[];
+  readonly #slots: readonly Float64Array<SharedArrayBuffer>[];
+  readonly #shared = new Int32Array(new SharedArrayBuffer(8));
+  /** Slots of remotes, one array per reactor, by id. */
+  readonly #remotes = new Map<number, Float64Array<SharedArrayBuffer>[]>();
+  #current: ReadonlySet<number> = new Set();
+  readonly #done = Promise.withResolvers<void>();
+  #stopped: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
+  /** Changes wait for each other, so that all reactors take them in one order. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    service: number,
+    address: Address,
+    links: readonly ReactorLink[],
+    plan: ForwardPlan,
+    onEvents: StreamEventSink | undefined,
+  ) {
+    this.#service = service;
+    this.address = address;
+    this.#links = [...links];
+    this.#slots = links.map(() => forwardSlots());
+    this.finished = this.#done.promise;
+    this.#share(plan.remotes);
+    this.#setReport(plan.report ?? "problems");
+    for (const link of links) {
+      if (onEvents) link.listen(service, onEvents);
+      link.failed.catch((error) => {
+        this.#done.reject(error);
+        this.#done.promise.catch(() => {});
+      });
+    }
+  }
+
+  /** Gives each reactor its listener. */
+  async open(plan: ForwardPlan, listeners: readonly number[]): Promise<void> {
+    const remotes = this.#share(plan.remotes);
+    await Promise.all(this.#links.map((link, i) =>
+      link.ask((request) => ({
+        kind: "open",
+        request,
+        service: this.#service,
+        plan,
+        listener: listeners[i]!,
+        slots: this.#slots[i]!.buffer,
+        shared: this.#shared.buffer,
+        remotes,
+      }))
+    ));
+  }
+
+  /** Remotes with their slots; those whose id is known keep theirs. */
+  #share(specs: readonly RemoteSpec[]): RemoteShare[] {
+    this.#current = new Set(specs.map(({ id }) => id));
+    return specs.map(({ id, address }) => {
+      let slots = this.#remotes.get(id);
+      if (!slots) {
+        this.#remotes.set(id, slots = this.#links.map(() => remoteSlots()));
+      }
+      return { id, address, slots: slots.map(({ buffer }) => buffer) };
+    });
+  }
+
+  #askAll(
+    order: (request: number) => ReactorOrder,
+  ): Promise<(ConnectionInfo[] | number)[]> {
+    return Promise.all(this.#links.map((link) => link.ask(order)));
+  }
+
+  stats(): ForwardStats {
+    const remotes = new Map<number, RemoteStats>();
+    for (const [id, slots] of this.#remotes) {
+      if (!this.#current.has(id) && unused(slots)) this.#remotes.delete(id);
+      else remotes.set(id, readRemote(slots));
+    }
+    return readForward(this.#slots, remotes);
+  }
+
+  async connections(): Promise<ConnectionInfo[]> {
+    if (this.#closed) return [];
+    const service = this.#service;
+    const found = await this.#askAll((request) => ({
+      kind: "connections",
+      request,
+      service,
+    }));
+    return (found as ConnectionInfo[][]).flat();
+  }
+
+  async abort(filter: ConnectionFilter): Promise<number> {
+    if (this.#closed) return 0;
+    const service = this.#service;
+    const counts = await this.#askAll((request) => ({
+      kind: "abort",
+      request,
+      service,
+      filter,
+    }));
+    return (counts as number[]).reduce((all, one) => all + one, 0);
+  }
+
+  async update(change: ForwardChange): Promise<void> {
+    if (change.tls || change.remoteTls) {
+      throw new UsageError(
+        "Cannot speak TLS on the linux engine: use --engine portable or auto",
+      );
+    }
+    if (this.#closed) return;
+    if (change.report) this.#setReport(change.report);
+    const service = this.#service;
+    const before = this.#turn;
+    const done = (async () => {
+      await before;
+      const remotes = change.remotes && this.#share(change.remotes);
+      await this.#askAll((request) => ({
+        kind: "update",
+        request,
+        service,
+        change,
+        remotes,
+      }));
+    })();
+    this.#turn = done.catch(() => {});
+    await done;
+  }
+
+  #setReport(report: ReportLevel): void {
+    Atomics.store(
+      this.#shared,
+      SharedSlot.report,
+      REPORT_LEVELS.indexOf(report),
+    );
+  }
+
+  stopAccepting(): Promise<void> {
+    const service = this.#service;
+    return this.#stopped ??= this.#askAll((request) => ({
+      kind: "stop-accepting",
+      request,
+      service,
+    })).then(() => {});
+  }
+
+  async drain(deadlineMs = Infinity): Promise<void> {
+    await this.stopAccepting();
+    if (deadlineMs > 0 && !this.#closed) {
+      const service = this.#service;
+      const drained = this.#askAll((request) => ({
+        kind: "drained",
+        request,
+        service,
+      }));
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const late = Promise.withResolvers<void>();
+      if (deadlineMs !== Infinity) timer = setTimeout(late.resolve, deadlineMs);
+      await Promise.race([drained, late.promise, this.#done.promise]);
+      clearTimeout(timer);
+    }
+    await this.close();
+  }
+
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const service = this.#service;
+    try {
+      // Whatever was asked before is answered by then: orders keep their order.
+      await this.#askAll((request) => ({ kind: "close", request, service }));
+    } finally {
+      for (const link of this.#links) link.unlisten(service);
+    }
+    this.#done.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function unused(slots: readonly Float64Array[]): boolean {
+  return slots.every((one) =>
+    one[RemoteSlot.pending]! + one[RemoteSlot.open]! === 0
+  );
+}

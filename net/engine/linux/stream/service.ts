@@ -1,0 +1,124 @@
+/** A forwarder inside a reactor: what it is, its remotes and its slots. */
+import type { Address } from "../../../address.ts";
+import { isIp } from "../../../address.ts";
+import {
+  type Deadlines,
+  DEFAULT_DEADLINES,
+  type ForwardPlan,
+  type ForwardPolicy,
+  type PolicyRemote,
+  type ReportLevel,
+} from "../../stream.ts";
+import { RemoteSlot } from "../../stream_counters.ts";
+import { encodeSockaddr } from "../ffi/sockaddr.ts";
+import { type RemoteShare, REPORT_LEVELS, SharedSlot } from "./orders.ts";
+
+/** Where a short send's rest is kept has this size at the most, and so have reads. */
+export const LARGEST_READ_BYTES = 262_144;
+
+/** A remote, as the reactor dials it and the policy sees it. */
+export class Remote implements PolicyRemote {
+  readonly id: number;
+  readonly address: Address;
+  /** The slots that this reactor writes. */
+  readonly slots: Float64Array;
+  /** Those of all reactors. */
+  readonly #all: readonly Float64Array[];
+  /** Its address where that is a literal which needs nothing looked up. */
+  readonly sockaddr: Uint8Array<ArrayBuffer> | undefined;
+
+  constructor({ id, address, slots }: RemoteShare, reactor: number) {
+    this.id = id;
+    this.address = address;
+    this.#all = slots.map((buffer) => new Float64Array(buffer));
+    this.slots = this.#all[reactor]!;
+    this.sockaddr = address.zone === undefined && isIp(address.hostname)
+      ? encodeSockaddr(address.hostname, address.port)
+      : undefined;
+  }
+
+  load(): number {
+    let load = 0;
+    for (const slots of this.#all) {
+      load += slots[RemoteSlot.pending]! + slots[RemoteSlot.open]!;
+    }
+    return load;
+  }
+}
+
+/** A forwarder, as far as one reactor serves it. */
+export class Service {
+  /** Its number among all of the engine. */
+  readonly number: number;
+  readonly policy: ForwardPolicy;
+  /** Slots of this reactor. */
+  readonly slots: Float64Array;
+  /** Shared with the owner and the other reactors: {@linkcode SharedSlot}. */
+  readonly shared: Int32Array;
+  /** By id: those of the plan, and removed ones that connections still use. */
+  readonly remotes = new Map<number, Remote>();
+  readonly keepAlive: boolean;
+  /** Most bytes of a read. */
+  readonly readLength: number;
+  /** The same, as libc takes it. */
+  readonly readBytes: bigint;
+  /** Most bytes of a pipe. */
+  readonly pipeBytes: number;
+  /** Those that are chosen from. */
+  chosenFrom: readonly Remote[] = [];
+  deadlines: Deadlines;
+  maxConnections: number;
+  /** Descriptor of the listener; -1 once it is closed. */
+  listener: number;
+  /** When accepting goes on after it has failed; Infinity where it does. */
+  resumeMs = Infinity;
+  pauseMs = 0;
+  probeDueMs = Infinity;
+  /** Clients between accept and end. */
+  live = 0;
+  /** Who waits for that to be none. */
+  readonly drains: number[] = [];
+  /** The next connection's number: reactors count in steps, so that no two are alike. */
+  nextId: number;
+  closed = false;
+
+  constructor(
+    number: number,
+    plan: ForwardPlan,
+    policy: ForwardPolicy,
+    shares: {
+      listener: number;
+      slots: SharedArrayBuffer;
+      shared: SharedArrayBuffer;
+      reactor: number;
+    },
+  ) {
+    const bufferBytes = plan.bufferBytes ?? LARGEST_READ_BYTES;
+    this.number = number;
+    this.policy = policy;
+    this.slots = new Float64Array(shares.slots);
+    this.shared = new Int32Array(shares.shared);
+    this.listener = shares.listener;
+    this.keepAlive = plan.keepAlive ?? true;
+    this.readLength = Math.min(bufferBytes, LARGEST_READ_BYTES);
+    this.readBytes = BigInt(this.readLength);
+    this.pipeBytes = bufferBytes;
+    this.deadlines = { ...DEFAULT_DEADLINES, ...plan.deadlines };
+    this.maxConnections = plan.maxConnections ?? 0;
+    this.nextId = shares.reactor + 1;
+  }
+
+  /** What is told: the owner may change it from one event to the next. */
+  get report(): ReportLevel {
+    return REPORT_LEVELS[this.shared[SharedSlot.report]!]!;
+  }
+
+  /** Drops a remote that was removed once nothing uses it any more. */
+  forget(remote: Remote): void {
+    const { slots } = remote;
+    const used = slots[RemoteSlot.pending]! + slots[RemoteSlot.open]! > 0;
+    if (!used && !this.chosenFrom.includes(remote)) {
+      this.remotes.delete(remote.id);
+    }
+  }
+}
