@@ -49,6 +49,7 @@ export async function dispatchSuite(folder: string): Promise<Suite> {
     directRow(size, iperf3 !== undefined),
     forwardRow(programs, size, 1, "joined"),
     forwardRow(programs, size, 1, "plain"),
+    ...size === 1400 ? [forwardRow(programs, size, 1, "steady")] : [],
     ...FAN_OUTS.map((copies) => forwardRow(programs, size, copies, "joined")),
     fromTcpRow(programs, size),
     clientRow(programs, size, input),
@@ -59,8 +60,14 @@ export async function dispatchSuite(folder: string): Promise<Suite> {
   return { rows, peers: programs.versions };
 }
 
-/** How the load sends: equal datagrams joined (UDP_SEGMENT), or each by itself. */
-type Sending = "joined" | "plain";
+/**
+ * How the load sends: equal datagrams joined (UDP_SEGMENT), each by itself, or
+ * single ones at a steady rate, where what counts is the CPU time.
+ */
+type Sending = "joined" | "plain" | "steady";
+
+/** Datagrams a second of a steady load: all contenders keep up. */
+const STEADY_PER_SECOND = 10_000;
 
 function forwardRow(
   programs: Programs,
@@ -88,6 +95,12 @@ function forwardRow(
     baseline: original,
     counted: "datagrams",
     ...(copies > 1 ? { note: "Rates are sums over all destinations." } : {}),
+    ...(sending === "steady"
+      ? {
+        note:
+          `Single datagrams, ${STEADY_PER_SECOND} a second: CPU is what counts.`,
+      }
+      : {}),
     expected,
     contenders: contenders(
       programs,
@@ -408,6 +421,7 @@ function startSender(
     ...["--to", `127.0.0.1:${port}`, "--size", String(size)],
     ...["--seconds", String(loadSeconds(seconds))],
     ...sending === "plain" ? ["--plain"] : [],
+    ...sending === "steady" ? ["--per-second", String(STEADY_PER_SECOND)] : [],
   ]);
 }
 

@@ -1,11 +1,12 @@
 /**
- * Sends datagrams to one address as fast as it can, for a time.
+ * Sends datagrams to one address for a time, as fast as it can or so many a second.
  *
- *     udp_send.ts --to HOST:PORT --size BYTES --seconds S [--plain] [--engine portable]
+ *     udp_send.ts --to HOST:PORT --size BYTES --seconds S [--plain | --per-second N]
+ *                 [--engine portable]
  *
  * Prints `sending` when it begins and `sent DATAGRAMS BYTES` at the end, on
  * stderr. By default the kernel cuts joined sends (UDP_SEGMENT); `--plain`
- * sends each datagram by itself, 64 a call.
+ * sends each datagram by itself, 64 a call, and `--per-second` one a call.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { parseAddress } from "../../net/address.ts";
@@ -29,8 +30,15 @@ import { say } from "./samples.ts";
 /** Datagrams of one joined send that every kernel takes. */
 const SEGMENTS = 64;
 
-const { to, size, seconds, plain, engine = "linux" } = parseArgs(Deno.args, {
-  string: ["to", "size", "seconds", "engine"],
+const {
+  to,
+  size,
+  seconds,
+  plain,
+  engine = "linux",
+  "per-second": perSecond,
+} = parseArgs(Deno.args, {
+  string: ["to", "size", "seconds", "engine", "per-second"],
   boolean: ["plain"],
 });
 const bytes = Number(size);
@@ -43,8 +51,13 @@ const sender = await openEngine().connect({
 const batch = makeBatch();
 
 say("sending");
-const end = performance.now() + Number(seconds) * 1000;
-while (performance.now() < end) {
+const start = performance.now();
+const end = start + Number(seconds) * 1000;
+const perMs = perSecond === undefined ? Infinity : Number(perSecond) / 1000;
+const sent = counters.slots;
+for (let now = start; now < end; now = performance.now()) {
+  // Without a rate Infinity times 0 is NaN, which nothing exceeds.
+  if (sent[SentSlot.datagrams]! > (now - start) * perMs) continue;
   const pending = sender.send(batch);
   if (pending) await pending;
 }
@@ -66,11 +79,11 @@ function openEngine(): DatagramEngine {
 
 /** A batch of full slots; plain datagrams have a slot each. */
 function makeBatch(): DatagramBatch {
-  const joined = plain || engine === "portable" ? 1 : Math.max(
+  const joined = plain || perSecond || engine === "portable" ? 1 : Math.max(
     1,
     Math.min(SEGMENTS, Math.floor(MAX_DATAGRAM_BYTES / bytes)),
   );
-  const slots = engine === "portable" ? 1 : joined > 1 ? 4 : 64;
+  const slots = perSecond || engine === "portable" ? 1 : joined > 1 ? 4 : 64;
   const batch = new DatagramBatch(slots, Math.max(1, joined * bytes));
   batch.lengths.fill(joined * bytes);
   batch.segmentSizes.fill(bytes);

@@ -121,6 +121,7 @@ export const command: cli.Command = cli.defineCommand({
       receiveBufferBytes: values.rcvbuf,
       workers: values.workers,
       engine: values.engine,
+      holdsThread: true,
       log,
     });
     const rate = new cli.RateMeter();

@@ -19,6 +19,11 @@ export class BusyLoop {
   due(): boolean {
     if (++this.#turns < TURNS_PER_LOOK) return false;
     this.#turns = 0;
+    return this.over();
+  }
+
+  /** Whether the event loop has waited long enough, by the clock. */
+  over(): boolean {
     return performance.now() - this.#paused >= BUSY_MS;
   }
 

@@ -42,6 +42,8 @@ export interface ListenersOptions {
    * @default {false}
    */
   logsInstead?: boolean | undefined;
+  /** Whether no other listener and no stream is served in this thread. @default {false} */
+  alone?: boolean | undefined;
   /** Threads for each unicast address, the kernel spreading senders over them. @default {1} */
   workers?: number | undefined;
 }
@@ -71,7 +73,9 @@ export class Listeners implements AsyncDisposable {
   /** Opens all, or none: throws where one cannot be had. */
   static async open(options: ListenersOptions): Promise<Listeners> {
     const { engine, addresses, log, sinksOf, logsInstead = false } = options;
-    const { workers = 1 } = options;
+    const { workers = 1, alone = false } = options;
+    const holds = (options.options.holdsThread ?? false) && alone &&
+      addresses.length === 1 && workers === 1;
     const placed = engine.name === "linux" &&
       (sinksOf === undefined || logsInstead) &&
       (addresses.length > 1 || workers > 1);
@@ -87,7 +91,7 @@ export class Listeners implements AsyncDisposable {
           relays.push(
             placed
               ? await openElsewhere(options, at, workers > 1)
-              : await openHere(options, at, workers > 1),
+              : await openHere(options, at, workers > 1, holds),
           );
         }
       }
@@ -162,6 +166,7 @@ async function openHere(
   { engine, options, log, destinations, sinksOf }: ListenersOptions,
   address: Address,
   reusePort: boolean,
+  holds: boolean,
 ): Promise<OpenRelay> {
   const { networkInterface, receiveBufferBytes } = options;
   // The port last: what is refused of a destination is refused before it is taken.
@@ -182,7 +187,12 @@ async function openHere(
   }
   const counters = new CounterBlock(RECEIVE_COUNTERS);
   const sinks = [...own, ...sinksOf?.(listener.address) ?? []];
-  const relay = new Relay({ listener, sinks, counters: counters.slots });
+  const relay = new Relay({
+    listener,
+    sinks,
+    counters: counters.slots,
+    holds,
+  });
   let running: Promise<void> | undefined;
   return {
     address: listener.address,

@@ -24,6 +24,13 @@ export interface DispatchOptions {
   loop?: boolean | undefined;
   /** Bytes of the kernel's receive queue of each listener. Default: the system's. */
   receiveBufferBytes?: number | undefined;
+  /**
+   * Whether a single listener may hold this thread while it waits for more, up
+   * to 4 ms at a time: a source that sends single datagrams then costs less than half
+   * of the CPU time. Right where the process does nothing else (linux engine).
+   * @default {false}
+   */
+  holdsThread?: boolean | undefined;
   /** Copies all data to stdout. @default {false} */
   tee?: boolean | undefined;
   /** Where log lines go. Default: stderr. */

@@ -103,6 +103,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
       log,
       destinations,
       sinksOf: tee ? () => [tee] : undefined,
+      alone: connect.length === 0 && tee === undefined,
       workers: options.workers,
     }),
   );

@@ -35,6 +35,14 @@ const DRAIN_QUIET_MS = 20;
 /** A drain ends after this long even if senders go on. */
 const DRAIN_MOST_MS = 80;
 
+/**
+ * How long the thread is held for more to come before the wait goes to another
+ * one, which for a source that sends one at a time costs two switches of
+ * threads a datagram (measured at 20 000 a second, CPU time of each: 26 µs, and
+ * 10 µs while the thread is held).
+ */
+const HOLD_MS = 1;
+
 /** Receive errors in a row after which the listener is given up. */
 const MOST_ERRORS = 10;
 
@@ -55,6 +63,11 @@ export interface RelayOptions {
   lookMs?: number;
   /** Whether the loop has its thread for itself. @default {false} */
   ownThread?: boolean;
+  /**
+   * Whether it may hold a thread that it shares with the event loop for moments
+   * while it waits for more. @default {false}
+   */
+  holds?: boolean;
   /** The sinks' timers, where the loop has its thread for itself. */
   timers?: PolledTimers;
 }
@@ -67,6 +80,7 @@ export class Relay {
   readonly #stop: Int32Array;
   readonly #lookMs: number | undefined;
   readonly #ownThread: boolean;
+  readonly #holds: boolean;
   readonly #timers: PolledTimers | undefined;
 
   constructor(options: RelayOptions) {
@@ -76,6 +90,7 @@ export class Relay {
     this.#stop = options.stop ?? new Int32Array(new SharedArrayBuffer(4));
     this.#lookMs = options.lookMs;
     this.#ownThread = options.ownThread ?? false;
+    this.#holds = options.holds ?? false;
     this.#timers = options.timers;
   }
 
@@ -134,6 +149,12 @@ export class Relay {
       for (const sink of sinks) {
         const pending = sink.flush?.();
         if (pending) await pending;
+      }
+      if (this.#holds && this.#stop[0] !== 1 && listener.hold?.(HOLD_MS)) {
+        if (!busy.over()) continue;
+        this.#countDrops();
+        await busy.pause();
+        continue;
       }
       this.#countDrops();
       this.#timers?.run();

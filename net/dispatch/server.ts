@@ -94,6 +94,7 @@ export async function startServer(
       },
       logsInstead: kind === "file" && tee === undefined &&
         options.split !== "source",
+      alone: kind === "file" && tee === undefined,
       workers: options.workers,
     }),
   );

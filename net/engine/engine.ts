@@ -72,6 +72,12 @@ export interface DatagramListener extends Disposable {
    * passed. May return too early; never allocates a timer without a timeout.
    */
   readable(timeoutMs?: number): Promise<void> | void;
+  /**
+   * Waits with the thread, at most so many milliseconds, where the engine can:
+   * whether something may be there. For waits that end soon as a rule; they
+   * cost a fraction of one that leaves the thread to others.
+   */
+  hold?(mostMs: number): boolean;
   /** Ends a wait of `readable` now, or the next one at once; from any thread's event loop. */
   wake(): void;
   /**

@@ -201,6 +201,14 @@ export class LinuxListener implements DatagramListener {
     });
   }
 
+  hold(mostMs: number): boolean {
+    // A wait aside has the descriptors' events.
+    if (this.#closed || this.#waiting) return false;
+    const found = this.#poll.wait(mostMs);
+    this.#afterWait();
+    return found;
+  }
+
   wake(): void {
     this.#wake.wake();
   }

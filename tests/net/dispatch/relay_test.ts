@@ -134,6 +134,39 @@ Deno.test("Relay.drain takes what has arrived already", async () => {
   assert(sink.flushes > 0);
 });
 
+Deno.test("Relay that holds its thread lets the event loop turn, takes what comes and can be drained", async () => {
+  const { listener, sender, counters } = await rig();
+  let holds = 0;
+  const holding: DatagramListener = {
+    engine: listener.engine,
+    address: listener.address,
+    batchSize: listener.batchSize,
+    tryReceive: (batch) => listener.tryReceive(batch),
+    readable: () => Promise.reject(new Error("it should hold")),
+    hold: () => ++holds > 0,
+    wake: () => listener.wake(),
+    dropped: () => listener.dropped(),
+    [Symbol.dispose]: () => listener[Symbol.dispose](),
+  };
+  const sink = new Collector();
+  const relay = new Relay({
+    listener: holding,
+    sinks: [sink],
+    counters: counters.slots,
+    holds: true,
+  });
+  const running = relay.run();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  await sender.write(batchOf({ bytes: numbered(10) }));
+  await sink.atLeast(1);
+  assert(holds > 0);
+  relay.drain();
+  // A drain waits for what comes late, and not with the thread.
+  holding.readable = () => listener.readable(1);
+  await running;
+  assertEquals(counters.read().receivedDatagrams, 1);
+});
+
 Deno.test("Relay.drain ends although senders never stop", async () => {
   const { listener, sender, counters } = await rig();
   const echoing: DatagramSink = {

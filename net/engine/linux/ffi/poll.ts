@@ -27,14 +27,16 @@ export class PollPair {
     this.#words.set([first, firstEvents, second, secondEvents]);
   }
 
-  /** Waits with the thread; -1 waits for ever. An interrupted wait has ended. */
-  wait(timeoutMs: number): void {
+  /** Waits with the thread; -1 waits for ever. Whether something was found: an interrupted wait has ended. */
+  wait(timeoutMs: number): boolean {
     const { symbols } = this.#libc;
-    if (symbols.poll(this.#words, 2n, timeoutMs) >= 0) return;
+    const found = symbols.poll(this.#words, 2n, timeoutMs);
+    if (found >= 0) return found > 0;
     const errno = this.#libc.errno();
     if (errno !== EINTR) throw new SystemCallError("poll", errno);
     this.#words[1]! &= 0xffff;
     this.#words[WORDS + 1]! &= 0xffff;
+    return false;
   }
 
   /** Waits on a thread of Deno's pool; one wait at a time. */

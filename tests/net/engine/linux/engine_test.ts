@@ -84,6 +84,32 @@ testUnless(skip, "openLibc() keeps errno until the next call", () => {
   assertEquals(libc.symbols.poll(new Int32Array(4), 0n, 0), 0);
 });
 
+testUnless(
+  skip,
+  "hold() gives up after its time, and finds a datagram or a wake-up",
+  async () => {
+    const engine = createLinuxEngine({ blocking: false });
+    using listener = await engine.listen({
+      address: { hostname: "127.0.0.1", port: 0 },
+    });
+    const batch = new DatagramBatch(listener.batchSize);
+    const { sender } = await openSender(engine, listener.address);
+    using _ = sender;
+    assertEquals(listener.hold!(1), false);
+    await sender.send(batchOf([pattern(4)]));
+    assertEquals(listener.hold!(60_000), true);
+    assertEquals(listener.tryReceive(batch), 1);
+    assertEquals(listener.hold!(0), false);
+    listener.wake();
+    assertEquals(listener.hold!(60_000), true);
+    assertEquals(listener.hold!(0), false);
+    const waiting = listener.readable();
+    assertEquals(listener.hold!(60_000), false);
+    listener.wake();
+    await waiting;
+  },
+);
+
 for (
   const [options, reason] of [
     [{ address: "192.0.2.1:1", groups: ["239.1.1.1:1"] }, "beside groups"],
