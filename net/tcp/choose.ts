@@ -1,4 +1,4 @@
-/** Which engine serves streams: the one asked for, or the best that works here. */
+/** Which engine serves streams: the one asked for; `auto` is the portable one, but for several workers. */
 import { UsageError } from "../errors.ts";
 import type { EngineChoice } from "../engine/engine.ts";
 import { linuxEngineUnavailable } from "../engine/linux/engine.ts";
@@ -34,9 +34,10 @@ export function chooseStreamEngine(
       `Cannot serve with ${workers} workers: 1 to ${MAX_STREAM_WORKERS} are possible`,
     );
   }
-  const reason = choice === "portable"
-    ? "it was not asked for"
-    : linuxEngineUnavailable();
+  // By name only, until relays have run on it for long: `auto` stays on the
+  // plane that has.
+  const asked = choice === "linux" || (choice === "auto" && workers > 1);
+  const reason = asked ? linuxEngineUnavailable() : "it was not asked for";
   if (reason === undefined) return linuxStreamEngine({ workers });
   if (choice === "linux") {
     throw new UsageError(`Cannot use the linux engine: ${reason}`);
@@ -46,6 +47,6 @@ export function chooseStreamEngine(
       `Cannot serve with ${workers} workers: only the linux engine has several, and ${reason}`,
     );
   }
-  if (choice === "auto") onFallback?.(reason);
+  if (asked) onFallback?.(reason);
   return portableStreamEngine(createPolicy);
 }
