@@ -24,6 +24,7 @@ import {
   type Results,
   rowTable,
 } from "./harness/table.ts";
+import { mqttSuite } from "./mqtt/rows.ts";
 
 /** What the fastest server writes in a turn, and some more. */
 const OUTPUT_BYTES = 8e9;
@@ -33,6 +34,7 @@ const RESULTS = fromFileUrl(new URL("./results/", import.meta.url));
 /** Each gives its rows, and the versions of its peers, given a folder for files. */
 const SUITES: { name: string; open: (folder: string) => Promise<Suite> }[] = [
   { name: "dispatch", open: dispatchSuite },
+  { name: "mqtt", open: mqttSuite },
 ];
 
 if (import.meta.main) {
