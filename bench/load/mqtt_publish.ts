@@ -40,7 +40,9 @@ const PUBACK_BYTES = 4;
 const MOST_ROUND_TRIPS = 1_000_000;
 
 const CLIENT_ID = "bench-client";
-const TOPIC = `devices/${CLIENT_ID}/data`;
+
+/** Messages go to so many topics by turns: one alone is the easiest to remember. */
+const TOPICS = 8;
 
 const { to, size, qos, seconds, alternate } = parseArgs(Deno.args, {
   string: ["to", "size", "qos", "seconds"],
@@ -70,9 +72,9 @@ sendAll(Uint8Array.of(0xe0, 0));
 say(`sent ${sent}`);
 
 function flood(): void {
-  const one = publishPacket({ topic: TOPIC, payload, qos: 0 });
-  const count = Math.max(1, Math.floor(WRITE_BYTES / one.length));
-  const many = repeated(one, count);
+  const length = publish(0).length;
+  const count = TOPICS * Math.ceil(WRITE_BYTES / (TOPICS * length));
+  const many = publishes(count);
   while (performance.now() < end) {
     sendAll(many);
     sent += count;
@@ -80,17 +82,17 @@ function flood(): void {
 }
 
 function window(): void {
-  const one = publishPacket({ topic: TOPIC, payload, qos: 1, id: 1 });
+  const { length } = publish(0);
   const half = WINDOW / 2;
-  const many = repeated(one, half);
-  const idAt = one.length - payload.length - 2;
+  const many = publishes(half);
+  const idAt = length - payload.length - 2;
   let id = 0;
   let unanswered = 0;
   while (performance.now() < end) {
     for (let i = 0; i < half; i++) {
       id = id % 65535 + 1;
-      many[i * one.length + idAt] = id >> 8;
-      many[i * one.length + idAt + 1] = id & 0xff;
+      many[i * length + idAt] = id >> 8;
+      many[i * length + idAt + 1] = id & 0xff;
     }
     sendAll(many);
     sent += half;
@@ -104,7 +106,7 @@ function window(): void {
 }
 
 function alternately(): void {
-  const one = publishPacket({ topic: TOPIC, payload, qos: 1, id: 1 });
+  const one = publish(0);
   const took = new Float64Array(MOST_ROUND_TRIPS);
   for (let now = performance.now(); now < end && sent < took.length;) {
     sendAll(one);
@@ -119,12 +121,16 @@ function alternately(): void {
   say(`latency ${at(0.5)} ${at(0.99)}`);
 }
 
-function repeated(
-  one: Uint8Array,
-  count: number,
-): Uint8Array<ArrayBuffer> {
-  const many = new Uint8Array(new ArrayBuffer(one.length * count));
-  for (let i = 0; i < count; i++) many.set(one, i * one.length);
+/** All are of one length. */
+function publish(index: number): Uint8Array {
+  const topic = `devices/${CLIENT_ID}/sensor-${index % TOPICS}`;
+  return publishPacket({ topic, payload, qos: Number(qos) });
+}
+
+function publishes(count: number): Uint8Array {
+  const { length } = publish(0);
+  const many = new Uint8Array(length * count);
+  for (let i = 0; i < count; i++) many.set(publish(i), i * length);
   return many;
 }
 
