@@ -12,6 +12,7 @@
  * `bench/results/SUITE.json` and `.md`; of less, `SUITE.partial.json` and `.md`
  * there. Files of a turn go to memory where it has room, else to the temporary
  * folder. A peer that is missing is named in the tables with how it is had.
+ * The load of streams is compiled with gcc where the benchmark begins.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl, join } from "@std/path";

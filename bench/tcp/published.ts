@@ -4,6 +4,7 @@
  * cores of another machine. Pure.
  */
 import type { RowResult } from "../harness/bench.ts";
+import { grouped, significant } from "../harness/table.ts";
 import { LINUX, ORIGINAL, PORTABLE } from "./contenders.ts";
 import { P99 } from "./turn.ts";
 
@@ -69,7 +70,5 @@ export function publishedTable(
 }
 
 function cell(perSecond: number, p99Ms: number): string {
-  const rate = Math.round(perSecond).toString()
-    .replace(/\B(?=(\d{3})+$)/g, " ");
-  return `${rate}, ${p99Ms.toPrecision(2)} ms`;
+  return `${grouped(perSecond)}, ${significant(p99Ms)} ms`;
 }

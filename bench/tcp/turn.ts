@@ -19,7 +19,7 @@ import {
   until,
 } from "../harness/processes.ts";
 import { startPeer, type TestProcess } from "../../tests/support/process.ts";
-import type { Relay } from "./contenders.ts";
+import type { Relay, Traffic } from "./contenders.ts";
 
 const WARM_MS = 300;
 const SPARE_MS = 200;
@@ -36,6 +36,7 @@ export interface Place {
   /** The compiled load; see bench/load/tcp_load.c. */
   load: string;
   relay: Relay;
+  traffic: Traffic;
 }
 
 /** Bytes one way on so many connections, as fast as they go. */
@@ -182,14 +183,14 @@ interface Started {
 
 async function startRelay(
   stack: AsyncDisposableStack,
-  { load, relay }: Place,
+  { load, relay, traffic }: Place,
   mode: "echo" | "sink",
 ): Promise<Started> {
   const sink = stack.use(startPeer(load, ["serve", mode]));
   const to = Number((await sink.line(/^listening (\d+)$/))[1]);
   if (!relay.command) return { sink, port: to, pids: [] };
   const port = freePort("tcp");
-  const { program, args, cwd } = relay.command(port, to);
+  const { program, args, cwd } = relay.command(port, to, traffic);
   const process = startPeer(program, args, cwd === undefined ? {} : { cwd });
   stack.defer(() => endRelay(process));
   await Promise.race([
