@@ -115,6 +115,7 @@ async function measuredTurn(
   const cpu = cpuSeconds(pids) - firstCpu;
   const peak = peakBytes(pids);
   const [took, count, p50, p99] = words!.split(" ").map(Number);
+  if (count === 0) throw new Error("nothing came back");
   return {
     seconds: took!,
     // A connection's own byte says nothing of how much goes through.

@@ -93,9 +93,9 @@ function openSockets(pid: number): number {
   return count;
 }
 
-/** Answers a connection's first bytes with what is made of them. */
+/** Serves one connection: answers its first bytes, and ends it where there is no answer. */
 async function answering(
-  answer: (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>,
+  answer: (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> | null,
   fn: (port: string) => Promise<void>,
 ): Promise<void> {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -103,7 +103,9 @@ async function answering(
     using connection = await listener.accept();
     const bytes = new Uint8Array(4096);
     const got = await connection.read(bytes);
-    await connection.write(answer(bytes.subarray(0, got ?? 0)));
+    const answered = answer(bytes.subarray(0, got ?? 0));
+    if (answered === null) return;
+    await connection.write(answered);
     // Its end is whatever it makes of the answer.
     await connection.read(bytes).catch(() => {});
   })();
@@ -136,14 +138,14 @@ testUnless(
   skip,
   "tcp_load echo finds out a connection that is ended",
   () =>
-    withServer(
-      "echo",
-      (load) =>
-        answering((bytes) => bytes.subarray(0, 0), async (port) => {
-          const load1 = startPeer(load, ["echo", port, "1", "100", "0", "1"]);
-          assertEquals((await load1.end).code, 0);
-        }),
-    ),
+    withServer("echo", (load) =>
+      answering(() => null, async (port) => {
+        const { code, stderr } = await startPeer(load, [
+          ...["echo", port, "1", "100", "0", "5"],
+        ]).end;
+        assertEquals(code, 1);
+        assertMatch(stderr, /a connection was ended$/);
+      })),
 );
 
 testUnless(
