@@ -67,6 +67,10 @@ if (import.meta.main) {
   };
   const memory = await memoryFolder();
   for (const { name, open, inMemory } of SUITES) {
+    const another = SUITES.some((one) =>
+      one.name !== name && command.words.includes(one.name)
+    );
+    if (another) continue;
     const dir = inMemory ? memory : undefined;
     const folder = await Deno.makeTempDir(dir === undefined ? {} : { dir });
     try {

@@ -27,6 +27,9 @@ export function markdown(
 ): string {
   const { machine, peers, options, rows } = results;
   const expected = expectationLines(rows);
+  const losing = rows.some(({ contenders }) =>
+    contenders.some(({ median }) => median?.lost !== undefined)
+  );
   return [
     `# ${title}`,
     "",
@@ -40,9 +43,11 @@ export function markdown(
     "",
     `Contenders take turns; each figure is the median of ${options.runs} turns of ` +
     `${options.seconds} s, each ratio the median of the ratios within a turn. ` +
-    "Load, contender and receiver share the cores. CPU is that of the contender alone. " +
-    "Lost is what was sent and did not arrive, over a whole turn; counted is what the contender says of it. " +
-    "† The load's own receiver dropped more than one in a hundred: the rate is at least this.",
+    "Load, contender and receiver share the cores. CPU and memory, the most that was resident, are those of the contender alone." +
+    (losing
+      ? " Lost is what was sent and did not arrive, over a whole turn; counted is what the contender says of it. " +
+        "† The load's own receiver dropped more than one in a hundred: the rate is at least this."
+      : ""),
     ...(expected.length > 0 ? ["", "## Expected", "", ...expected] : []),
     ...rows.flatMap((row) => ["", ...rowTable(row)]),
     ...(appendix.length > 0 ? ["", ...appendix] : []),
