@@ -27,6 +27,9 @@ export function markdown(
 ): string {
   const { machine, peers, options, rows } = results;
   const expected = expectationLines(rows);
+  const losing = rows.some(({ contenders }) =>
+    contenders.some(({ median }) => median?.lost !== undefined)
+  );
   return [
     `# ${title}`,
     "",
@@ -40,9 +43,11 @@ export function markdown(
     "",
     `Contenders take turns; each figure is the median of ${options.runs} turns of ` +
     `${options.seconds} s, each ratio the median of the ratios within a turn. ` +
-    "Load, contender and receiver share the cores. CPU is that of the contender alone. " +
-    "Lost is what was sent and did not arrive, over a whole turn; counted is what the contender says of it. " +
-    "† The load's own receiver dropped more than one in a hundred: the rate is at least this.",
+    "Load, contender and receiver share the cores. CPU and memory, the most that was resident, are those of the contender alone." +
+    (losing
+      ? " Lost is what was sent and did not arrive, over a whole turn; counted is what the contender says of it. " +
+        "† The load's own receiver dropped more than one in a hundred: the rate is at least this."
+      : ""),
     ...(expected.length > 0 ? ["", "## Expected", "", ...expected] : []),
     ...rows.flatMap((row) => ["", ...rowTable(row)]),
     ...(appendix.length > 0 ? ["", ...appendix] : []),
@@ -71,8 +76,7 @@ function expectationLine(row: RowResult, expected: ExpectationResult): string {
   const bound = [
     atMost === undefined ? "at least" : "at most",
     `${atMost ?? atLeast}${unit}`,
-    ...against.length > 1 ? ["the better of"] : [],
-    ...against.length > 0 ? [against.join(" and ")] : [],
+    ...against.length > 0 ? [bestOf(against)] : [],
   ].join(" ");
   const came = reached === undefined
     ? "not measured, a contender is missing"
@@ -80,6 +84,13 @@ function expectationLine(row: RowResult, expected: ExpectationResult): string {
       isReached(expected) ? "reached" : "MISSED"
     }**`;
   return `- ${row.name}: ${of} ${bound}: ${came}`;
+}
+
+/** `A`, `the better of A and B`, `the best of A, B and C`. */
+function bestOf(names: readonly string[]): string {
+  if (names.length === 1) return names[0]!;
+  const all = `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  return `the ${names.length === 2 ? "better" : "best"} of ${all}`;
 }
 
 function isReached({ atLeast, atMost, reached }: ExpectationResult): boolean {
@@ -216,7 +227,7 @@ function cells(values: readonly string[]): string {
 }
 
 /** Three significant digits, without an exponent. */
-function significant(value: number): string {
+export function significant(value: number): string {
   if (!Number.isFinite(value)) return "";
   if (value >= 100) return grouped(value);
   return value === 0
@@ -224,6 +235,7 @@ function significant(value: number): string {
     : value.toFixed(value >= 10 ? 1 : value >= 1 ? 2 : 3);
 }
 
-function grouped(value: number): string {
+/** A whole number in groups of three digits. */
+export function grouped(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, " ");
 }

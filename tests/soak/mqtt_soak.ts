@@ -126,17 +126,19 @@ async function round(
 /** One life: connect, subscribe, publish allowed and denied messages, vanish. */
 async function live(port: number, clientId: string): Promise<void> {
   const version = pick([3, 4, 5] as const);
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
   const vanish = pick(VANISH);
+  // Before the connection: two thousand clients of this one process would have
+  // theirs wait for all the others' messages to be made.
+  const messages = Array.from({ length: random(8) }, (_, i) =>
+    publishPacket({
+      version,
+      topic: pick([`soak/${clientId}/${i}`, "elsewhere"]),
+      payload: "x".repeat(random(2000)),
+      qos: random(3),
+      id: i + 1,
+    }));
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
   try {
-    const messages = Array.from({ length: random(8) }, (_, i) =>
-      publishPacket({
-        version,
-        topic: pick([`soak/${clientId}/${i}`, "elsewhere"]),
-        payload: "x".repeat(random(2000)),
-        qos: random(3),
-        id: i + 1,
-      }));
     await sendAll(
       connection,
       connectPacket({
