@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { connect as connectTls } from "node:tls";
 import { makeCertificates } from "../support/certificates.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
@@ -86,6 +87,49 @@ Deno.test("mproxy-mqtt refuses certificates and keys that do not fit, before it 
     assertEquals(stderr.split("\n").length, 1);
   }
 });
+
+Deno.test("mproxy-mqtt takes new certificates on SIGHUP, and keeps the old ones where the new are wrong", async () => {
+  using certificates = makeCertificates();
+  using listener = new ScriptedBroker();
+  const file = (name: string) => `${certificates.folder}/${name}`;
+  const [cert, key] = [file("served.pem"), file("served.key")];
+  const serve = async (name: string) => {
+    const one = certificates.issue(name, `/CN=${name}`);
+    await Deno.copyFile(one.cert, cert);
+    await Deno.copyFile(one.key, key);
+  };
+  await serve("first");
+  await using role = startRole("mqtt", [
+    ...["--listen", "mqtts://127.0.0.1:0", "--cert", cert, "--key", key],
+    ...["--target", listener.url],
+  ]);
+  const port = await portOf(role);
+  const ca = await Deno.readTextFile(certificates.ca);
+  assertEquals(await commonNameAt(port, ca), "first");
+
+  await serve("second");
+  role.signal("SIGHUP");
+  await role.lines(/ reloaded/, 1);
+  assertEquals(await commonNameAt(port, ca), "second");
+
+  await Deno.writeTextFile(key, "half of a key");
+  role.signal("SIGHUP");
+  await role.line(/Cannot reload: .*served.key.* no PEM private key/);
+  assertEquals(await commonNameAt(port, ca), "second");
+});
+
+/** The name that a listener shows in its TLS handshake. */
+function commonNameAt(port: number, ca: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({ host: "127.0.0.1", port, ca });
+    socket.on("error", reject);
+    socket.on("secureConnect", () => {
+      const { CN } = socket.getPeerCertificate().subject;
+      socket.on("close", () => resolve(String(CN)));
+      socket.destroy();
+    });
+  });
+}
 
 Deno.test("mproxy-mqtt refuses hooks that it would never ask", async () => {
   const file = await Deno.makeTempFile({ suffix: ".js" });
