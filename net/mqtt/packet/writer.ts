@@ -156,7 +156,12 @@ export function varintBytes(value: number): number {
   return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : 4;
 }
 
-function writeVarint(buffer: Uint8Array, at: number, value: number): number {
+/** Writes a length of variable bytes; returns its end. */
+export function writeVarint(
+  buffer: Uint8Array,
+  at: number,
+  value: number,
+): number {
   let rest = value;
   while (rest >= 0x80) {
     buffer[at++] = rest & 0x7f | 0x80;
