@@ -9,7 +9,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl, join, resolve } from "@std/path";
 import { createHash } from "node:crypto";
 import { formatBytes } from "../net/observe/units.ts";
-import { permissions } from "./permissions.ts";
+import { permissions, widest } from "./permissions.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 
@@ -37,7 +37,7 @@ export const programs: readonly Program[] = [
   {
     name: "mproxy",
     entry: "cli/mproxy/main.ts",
-    permissions: [...new Set(permissions.flatMap(({ baked }) => baked))],
+    permissions: widest(permissions.flatMap(({ baked }) => baked)),
   },
   ...permissions.map(({ role, baked }) => ({
     name: `mproxy-${role}`,
@@ -103,9 +103,10 @@ export function compileArguments(
     // The lock file names the tests' packages too.
     "--exclude-unused-npm",
     ...leftOut.flatMap((folder) => ["--exclude", folder]),
-    // libc is called on Linux alone: elsewhere nobody need permit it.
+    // libc and systemd are on Linux alone: elsewhere nobody need permit them.
     ...program.permissions.filter((one) =>
-      one !== "--allow-ffi" || system.includes("linux")
+      system.includes("linux") ||
+      (one !== "--allow-ffi" && !/NOTIFY_SOCKET|systemd/.test(one))
     ),
     ...workers.flatMap((worker) => ["--include", worker]),
     ...target === undefined ? [] : ["--target", target],

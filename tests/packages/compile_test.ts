@@ -136,6 +136,10 @@ Deno.test("compileArguments names Workers and permissions, and libc on Linux alo
     assert(args.join(" ").includes("--include net/a_worker.ts"));
     assert(args.join(" ").includes("--exclude npm/a/test"));
     assertEquals(args.includes("--allow-ffi"), target.includes("linux"));
+    assertEquals(
+      args.includes("--allow-env=NOTIFY_SOCKET"),
+      target.includes("linux"),
+    );
     assert(!args.includes("-A") && !args.includes("--allow-all"));
     assert(!args.some((one) => one.startsWith("--allow-run")));
   }
@@ -143,6 +147,19 @@ Deno.test("compileArguments names Workers and permissions, and libc on Linux alo
     fileName(relay, "x86_64-pc-windows-msvc"),
     "mproxy-relay-x86_64-pc-windows-msvc.exe",
   );
+});
+
+Deno.test("what is baked in names nothing twice, and no part of what is granted whole", () => {
+  for (const { name, permissions } of programs) {
+    for (const flag of permissions) {
+      const [kind] = flag.split("=");
+      assertEquals(
+        permissions.filter((one) => one.split("=")[0] === kind),
+        [flag],
+        name,
+      );
+    }
+  }
 });
 
 Deno.test("compileFailure is one line that names DENORT_BIN where the runtime is out of reach", () => {
