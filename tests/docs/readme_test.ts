@@ -64,3 +64,27 @@ Deno.test("the README says what every package is for", () => {
     .filter((name) => !README.includes(`\`${name}\``));
   assertEquals(unnamed, []);
 });
+
+Deno.test("every path that the documentation names is there", () => {
+  const { stdout } = new Deno.Command("git", {
+    args: ["ls-files", "*.md"],
+    cwd: ROOT,
+  }).outputSync();
+  const wrong: string[] = [];
+  for (const file of new TextDecoder().decode(stdout).trim().split("\n")) {
+    const text = Deno.readTextFileSync(join(ROOT, file));
+    const paths = text.matchAll(
+      /`((?:net|cli|tests|bench|packaging|examples|offline|\.ci|\.github)\/[\w./-]*)`/g,
+    );
+    for (const [, path] of paths) {
+      // What a benchmark writes is not part of the tree.
+      if (path!.startsWith("bench/results/")) continue;
+      try {
+        Deno.statSync(join(ROOT, path!.replace("ROLE", "relay")));
+      } catch {
+        wrong.push(`${file}: ${path}`);
+      }
+    }
+  }
+  assertEquals(wrong, []);
+});
