@@ -65,6 +65,15 @@ Deno.test("the README says what every package is for", () => {
   assertEquals(unnamed, []);
 });
 
+Deno.test("CONTRIBUTING says what every task does", () => {
+  const text = Deno.readTextFileSync(join(ROOT, "CONTRIBUTING.md"));
+  const unnamed = Object.keys(manifest.tasks)
+    .filter((name) =>
+      !new RegExp(`^\\| \`deno task ${name}[ \`]`, "m").test(text)
+    );
+  assertEquals(unnamed, []);
+});
+
 Deno.test("every path that the documentation names is there", () => {
   const { stdout } = new Deno.Command("git", {
     args: ["ls-files", "*.md"],
