@@ -18,10 +18,10 @@ import {
   hasDenoDatagram,
 } from "../../net/engine/portable/deno_datagram.ts";
 import { nodeDatagramEngine } from "../../net/engine/portable/node_datagram.ts";
+import { copiedDatagrams } from "../support/batches.ts";
 import {
   assertDatagrams,
   batchOf,
-  datagramsOf,
   despiteReordering,
   openSender,
   pattern,
@@ -561,7 +561,7 @@ datagramConformance("memory", () => new MemoryNetwork().engine, {
   sockets: false,
 });
 
-Deno.test("datagramsOf() finds what batchOf() was given", () => {
+Deno.test("copiedDatagrams() finds what batchOf() was given", () => {
   const slots = [[pattern(4), pattern(4, 1), pattern(1, 2)], pattern(0)];
-  assertEquals(datagramsOf(batchOf(slots)), slots.flat());
+  assertEquals(copiedDatagrams(batchOf(slots)), slots.flat());
 });
