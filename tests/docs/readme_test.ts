@@ -1,6 +1,8 @@
 /** What the README says of the tree and of packages, beside what there is. */
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
+import { commands } from "../../cli/mproxy/main.ts";
+import { needsProgram, testUnless } from "../support/skip.ts";
 import manifest from "../../deno.json" with { type: "json" };
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
@@ -58,6 +60,21 @@ Deno.test("the README's picture of the tree has every folder, and every file of 
   }
   assertEquals([...wanted].filter((path) => !pictured.has(path)), []);
 });
+
+testUnless(
+  needsProgram("rsvg-convert"),
+  "the README's picture of the roles can be drawn, and names every role",
+  async () => {
+    const file = join(ROOT, "docs/img/roles.svg");
+    const { success, stdout } = await new Deno.Command("rsvg-convert", {
+      args: ["--format", "png", file],
+    }).output();
+    assert(success);
+    assertEquals([...stdout.subarray(1, 4)], [0x50, 0x4e, 0x47]);
+    const svg = await Deno.readTextFile(file);
+    for (const { name } of commands) assert(svg.includes(`>${name}<`), name);
+  },
+);
 
 Deno.test("the README says what every package is for", () => {
   const unnamed = Object.keys(manifest.imports)

