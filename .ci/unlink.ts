@@ -5,7 +5,7 @@
  *
  *     deno task unlink [FOLDER]
  */
-import { fromFileUrl, join, resolve } from "@std/path";
+import { fromFileUrl, join, resolve, toFileUrl } from "@std/path";
 
 const MANIFEST = fromFileUrl(new URL("../deno.json", import.meta.url));
 
@@ -15,8 +15,13 @@ export function unlinked(manifest: string, links?: readonly string[]): string {
   return JSON.stringify(links ? { ...rest, links } : rest, null, 2) + "\n";
 }
 
+/** The folder that a link of a manifest names, which lies in `root`. */
+export function linkedFolder(link: string, root: string): string {
+  return link.startsWith("file:") ? fromFileUrl(link) : resolve(root, link);
+}
+
 /**
- * All `@std` packages in a folder's subfolders: those that the manifest
+ * Links to all `@std` packages in a folder's subfolders: those that the manifest
  * imports want others of their kind. Throws a TypeError where one that it
  * imports is not there.
  */
@@ -29,7 +34,8 @@ export async function standardPackages(
     if (!isDirectory) continue;
     const path = join(folder, name);
     const own = await packageName(join(path, "deno.json"));
-    if (own?.startsWith("@std/")) found.set(own, path);
+    // An address: Deno would take the drive of a Windows path for a scheme.
+    if (own?.startsWith("@std/")) found.set(own, toFileUrl(path).href);
   }
   const { imports } = JSON.parse(manifest) as { imports: object };
   for (const name of Object.keys(imports)) {

@@ -1,6 +1,7 @@
 /** What single-file programs hold, and that it is all they need. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { dirname, fromFileUrl, join, relative, resolve } from "@std/path";
+import { dirname, fromFileUrl, join, relative } from "@std/path";
+import { linkedFolder } from "../../.ci/unlink.ts";
 import { manifestFiles } from "../../.ci/version.ts";
 import {
   compileArguments,
@@ -76,7 +77,7 @@ Deno.test("every program runs from exactly the modules that are compiled into it
   const { links = [] } = JSON.parse(
     await Deno.readTextFile(join(ROOT, "deno.json")),
   ) as { links?: string[] };
-  const linked = links.map((link) => resolve(ROOT, link));
+  const linked = links.map((link) => linkedFolder(link, ROOT));
   const shared = new Set<string>();
   for (const worker of workers) {
     for (const file of await localModules(worker)) shared.add(file);

@@ -3,14 +3,8 @@
  * publish, in a folder of their own, linked to each other by name.
  */
 import { packageFolders, stageTree } from "../../.ci/publish_check.ts";
-import {
-  basename,
-  dirname,
-  fromFileUrl,
-  join,
-  relative,
-  resolve,
-} from "@std/path";
+import { linkedFolder } from "../../.ci/unlink.ts";
+import { basename, dirname, fromFileUrl, join, relative } from "@std/path";
 
 /** Packages in a folder. */
 export interface UnpackedPackages {
@@ -59,7 +53,7 @@ export async function unpackPackages(
   const std: string[] = [];
   for (const link of links) {
     const to = join(folder, "packages", "@std", basename(link));
-    await copyFolder(resolve(tree, link), to);
+    await copyFolder(linkedFolder(link, tree), to);
     std.push(to);
   }
   await Deno.remove(staging, { recursive: true });
