@@ -151,6 +151,7 @@ export const command: Command = defineCommand({
       halfCloseTimeoutMs: values.halfCloseTimeout * 1000,
       bufferBytes: values.bufferSize,
       eventQueue: values.channelBufferSize,
+      eventsFromStart: values.events,
       engine: values.engine,
       workers: values.workers,
       log,
