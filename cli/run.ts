@@ -340,7 +340,7 @@ async function runRole(
   signals.attach(running);
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
-    const server = disposals.use(openMetrics(values.metricsAddr, running));
+    const server = disposals.use(await openMetrics(values.metricsAddr, running));
     metricsAddress = server.address;
     log.info("metrics door is open", {
       url: `http://${formatAddress(metricsAddress)}/metrics`,
@@ -370,7 +370,10 @@ async function runRole(
   return running.exitCode?.() ?? 0;
 }
 
-function openMetrics(address: Address, running: RunningRole): MetricsServer {
+function openMetrics(
+  address: Address,
+  running: RunningRole,
+): Promise<MetricsServer> {
   return serveMetrics({
     address,
     metrics: running.metrics,

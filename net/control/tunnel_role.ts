@@ -92,7 +92,7 @@ export async function startTunnelRole(
   const metrics = () => tunnelMetrics(tunnels, options.metricsCompat);
   const json = () => statusResult({ tunnels });
   const prometheus = prometheusSocket && opened.use(
-    serveMetrics({
+    await serveMetrics({
       address: prometheusSocket,
       metrics,
       json,
