@@ -199,6 +199,7 @@ export type {
 } from "./net/tcp/tunnel.ts";
 export {
   checkTunnelFiles,
+  readTunnelArguments,
   readTunnelConfig,
   TUNNEL_SECTIONS,
 } from "./net/tcp/tunnel_config.ts";

@@ -183,6 +183,14 @@ Deno.test("tunnel says what is wrong with its arguments, in one line, before it 
         /--control-token-file: Cannot read "\/nowhere"/,
       ],
       [[], /No tunnel is open and no door to open one/],
+      [
+        ["3000=1", "127.0.0.1:3000=2"],
+        /Cannot use "127\.0\.0\.1:3000=2" as a tunnel: "3000=1" is on 127\.0\.0\.1:3000 too$/,
+      ],
+      [
+        ["3000=1[tls-cert=/x]"],
+        /Cannot use "3000=1\[tls-cert=\/x\]" as a tunnel: tls-cert wants tls-key beside it$/,
+      ],
       [["--check-config"], /--check-config wants --config FILE too$/],
       [["--weights", "1"], /Unknown option --weights/],
     ] as [string[], RegExp][]
