@@ -156,13 +156,14 @@ export const command: Command = defineCommand({
       workers: values.workers,
       log,
     });
-    log.info("listening", {
-      address: relay.boundAddress,
-      target: formatAddress(target),
-    });
     const role = new RelayConsole(relay, print, {
       events: values.events,
       summarySeconds: values.summary,
+    });
+    // Last: who has read this line may connect, and no event of theirs is missed.
+    log.info("listening", {
+      address: relay.boundAddress,
+      target: formatAddress(target),
     });
     return {
       role,

@@ -173,9 +173,10 @@ export class RelayConsole implements AsyncDisposable {
   /** Accepts no one more, and prints how many connections it waits for. */
   drain(): Promise<void> {
     this.#draining = true;
+    const drained = this.#relay.drain();
     this.#printWaiting();
     this.#timers.push(setInterval(() => this.#printWaiting(), DRAIN_LINE_MS));
-    return this.#relay.drain();
+    return drained;
   }
 
   #printWaiting(): void {
