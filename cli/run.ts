@@ -340,7 +340,9 @@ async function runRole(
   signals.attach(running);
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
-    const server = disposals.use(await openMetrics(values.metricsAddr, running));
+    const server = disposals.use(
+      await openMetrics(values.metricsAddr, running),
+    );
     metricsAddress = server.address;
     log.info("metrics door is open", {
       url: `http://${formatAddress(metricsAddress)}/metrics`,
