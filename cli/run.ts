@@ -348,7 +348,9 @@ async function runRole(
   });
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
-    const server = disposals.use(openMetrics(values.metricsAddr, running));
+    const server = disposals.use(
+      await openMetrics(values.metricsAddr, running),
+    );
     metricsAddress = server.address;
     log.info("metrics door is open", {
       url: `http://${formatAddress(metricsAddress)}/metrics`,
@@ -379,7 +381,10 @@ async function runRole(
   return running.exitCode?.() ?? 0;
 }
 
-function openMetrics(address: Address, running: RunningRole): MetricsServer {
+function openMetrics(
+  address: Address,
+  running: RunningRole,
+): Promise<MetricsServer> {
   return serveMetrics({
     address,
     metrics: running.metrics,

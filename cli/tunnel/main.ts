@@ -41,10 +41,10 @@ import {
 import {
   checkTunnelFiles,
   DEFAULT_TUNNEL_OPTIONS,
-  parseTunnel,
   readCount,
   readDelay,
   readToken,
+  readTunnelArguments,
   readTunnelConfig,
   startTunnelRole,
   TUNNEL_SECTIONS,
@@ -222,11 +222,13 @@ export const command: Command = defineCommand({
         throw configError(config.file, read.problems);
       }
       const texts = [...positionals, ...values.tunnel];
-      const tunnels = [
-        ...texts.map(parseTunnel),
-        ...read?.tunnels.map(({ spec }) => spec) ?? [],
-      ];
-      return { defaults, tunnels };
+      return {
+        defaults,
+        tunnels: [
+          ...readTunnelArguments(texts, defaults),
+          ...read?.tunnels.map(({ spec }) => spec) ?? [],
+        ],
+      };
     };
     let first: TunnelsConfig | undefined = given(values, config);
     const role = await startTunnelRole({
@@ -258,17 +260,7 @@ export const command: Command = defineCommand({
       ready: () => role.tunnels.ready(),
       progress: role.progress,
       summary: role.summary,
-      reload: async () => {
-        const { opened, closed, changed, unchanged, failed } = await role
-          .tunnels.reload();
-        log.info("reloaded", {
-          opened: opened.length,
-          closed: closed.length,
-          changed: changed.length,
-          unchanged: unchanged.length,
-          failed: failed.length,
-        });
-      },
+      reload: role.reload,
     };
   },
 });
