@@ -344,7 +344,7 @@ export async function startMqttGateway(
     const endpoints = texts.map((text): Endpoint => parseEndpoint(text));
     const { targetTls: tls, sendProxyHeader } = options;
     const dialOptions = { tls, sendProxyHeader, maxFrameBytes, pool };
-    targets.set(key, new Targets(endpoints, dialOptions, metrics, now));
+    targets.set(key, new Targets(endpoints, dialOptions, metrics, log, now));
   }
 
   const gateway = new RunningGateway(

@@ -1,4 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { connect as connectTls } from "node:tls";
+import { makeCertificates } from "../support/certificates.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
   bytes,
@@ -52,6 +54,117 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     [[...listen, ...target, "--target-cert", "x"], /belong together/],
   ];
   for (const [args, line] of cases) await assertWrongUsage("mqtt", args, line);
+});
+
+Deno.test("mproxy-mqtt refuses certificates and keys that do not fit, before it listens", async () => {
+  using certificates = makeCertificates();
+  const { ca } = certificates;
+  const one = certificates.issue("one", "/CN=one");
+  const other = certificates.issue("other", "/CN=other");
+  const tls = ["--listen", "mqtts://127.0.0.1:0"];
+  const plain = ["--listen", "mqtt://127.0.0.1:0"];
+  const cases: [string[], RegExp][] = [
+    [[...tls, "--cert", one.key, "--key", one.key], /one.key".*certificate/],
+    [[...tls, "--cert", one.cert, "--key", ca], /ca.pem".*private key/],
+    [[...tls, "--cert", one.cert, "--key", other.key], /other.key".*not the/],
+    [
+      [...tls, "--cert", one.cert, "--key", one.key, "--client-ca", one.key],
+      /one.key".*certificate/,
+    ],
+    [[...plain, "--target-ca", one.key], /one.key".*certificate/],
+    [
+      [...plain, "--target-cert", one.cert, "--target-key", other.key],
+      /other.key".*not the/,
+    ],
+  ];
+  for (const [args, says] of cases) {
+    const { code, stderr } = await startRole("mqtt", [
+      ...["--target", "mqtt://127.0.0.1:1", ...args],
+    ]).end;
+    assertEquals([args, code], [args, 2]);
+    assertMatch(stderr, says);
+    assertEquals(stderr.split("\n").length, 1);
+  }
+});
+
+Deno.test("mproxy-mqtt takes new certificates on SIGHUP, and keeps the old ones where the new are wrong", async () => {
+  using certificates = makeCertificates();
+  using listener = new ScriptedBroker();
+  const file = (name: string) => `${certificates.folder}/${name}`;
+  const [cert, key] = [file("served.pem"), file("served.key")];
+  const serve = async (name: string) => {
+    const one = certificates.issue(name, `/CN=${name}`);
+    await Deno.copyFile(one.cert, cert);
+    await Deno.copyFile(one.key, key);
+  };
+  await serve("first");
+  await using role = startRole("mqtt", [
+    ...["--listen", "mqtts://127.0.0.1:0", "--cert", cert, "--key", key],
+    ...["--target", listener.url],
+  ]);
+  const port = await portOf(role);
+  const ca = await Deno.readTextFile(certificates.ca);
+  assertEquals(await commonNameAt(port, ca), "first");
+
+  await serve("second");
+  role.signal("SIGHUP");
+  await role.lines(/ reloaded/, 1);
+  assertEquals(await commonNameAt(port, ca), "second");
+
+  await Deno.writeTextFile(key, "half of a key");
+  role.signal("SIGHUP");
+  await role.line(/Cannot reload: .*served.key.* no PEM private key/);
+  assertEquals(await commonNameAt(port, ca), "second");
+});
+
+/** The name that a listener shows in its TLS handshake. */
+function commonNameAt(port: number, ca: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({ host: "127.0.0.1", port, ca });
+    socket.on("error", reject);
+    socket.on("secureConnect", () => {
+      const { CN } = socket.getPeerCertificate().subject;
+      socket.on("close", () => resolve(String(CN)));
+      socket.destroy();
+    });
+  });
+}
+
+Deno.test("mproxy-mqtt refuses hooks that it would never ask", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".js" });
+  try {
+    for (
+      const [code, says] of [
+        ["{ authpublish() {} }", /"authpublish" is none of the hooks .*authPu/],
+        ["{ authPublish: true }", /"authPublish" must be a function/],
+        ["{ limit: 3 }", /none of the hooks/],
+      ] as const
+    ) {
+      await Deno.writeTextFile(file, `export default ${code};\n`);
+      const { code: exit, stderr } = await startRole("mqtt", [
+        ...["--listen", "mqtt://127.0.0.1:0", "--target", "mqtt://127.0.0.1:1"],
+        ...["--hooks", file],
+      ]).end;
+      assertEquals([code, exit], [code, 2]);
+      assertMatch(stderr, says);
+      assertEquals(stderr.split("\n").length, 1);
+    }
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("mproxy-mqtt says in its log which broker cannot be reached", async () => {
+  const closed = new ScriptedBroker();
+  const { url } = closed;
+  closed[Symbol.dispose]();
+  await using role = startRole("mqtt", [
+    ...["--listen", "mqtt://127.0.0.1:0", "--target", url],
+  ]);
+  using client = await connectTo(await portOf(role));
+  assertEquals(await client.expect(2), bytes(0x20, 2, 0, 3));
+  const [line] = await role.line(/cannot reach a broker .*/);
+  assertMatch(line, new RegExp(`target=${url} error=.*refused`, "i"));
 });
 
 Deno.test("mproxy-mqtt --hash-password prints a hash for the policy", async () => {
