@@ -161,7 +161,7 @@ export function openSender(
     return new LinuxSender(context, fd, options, { ...address, hostname }, {
       maxSegments: cutsSegments(libc, fd) ? MAX_SEGMENTS : 1,
       maxSegmentBytes: maxSegmentBytes(libc, fd, v6),
-    });
+    }, localAddress(libc, fd).hostname === hostname || /^127\./.test(hostname));
   } catch (error) {
     closeDescriptor(libc, fd);
     throw error;

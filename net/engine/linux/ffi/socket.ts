@@ -180,26 +180,6 @@ export function interfaceAddress(
   return decodeSockaddr(request, ifreq.at.ifrAddr).hostname;
 }
 
-/** Takes what lies in a socket's error queue and forgets it; gives the number of entries. */
-export function drainErrorQueue(
-  libc: Libc,
-  fd: number,
-  scratch: Uint8Array<ArrayBuffer>,
-): number {
-  let taken = 0;
-  while (
-    Number(
-      libc.symbols.recv(
-        fd,
-        scratch,
-        BigInt(scratch.length),
-        MSG_ERRQUEUE | MSG_DONTWAIT,
-      ),
-    ) >= 0
-  ) taken++;
-  return taken;
-}
-
 /** if_nametoindex(3), or 0. */
 export function interfaceIndex(libc: Libc, name: string): number {
   const bytes = new TextEncoder().encode(name);
