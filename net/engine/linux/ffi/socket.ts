@@ -10,8 +10,6 @@ import {
   IPPROTO_IPV6,
   MCAST_JOIN_GROUP,
   MCAST_JOIN_SOURCE_GROUP,
-  MSG_DONTWAIT,
-  MSG_ERRQUEUE,
   SIOCGIFADDR,
 } from "./constants.ts";
 import { checked } from "./errno.ts";
