@@ -104,6 +104,7 @@ function forwardRow(
     expected,
     contenders: contenders(
       programs,
+      size,
       (program) => copies > 1 && !program.fansOut ? undefined : program.forward,
       async (
         forward,
@@ -143,6 +144,7 @@ function fromTcpRow(programs: Programs, size: number): Row {
       "The original sends pieces of up to 8096 bytes, to its own listener first.",
     contenders: contenders(
       programs,
+      size,
       (program) => program.fromTcp,
       async (fromTcp, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -182,6 +184,7 @@ function clientRow(programs: Programs, size: number, input: string): Row {
       : [],
     contenders: contenders(
       programs,
+      size,
       (program) => program.client,
       async (client, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -215,6 +218,7 @@ function serverRow(
       : [],
     contenders: contenders(
       programs,
+      size,
       (program) => program.server,
       async (server, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -257,6 +261,7 @@ function clientServerRow(
       : [],
     contenders: contenders(
       programs,
+      size,
       ({ client, server }) => client && server && { client, server },
       async ({ client, server }, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -382,10 +387,12 @@ function baselineOf({ all }: Programs): string {
 /** A contender for each program that has what the row wants. */
 function contenders<Role>(
   { all }: Programs,
+  size: number,
   roleOf: (program: Program) => Role | undefined,
   turn: (role: Role, seconds: number) => Promise<Figures>,
 ): Contender[] {
-  return all.map((program) => {
+  const measured = all.filter(({ sizes }) => sizes?.includes(size) ?? true);
+  return measured.map((program) => {
     const role = roleOf(program);
     const { name, missing } = program;
     return {
