@@ -12,6 +12,7 @@
  * `bench/results/SUITE.json` and `.md`; of less, `SUITE.partial.json` and `.md`
  * there. Files of a turn go to memory where it has room, else to the temporary
  * folder. A peer that is missing is named in the tables with how it is had.
+ * The load of streams is compiled with gcc where the benchmark begins.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl, join } from "@std/path";
@@ -24,6 +25,7 @@ import {
   type Results,
   rowTable,
 } from "./harness/table.ts";
+import { tcpSuite } from "./tcp/rows.ts";
 
 /** What the fastest server writes in a turn, and some more. */
 const OUTPUT_BYTES = 8e9;
@@ -31,8 +33,14 @@ const OUTPUT_BYTES = 8e9;
 const RESULTS = fromFileUrl(new URL("./results/", import.meta.url));
 
 /** Each gives its rows, and the versions of its peers, given a folder for files. */
-const SUITES: { name: string; open: (folder: string) => Promise<Suite> }[] = [
-  { name: "dispatch", open: dispatchSuite },
+const SUITES: {
+  name: string;
+  open: (folder: string) => Promise<Suite>;
+  /** Whether its turns write so much that the folder has to be in memory. */
+  inMemory: boolean;
+}[] = [
+  { name: "dispatch", open: dispatchSuite, inMemory: true },
+  { name: "tcp", open: tcpSuite, inMemory: false },
 ];
 
 if (import.meta.main) {
@@ -47,23 +55,29 @@ if (import.meta.main) {
     say(`The benchmark needs Linux, and this is ${Deno.build.os}`);
     Deno.exit(2);
   }
-  const dir = await memoryFolder();
-  const folder = await Deno.makeTempDir({
-    ...dir === undefined ? {} : { dir },
-  });
-  try {
-    await bench(folder, {
-      words: words.map(String),
-      runs: runs ? Number(runs) : quick ? 1 : 5,
-      seconds: seconds ? Number(seconds) : quick ? 0.5 : 1,
-      patienceSeconds: Number(patience ?? 0),
-      only: only?.split(","),
-      whole: words.every((word) => SUITES.some(({ name }) => name === word)) &&
-        !quick && only === undefined,
-      list,
-    });
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+  const command: Command = {
+    words: words.map(String),
+    runs: runs ? Number(runs) : quick ? 1 : 5,
+    seconds: seconds ? Number(seconds) : quick ? 0.5 : 1,
+    patienceSeconds: Number(patience ?? 0),
+    only: only?.split(","),
+    whole: words.every((word) => SUITES.some(({ name }) => name === word)) &&
+      !quick && only === undefined,
+    list,
+  };
+  const memory = await memoryFolder();
+  for (const { name, open, inMemory } of SUITES) {
+    const another = SUITES.some((one) =>
+      one.name !== name && command.words.includes(one.name)
+    );
+    if (another) continue;
+    const dir = inMemory ? memory : undefined;
+    const folder = await Deno.makeTempDir(dir === undefined ? {} : { dir });
+    try {
+      await bench(name, await open(folder), command);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
   }
 }
 
@@ -83,45 +97,49 @@ interface Command {
 }
 
 async function bench(
-  folder: string,
+  name: string,
+  { rows, peers, appendix }: Suite,
   { words, runs, seconds, patienceSeconds, only, whole, list }: Command,
 ): Promise<void> {
-  for (const { name, open } of SUITES) {
-    const { rows, peers } = await open(folder);
-    const chosen = rows.filter((row) =>
-      words.every((word) => `${name}/${row.name}`.includes(word))
-    );
-    if (list) {
-      for (const row of chosen) say(`${name}/${row.name}`);
-      continue;
-    }
-    if (chosen.length === 0) continue;
-    const results: Results = {
-      machine: describeMachine(),
-      peers,
-      options: { runs, seconds },
-      rows: [],
-    };
-    for (const row of chosen) {
-      row.contenders = row.contenders.filter(({ name }) =>
-        name === row.baseline || !only ||
-        only.some((part) => name.includes(part))
-      );
-      const result = await measureRow(row, {
-        runs,
-        seconds,
-        patienceSeconds,
-        say: progress,
-      });
-      results.rows.push(result);
-      say(`\n${rowTable(result).join("\n")}`);
-      await write(whole ? name : `${name}.partial`, results);
-    }
-    for (const line of expectationLines(results.rows)) say(line);
+  const chosen = rows.filter((row) =>
+    words.every((word) => `${name}/${row.name}`.includes(word))
+  );
+  if (list) {
+    for (const row of chosen) say(`${name}/${row.name}`);
+    return;
   }
+  if (chosen.length === 0) return;
+  const results: Results = {
+    machine: describeMachine(),
+    peers,
+    options: { runs, seconds },
+    rows: [],
+  };
+  let more: string[] = [];
+  for (const row of chosen) {
+    row.contenders = row.contenders.filter(({ name }) =>
+      name === row.baseline || !only ||
+      only.some((part) => name.includes(part))
+    );
+    const result = await measureRow(row, {
+      runs,
+      seconds,
+      patienceSeconds,
+      say: progress,
+    });
+    results.rows.push(result);
+    say(`\n${rowTable(result).join("\n")}`);
+    more = appendix?.(results.rows) ?? [];
+    await write(whole ? name : `${name}.partial`, results, more);
+  }
+  for (const line of [...more, ...expectationLines(results.rows)]) say(line);
 }
 
-async function write(name: string, results: Results): Promise<void> {
+async function write(
+  name: string,
+  results: Results,
+  appendix: readonly string[],
+): Promise<void> {
   await Deno.mkdir(RESULTS, { recursive: true });
   const path = join(RESULTS, name);
   await Deno.writeTextFile(
@@ -130,7 +148,7 @@ async function write(name: string, results: Results): Promise<void> {
   );
   await Deno.writeTextFile(
     `${path}.md`,
-    markdown(`Benchmark: ${name}`, results),
+    markdown(`Benchmark: ${name}`, results, appendix),
   );
 }
 

@@ -33,13 +33,14 @@ export function watchSignals(log: Log, graceSeconds: number): WatchedSignals {
     if (over) return;
     if (first !== undefined) Deno.exit(ENDED_BY_SIGNAL);
     first = signal;
-    log.info("draining: a second signal ends at once", { graceSeconds });
     timer = setTimeout(() => {
       log.warn("the grace period is over: ending with work in flight");
       if (running === undefined) Deno.exit(ENDED_BY_SIGNAL);
       graceIsOver.resolve();
     }, graceSeconds * 1000);
     drain(signal);
+    // Who reads this line may rely on it.
+    log.info("draining: a second signal ends at once", { graceSeconds });
   };
   const reload = async (): Promise<void> => {
     try {

@@ -1,5 +1,6 @@
 /** The rows of the dispatch suite: datagrams through each role, beside others. */
 import { join } from "@std/path";
+import { FileArrivals, SinkArrivals } from "../harness/arrivals.ts";
 import type {
   Contender,
   Expectation,
@@ -22,14 +23,7 @@ import {
   type Program,
   type Programs,
 } from "./contenders.ts";
-import {
-  FileArrivals,
-  loadSeconds,
-  measureTurn,
-  SinkArrivals,
-  startLoad,
-  totalsOf,
-} from "./turn.ts";
+import { loadSeconds, measureTurn, startLoad, totalsOf } from "./turn.ts";
 
 const SIZES = [64, 512, 1400, 8192];
 const FAN_OUTS = [8, 64];

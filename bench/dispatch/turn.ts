@@ -8,6 +8,7 @@
  * 4. The load ends; when nothing arrives any more, sent less arrived is lost.
  * 5. The contender is asked to end, and says what it has counted.
  */
+import type { Arrivals, Arrived } from "../harness/arrivals.ts";
 import type { Figures } from "../harness/bench.ts";
 import { cpuSeconds, peakBytes, sleep, until } from "../harness/processes.ts";
 import { startPeer, type TestProcess } from "../../tests/support/process.ts";
@@ -17,21 +18,6 @@ const WARM_MS = 300;
 const SETTLED_MS = 150;
 const LOAD_SPARE_MS = 250;
 const END_MS = 5000;
-
-/** What has arrived at a moment. */
-export interface Arrived {
-  /** Milliseconds since 1970. */
-  at: number;
-  bytes: number;
-  datagrams: number;
-  /** Datagrams that the receiver itself dropped. */
-  dropped: number;
-}
-
-/** Where datagrams arrive in the end. */
-export interface Arrivals {
-  read(): Arrived;
-}
 
 /** Who takes part in a turn. */
 export interface Turn {
@@ -141,56 +127,4 @@ export async function totalsOf(load: TestProcess): Promise<number[]> {
   const [, totals] = await load.line(/^sent (.*)$/);
   await load.end;
   return totals!.split(" ").map(Number);
-}
-
-/** What a receiver of bench/load says; see samples.ts there. */
-export class SinkArrivals implements Arrivals {
-  readonly #sink: TestProcess;
-  #last: Arrived = { at: 0, bytes: 0, datagrams: 0, dropped: 0 };
-
-  constructor(sink: TestProcess) {
-    this.#sink = sink;
-  }
-
-  read(): Arrived {
-    const { stderr } = this.#sink;
-    const line = stderr.slice(stderr.lastIndexOf("\n") + 1);
-    const [at, bytes, datagrams, dropped] = line.split(" ").map(Number);
-    if (dropped !== undefined) {
-      this.#last = {
-        at: at!,
-        bytes: bytes!,
-        datagrams: datagrams!,
-        dropped,
-      };
-    }
-    return this.#last;
-  }
-}
-
-/** A file that grows. */
-export class FileArrivals implements Arrivals {
-  readonly #path: string;
-  readonly #size: number;
-
-  /** @param size Bytes of the datagrams that are sent. */
-  constructor(path: string, size: number) {
-    this.#path = path;
-    this.#size = size;
-  }
-
-  read(): Arrived {
-    let bytes = 0;
-    try {
-      bytes = Deno.statSync(this.#path).size;
-    } catch {
-      // Not made yet.
-    }
-    return {
-      at: performance.timeOrigin + performance.now(),
-      bytes,
-      datagrams: bytes / this.#size,
-      dropped: 0,
-    };
-  }
 }

@@ -12,13 +12,13 @@ import { calm, machineSeconds } from "./processes.ts";
 export interface Figures {
   /** Seconds that were measured. */
   seconds: number;
-  /** Payload bytes that arrived in them. */
+  /** Payload bytes that arrived in them; 0 where they say nothing. */
   bytes: number;
-  /** Datagrams, messages, requests or connections that arrived in them. */
+  /** Datagrams, messages, requests or connections that arrived in them; 0 where they are not counted. */
   count: number;
   /** CPU seconds that the contender's processes used in them. */
   cpuSeconds: number;
-  /** Most resident memory of the contender's processes. */
+  /** Most resident memory of the contender's processes; 0 where it has none. */
   peakBytes: number;
   /** What was sent and never arrived, over the whole turn; undefined where nobody can tell. */
   lost?: number;
@@ -41,13 +41,17 @@ export interface Contender {
   run: (seconds: number) => Promise<Figures>;
 }
 
-/** What a row should show. */
+/** What a row should show: a bound for a contender's rate, or for one of its columns. */
 export interface Expectation {
   contender: string;
-  /** At least so many times this contender's rate. Default: the rate itself. */
-  against?: string;
-  /** A ratio, or Gbit/s. */
-  atLeast: number;
+  /** A title of {@linkcode Figures.more}. Default: the row's rate. */
+  column?: string;
+  /** The bound is for the ratio to this contender, or to the best of these. Default: for the figure itself. */
+  against?: string | readonly string[];
+  /** More is better: the least ratio, rate in Gbit/s or counts a second, or figure of the column. */
+  atLeast?: number;
+  /** Less is better: the greatest. */
+  atMost?: number;
 }
 
 /** Contenders that do the same work. */
@@ -70,6 +74,8 @@ export interface Suite {
   rows: Row[];
   /** Versions of the peers that are there, by name. */
   peers: Record<string, string>;
+  /** More Markdown for the end of the report, of what was measured. */
+  appendix?: (rows: readonly RowResult[]) => string[];
 }
 
 /** A contender's turns, and what is made of them. */
@@ -86,6 +92,8 @@ export interface ContenderResult {
 export interface ExpectationResult extends Expectation {
   /** undefined where a contender is missing. */
   reached: number | undefined;
+  /** Which of `against` was the best, and so the one that counts. */
+  best?: string;
 }
 
 /** A measured row. */
@@ -150,32 +158,19 @@ async function withOthers(run: () => Promise<Figures>): Promise<Figures> {
 
 /** Medians, ratios and expectations of a row's turns. Pure. */
 export function summarize(row: Row, contenders: ContenderResult[]): RowResult {
-  const { rate = "bytes" } = row;
+  const { name, baseline, rate = "bytes", counted, note } = row;
   const measured = (name: string): Figures[] | undefined => {
     const found = contenders.find((one) => one.name === name);
     return found && found.missing === undefined ? found.turns : undefined;
   };
-  const against = (turns: Figures[], base: Figures[] | undefined) =>
-    base && median(
-      turns.map((figures, i) => rateOf(figures, rate) / rateOf(base[i]!, rate)),
-    );
-  const base = measured(row.baseline);
+  const base = measured(baseline);
   for (const result of contenders) {
     if (result.missing !== undefined) continue;
     result.median = medianFigures(result.turns);
-    const ratio = against(result.turns, base);
-    if (ratio !== undefined) result.ratio = ratio;
+    if (base) {
+      result.ratio = ratio(result.turns, base, (one) => rateOf(one, rate));
+    }
   }
-  const expected = (row.expected ?? []).map((one): ExpectationResult => {
-    const turns = measured(one.contender);
-    const reached = turns === undefined
-      ? undefined
-      : one.against === undefined
-      ? median(turns.map((figures) => rateOf(figures, "bytes") * 8 / 1e9))
-      : against(turns, measured(one.against));
-    return { ...one, reached };
-  });
-  const { name, baseline, counted, note } = row;
   return {
     name,
     baseline,
@@ -183,8 +178,49 @@ export function summarize(row: Row, contenders: ContenderResult[]): RowResult {
     counted,
     ...(note === undefined ? {} : { note }),
     contenders,
-    expected,
+    expected: (row.expected ?? []).map((one) => ({
+      ...one,
+      ...compare(one, rate, measured),
+    })),
   };
+}
+
+/** What came of an expectation. */
+function compare(
+  { contender, column, against, atMost }: Expectation,
+  rate: "bytes" | "count",
+  measured: (name: string) => Figures[] | undefined,
+): { reached: number | undefined; best?: string } {
+  const figure = (one: Figures): number =>
+    column !== undefined
+      ? one.more?.[column] ?? NaN
+      : rate === "bytes"
+      ? rateOf(one, rate) * 8 / 1e9
+      : rateOf(one, rate);
+  const turns = measured(contender);
+  if (turns === undefined) return { reached: undefined };
+  if (against === undefined) return { reached: median(turns.map(figure)) };
+  const ratios: { name: string; reached: number }[] = [];
+  for (const name of [against].flat()) {
+    const others = measured(name);
+    if (others === undefined) return { reached: undefined };
+    ratios.push({ name, reached: ratio(turns, others, figure) });
+  }
+  // Beside the best of them the ratio is the least good.
+  ratios.sort((a, b) =>
+    atMost === undefined ? a.reached - b.reached : b.reached - a.reached
+  );
+  const { name, reached } = ratios[0]!;
+  return ratios.length === 1 ? { reached } : { reached, best: name };
+}
+
+/** The median of the ratios within each turn. */
+function ratio(
+  turns: readonly Figures[],
+  others: readonly Figures[],
+  figure: (one: Figures) => number,
+): number {
+  return median(turns.map((one, i) => figure(one) / figure(others[i]!)));
 }
 
 /** Bytes or counts a second. */

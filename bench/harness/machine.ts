@@ -49,6 +49,13 @@ export async function programVersion(
   }
 }
 
+/** How many files a process may have open at most. */
+export function openFilesLimit(): number {
+  const [, hard] =
+    /^Max open files\s+\S+\s+(\S+)/m.exec(text("/proc/self/limits")) ?? [];
+  return hard === undefined || hard === "unlimited" ? Infinity : Number(hard);
+}
+
 function text(path: string): string {
   try {
     return Deno.readTextFileSync(path);

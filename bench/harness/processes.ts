@@ -125,6 +125,23 @@ export async function portTaken(
   );
 }
 
+/** Resolves when a TCP port takes connections; whoever listens there sees one that ends at once. */
+export async function portAnswers(port: number): Promise<void> {
+  const start = performance.now();
+  for (;;) {
+    try {
+      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+      return;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      if (performance.now() - start > MOST_WAIT_MS) {
+        throw new Error(`nobody took tcp port ${port}`);
+      }
+      await sleep(POLL_MS);
+    }
+  }
+}
+
 /** Resolves when a condition holds; throws after ten seconds. */
 export async function until(
   condition: () => boolean,

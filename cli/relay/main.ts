@@ -151,17 +151,19 @@ export const command: Command = defineCommand({
       halfCloseTimeoutMs: values.halfCloseTimeout * 1000,
       bufferBytes: values.bufferSize,
       eventQueue: values.channelBufferSize,
+      eventsFromStart: values.events,
       engine: values.engine,
       workers: values.workers,
       log,
     });
-    log.info("listening", {
-      address: relay.boundAddress,
-      target: formatAddress(target),
-    });
     const role = new RelayConsole(relay, print, {
       events: values.events,
       summarySeconds: values.summary,
+    });
+    // Last: who has read this line may connect, and no event of theirs is missed.
+    log.info("listening", {
+      address: relay.boundAddress,
+      target: formatAddress(target),
     });
     return {
       role,

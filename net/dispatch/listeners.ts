@@ -1,10 +1,14 @@
 /** All listeners of a role: a relay each, here or in a Worker, with their figures. */
 import { type Address, formatAddress } from "../address.ts";
 import type { DatagramEngine, DatagramListener } from "../engine/engine.ts";
-import type { OperationError } from "../errors.ts";
+import { type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
-import { type PlacedRelay, placeRelay } from "../place/place_relay.ts";
+import {
+  type PlacedRelay,
+  placeRelay,
+  placeRelayUnavailable,
+} from "../place/place_relay.ts";
 import type { PlannedLog } from "../place/relay_plan.ts";
 import type { Task } from "../tasks.ts";
 import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
@@ -76,7 +80,13 @@ export class Listeners implements AsyncDisposable {
     const { workers = 1, alone = false } = options;
     const holds = (options.options.holdsThread ?? false) && alone &&
       addresses.length === 1 && workers === 1;
-    const placed = engine.name === "linux" &&
+    const unplaceable = placeRelayUnavailable();
+    if (workers > 1 && unplaceable !== undefined) {
+      throw new UsageError(
+        `Cannot receive with ${workers} workers: ${unplaceable}`,
+      );
+    }
+    const placed = engine.name === "linux" && unplaceable === undefined &&
       (sinksOf === undefined || logsInstead) &&
       (addresses.length > 1 || workers > 1);
     const relays: OpenRelay[] = [];

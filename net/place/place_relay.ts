@@ -4,6 +4,7 @@ import { OperationError, UsageError } from "../errors.ts";
 import type { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import type { Task } from "../tasks.ts";
+import { workerModuleUnreadable } from "../worker_module.ts";
 import type {
   PlannedLog,
   RelayOrder,
@@ -11,6 +12,13 @@ import type {
   RelayReport,
   ReportedError,
 } from "./relay_plan.ts";
+
+const WORKER_MODULE = import.meta.resolve("./relay_worker.ts");
+
+/** Why no relay can be put into a Worker here, or undefined where one can. Never prompts. */
+export function placeRelayUnavailable(): string | undefined {
+  return workerModuleUnreadable(WORKER_MODULE);
+}
 
 /** What a relay in a Worker shares with this thread. */
 export interface PlaceRelayOptions {
@@ -64,7 +72,7 @@ class WorkerRelay implements PlacedRelay {
     // Whoever waits sees a failure; nobody has to.
     this.#logOpen.promise.catch(() => {});
     this.#ended.promise.catch(() => {});
-    this.#worker = new Worker(import.meta.resolve("./relay_worker.ts"), {
+    this.#worker = new Worker(WORKER_MODULE, {
       type: "module",
       name: "relay",
     });

@@ -1,8 +1,10 @@
-/** Which engine serves streams: the one asked for; `auto` is the portable one, but for several workers. */
+/** Which engine serves streams: the one asked for; `auto` is the linux one where it can be had. */
 import { UsageError } from "../errors.ts";
 import type { EngineChoice } from "../engine/engine.ts";
-import { linuxEngineUnavailable } from "../engine/linux/engine.ts";
-import { linuxStreamEngine } from "../engine/linux/stream/engine.ts";
+import {
+  linuxStreamEngine,
+  linuxStreamEngineUnavailable,
+} from "../engine/linux/stream/engine.ts";
 import type { StreamEngine } from "../engine/stream.ts";
 import { portableStreamEngine } from "./forward.ts";
 import { createPolicy } from "./policy.ts";
@@ -34,10 +36,10 @@ export function chooseStreamEngine(
       `Cannot serve with ${workers} workers: 1 to ${MAX_STREAM_WORKERS} are possible`,
     );
   }
-  // By name only, until relays have run on it for long: `auto` stays on the
-  // plane that has.
-  const asked = choice === "linux" || (choice === "auto" && workers > 1);
-  const reason = asked ? linuxEngineUnavailable() : "it was not asked for";
+  const asked = choice !== "portable";
+  const reason = asked
+    ? linuxStreamEngineUnavailable()
+    : "it was not asked for";
   if (reason === undefined) return linuxStreamEngine({ workers });
   if (choice === "linux") {
     throw new UsageError(`Cannot use the linux engine: ${reason}`);

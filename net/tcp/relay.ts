@@ -44,6 +44,13 @@ export interface TcpRelayOptions extends Partial<Deadlines> {
    * @default {1000}
    */
   eventQueue?: number;
+  /**
+   * Keeps events from the first client on for the first reader of
+   * {@linkcode TcpRelay.events}. Without it clients served before somebody
+   * reads are not told of: a thread of its own may accept before `bind` resolves.
+   * @default {false}
+   */
+  eventsFromStart?: boolean;
   /** Ends the relay at once. */
   signal?: AbortSignal;
   /** Takes warnings about clients that could not be served. */
@@ -126,6 +133,8 @@ export class TcpRelay implements AsyncDisposable {
   readonly #queues = new Set<EventQueue<RelayEvent>>();
   readonly #queueLimit: number;
   readonly #log: Log | undefined;
+  /** Events since the start, until their reader comes. */
+  #unread: AsyncIterableIterator<RelayEvent> | undefined;
   #droppedEvents = 0;
 
   /**
@@ -142,6 +151,7 @@ export class TcpRelay implements AsyncDisposable {
       engine: choice = "auto",
       workers,
       eventQueue = 1000,
+      eventsFromStart = false,
       maxConnections,
       bufferBytes,
       keepAlive,
@@ -175,6 +185,7 @@ export class TcpRelay implements AsyncDisposable {
         maxConnections,
         bufferBytes,
         keepAlive,
+        report: eventsFromStart ? "traffic" : "problems",
       },
       (events) => take(events),
     );
@@ -190,6 +201,7 @@ export class TcpRelay implements AsyncDisposable {
       eventQueue,
       log,
     );
+    if (eventsFromStart) relay.#unread = relay.events();
     take = (events) => relay.#take(events);
     relay.#take(early);
     if (signal) {
@@ -259,11 +271,14 @@ export class TcpRelay implements AsyncDisposable {
   }
 
   /**
-   * What happens from now on, until the relay ends or the loop is left. Moved
-   * bytes are gathered over a tenth of a second: nothing is told while bytes
+   * What happens from now on (from the start for the first reader, with
+   * `eventsFromStart`), until the relay ends or the loop is left. Moved bytes are gathered over a tenth of a second: nothing is told while bytes
    * move, and a slow reader loses events, counted, but holds up no client.
    */
   events(): AsyncIterableIterator<RelayEvent> {
+    const unread = this.#unread;
+    this.#unread = undefined;
+    if (unread) return unread;
     const queue = new EventQueue<RelayEvent>(this.#queueLimit, () => {
       this.#droppedEvents += queue.dropped;
       this.#queues.delete(queue);

@@ -59,22 +59,15 @@ export function endLines(snapshot: RelaySnapshot, cut: number): string[] {
 }
 
 /**
- * Turns events into lines. It counts from the events themselves, so that each
- * line's figures are those of its moment and not of the end of its tick.
+ * Turns events since the start into lines. It counts from the events
+ * themselves, so that each line's figures are those of its moment and not of
+ * the end of its tick.
  */
 export class EventLines {
-  #active: number;
-  #total: number;
-  #upstream: number;
-  #downstream: number;
-
-  /** Counts on from a snapshot. */
-  constructor(snapshot: RelaySnapshot) {
-    this.#active = snapshot.activeConnections;
-    this.#total = snapshot.totalConnections;
-    this.#upstream = snapshot.bytesUpstream;
-    this.#downstream = snapshot.bytesDownstream;
-  }
+  #active = 0;
+  #total = 0;
+  #upstream = 0;
+  #downstream = 0;
 
   /** The line of an event. */
   line(event: RelayEvent): string {
@@ -116,7 +109,10 @@ export class RelayConsole implements AsyncDisposable {
   #draining = false;
   #waitingFor = -1;
 
-  /** Prints events where wanted, and a summary line every `summarySeconds` (0: never). */
+  /**
+   * Prints events where wanted, which the relay must tell from the start, and a
+   * summary line every `summarySeconds` (0: never).
+   */
   constructor(
     relay: TcpRelay,
     print: PrintLine,
@@ -139,7 +135,7 @@ export class RelayConsole implements AsyncDisposable {
   }
 
   async #printEvents(): Promise<void> {
-    const lines = new EventLines(this.#relay.snapshot());
+    const lines = new EventLines();
     for await (const event of this.#relay.events()) {
       this.#print(lines.line(event));
     }
@@ -177,9 +173,10 @@ export class RelayConsole implements AsyncDisposable {
   /** Accepts no one more, and prints how many connections it waits for. */
   drain(): Promise<void> {
     this.#draining = true;
+    const drained = this.#relay.drain();
     this.#printWaiting();
     this.#timers.push(setInterval(() => this.#printWaiting(), DRAIN_LINE_MS));
-    return this.#relay.drain();
+    return drained;
   }
 
   #printWaiting(): void {

@@ -623,6 +623,7 @@ export class Tunnels implements AsyncDisposable {
     await this.#turn;
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     clearInterval(this.#tlsTimer);
+    await this.#refreshing;
     const all = [...this.#open.values(), ...this.#draining];
     await Promise.allSettled(
       all.map((tunnel) =>

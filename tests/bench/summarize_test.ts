@@ -6,7 +6,11 @@ import {
   type Row,
   summarize,
 } from "../../bench/harness/bench.ts";
-import { markdown, rowTable } from "../../bench/harness/table.ts";
+import {
+  expectationLines,
+  markdown,
+  rowTable,
+} from "../../bench/harness/table.ts";
 
 function figures(bytes: number, more: Partial<Figures> = {}): Figures {
   return {
@@ -67,6 +71,75 @@ Deno.test("summarize rates by counts where a row asks for it", () => {
     { name: "absent", turns: turns(50) },
   ]);
   assertEquals(contenders.map(({ ratio }) => ratio), [3, 1, 0.5]);
+});
+
+Deno.test("summarize takes the best of several as what an expectation is against", () => {
+  const row: Row = {
+    ...ROW,
+    rate: "count",
+    counted: "requests",
+    contenders: ["ours", "slow", "fast", "absent"].map((name) => ({
+      name,
+      run,
+    })),
+    expected: [
+      { contender: "ours", against: ["slow", "fast"], atLeast: 1.5 },
+      {
+        contender: "ours",
+        column: "p99 µs",
+        against: ["slow", "fast"],
+        atMost: 1,
+      },
+      { contender: "ours", column: "p99 µs", atMost: 40 },
+      { contender: "ours", atLeast: 2000 },
+      { contender: "ours", against: ["slow", "absent"], atLeast: 1 },
+    ],
+  };
+  const turns = (count: number, p99: number) => [
+    figures(0, { count, more: { "p99 µs": p99 } }),
+  ];
+  const result = summarize(row, [
+    { name: "ours", turns: turns(3000, 30) },
+    { name: "slow", turns: turns(1000, 20) },
+    { name: "fast", turns: turns(2000, 60) },
+    { name: "absent", turns: [], missing: "not found: install it" },
+  ]);
+  assertEquals(
+    result.expected.map(({ reached, best }) => [reached, best]),
+    [
+      [1.5, "fast"],
+      [1.5, "slow"],
+      [30, undefined],
+      [1500, undefined],
+      [undefined, undefined],
+    ],
+  );
+  assertEquals(expectationLines([result]), [
+    "- forward: ours at least 1.5x the better of slow and fast: 1.50x fast, **reached**",
+    "- forward: p99 µs of ours at most 1x the better of slow and fast: 1.50x slow, **MISSED**",
+    "- forward: p99 µs of ours at most 40: 30.00, **reached**",
+    "- forward: ours at least 2000 requests/s: 1 500 requests/s, **MISSED**",
+    "- forward: ours at least 1x the better of slow and absent: not measured, a contender is missing",
+  ]);
+});
+
+Deno.test("rowTable leaves out columns that say nothing of anybody", () => {
+  const row = { ...ROW, rate: "count" as const, counted: "connections" };
+  const result = summarize(row, [
+    { name: "ours", turns: [figures(0, { count: 3000 })] },
+    { name: "peer", turns: [figures(0, { count: 1000, peakBytes: 0 })] },
+    { name: "absent", turns: [], missing: "not found: install it" },
+  ]);
+  assertEquals(
+    rowTable(result).join("\n"),
+    `## forward
+
+|  | connections/s | x peer | CPU s/million | memory MB |
+| --- | ---: | ---: | ---: | ---: |
+| ours | 1 500 | 3.00 | 333 | 50 |
+| peer | 500 | 1.00 |  |  |
+| absent | missing: not found: install it |  |  |  |`,
+  );
 });
 
 Deno.test("rowTable names a missing contender with its reason and marks a rate that is the load's own", () => {

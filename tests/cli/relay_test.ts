@@ -406,7 +406,7 @@ testUnless(
     await using target = echoServer();
     const script = `ulimit -n 96; exec "$0" run -A cli/relay/main.ts ${ANY} ${
       formatAddress(target.address)
-    } --metrics-addr=127.0.0.1:0`;
+    } --metrics-addr=127.0.0.1:0 --engine=${STREAM_ENGINE}`;
     await using relay = startPeer("bash", ["-c", script, Deno.execPath()]);
     const address = await listening(relay);
     const url = await metricsUrl(relay);

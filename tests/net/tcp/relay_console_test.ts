@@ -52,22 +52,27 @@ Deno.test("summaryText() writes the original's summary", () => {
   );
 });
 
-Deno.test("EventLines.line() counts on from its snapshot, line by line", () => {
-  const lines = new EventLines(SNAPSHOT);
+Deno.test("EventLines.line() counts from event to event, line by line", () => {
+  const lines = new EventLines();
   const at = { atMs: 0, client: "127.0.0.1:54321" };
+  const closed = {
+    ...at,
+    type: "closed",
+    bytesUpstream: 500_000,
+    bytesDownstream: 200_000,
+    durationMs: 10,
+    reason: "eof",
+  } as const;
+  for (let i = 0; i < 15; i++) lines.line({ ...at, type: "opened" });
+  lines.line({ ...at, type: "upstream", bytes: 1_500_000 });
+  lines.line({ ...at, type: "downstream", bytes: 800_000 });
+  for (let i = 0; i < 12; i++) lines.line(closed);
   assertEquals(
     [
       lines.line({ ...at, type: "opened" }),
       lines.line({ ...at, type: "upstream", bytes: 500_000 }),
       lines.line({ ...at, type: "downstream", bytes: 200_000 }),
-      lines.line({
-        ...at,
-        type: "closed",
-        bytesUpstream: 500_000,
-        bytesDownstream: 200_000,
-        durationMs: 10,
-        reason: "eof",
-      }),
+      lines.line(closed),
       lines.line({ ...at, type: "rejected", reason: "connect-failed" }),
     ],
     [

@@ -1,4 +1,4 @@
-import { STREAM_ENGINE } from "../../support/engines.ts";
+import { STREAM_ENGINE, testOnEngines } from "../../support/engines.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UsageError } from "../../../net/errors.ts";
 import { Log } from "../../../net/observe/log.ts";
@@ -132,6 +132,24 @@ Deno.test("TcpRelay.events() tells opened, bytes each way and closed, then ends 
   );
   assertEquals(relay.droppedEvents, 0);
 });
+
+testOnEngines(
+  "TcpRelay.events() tells the first reader of clients that came before it, where that is asked for",
+  async (engine) => {
+    await using server = echoServer();
+    await using relay = await TcpRelay.bind("127.0.0.1:0", server.address, {
+      engine,
+      eventsFromStart: true,
+    });
+    using client = await connectTo(relay.address);
+    await writeAll(client, new Uint8Array(1));
+    await readExactly(client, 1);
+    // An answer comes after what was told before it.
+    assertEquals((await relay.connections()).length, 1);
+    const { value } = await relay.events().next();
+    assertEquals(value!.type, "opened");
+  },
+);
 
 Deno.test("TcpRelay.events() drops what a slow reader has no room for, and counts it", async () => {
   await using server = echoServer();

@@ -6,6 +6,7 @@
 import { lookup } from "node:dns/promises";
 import { type Address, formatAddress, isIpv6 } from "../../../address.ts";
 import { failedCall, OperationError, UsageError } from "../../../errors.ts";
+import { workerModuleUnreadable } from "../../../worker_module.ts";
 import { resolveAll } from "../../resolve.ts";
 import type {
   ConnectionFilter,
@@ -33,6 +34,7 @@ import { encodeSockaddr } from "../ffi/sockaddr.ts";
 import { closeDescriptor, localAddress } from "../ffi/socket.ts";
 import { openStreamListener } from "../ffi/stream.ts";
 import { findLinuxInterface } from "../interfaces.ts";
+import { linuxEngineUnavailable } from "../engine.ts";
 import { WakeEvent } from "../wake_event.ts";
 import {
   type ReactorOrder,
@@ -80,9 +82,16 @@ export function linuxStreamEngine(
   return new LinuxStreamEngine(options);
 }
 
+const WORKER_MODULE = import.meta.resolve("./reactor_worker.ts");
+
+/** Why the engine cannot be had here, or undefined where it can. Never prompts. */
+export function linuxStreamEngineUnavailable(): string | undefined {
+  return linuxEngineUnavailable() ?? workerModuleUnreadable(WORKER_MODULE);
+}
+
 /** A reactor in a Worker. */
 export const startReactorWorker: StartReactor = (start, onReport) => {
-  const worker = new Worker(import.meta.resolve("./reactor_worker.ts"), {
+  const worker = new Worker(WORKER_MODULE, {
     type: "module",
     name: "reactor",
   });

@@ -281,22 +281,27 @@ export class Reactor implements Disposable {
    * comes again at once: none until others had time to end.
    */
   #pauseAccepting(service: Service): void {
-    if (service.listener < 0 || service.resumeMs !== Infinity) return;
+    const { resumeMs } = service;
+    if (resumeMs !== Infinity && resumeMs > this.#nowMs) return;
     service.pauseMs = Math.min(
       Math.max(PAUSE_MS, 2 * service.pauseMs),
       MAX_PAUSE_MS,
     );
     service.resumeMs = this.#nowMs + service.pauseMs;
     this.#resumeMs = Math.min(this.#resumeMs, service.resumeMs);
-    this.#epoll.remove(service.listener);
+    if (service.listener >= 0) this.#epoll.remove(service.listener);
   }
 
   #resumeAccepting(): void {
     this.#resumeMs = Infinity;
     for (const service of this.#services.values()) {
       if (service.resumeMs <= this.#nowMs) {
-        service.resumeMs = Infinity;
-        this.#listen(service);
+        // Those who wait already come first, else newcomers took what they lack.
+        for (const c of service.starved.splice(0)) this.#reach(c);
+        if (service.resumeMs <= this.#nowMs) {
+          service.resumeMs = Infinity;
+          this.#listen(service);
+        }
       }
       this.#resumeMs = Math.min(this.#resumeMs, service.resumeMs);
     }
@@ -566,7 +571,8 @@ export class Reactor implements Disposable {
 
   #connectFailed(c: number, errno: number): void {
     const failure = dialFailure(errno);
-    // What a dial lacks the next client would lack too: it waits in the backlog.
+    // What a dial lacks the next client would lack too: it waits in the backlog,
+    // and this one waits here.
     if (failure === "resources") {
       this.#acceptFailed(this.#table.service[c]!, "socket", errno);
     }
@@ -597,7 +603,8 @@ export class Reactor implements Disposable {
     slots[RemoteSlot.errors]!++;
     slots[RemoteSlot.lastErrorAtMs] = Date.now();
     slots[RemoteSlot.failures + DIAL_FAILURES.indexOf(failure)]!++;
-    dial.tried.push(remote.id);
+    const starved = failure === "resources" && this.#mayStarve(c);
+    if (!starved) dial.tried.push(remote.id);
     this.#tell(service, {
       type: "dial-failed",
       atMs: Date.now(),
@@ -608,16 +615,27 @@ export class Reactor implements Disposable {
     });
     service.forget(remote);
     // A limit of this machine says nothing about the remote.
-    if (failure === "resources") return this.#pauseAccepting(service);
+    if (failure === "resources") {
+      if (starved) service.starved.push(c);
+      return this.#pauseAccepting(service);
+    }
     const before = slots[RemoteSlot.state];
     service.policy.failed(remote.id, failure, this.#nowMs);
     this.#stateMayHaveChanged(service, remote, before!);
+  }
+
+  /** Whether a client may wait for others to end: for as long as a connect may take. */
+  #mayStarve(c: number): boolean {
+    const { sinceMs, service } = this.#table;
+    const { connectTimeoutMs } = service[c]!.deadlines;
+    return after(sinceMs[c]!, connectTimeoutMs) > this.#nowMs;
   }
 
   /** Whether the next attempt may be made now; else it comes after a pause, or never. */
   #mayGoOn(c: number): boolean {
     const table = this.#table;
     if (table.state[c] !== State.pausing) return false;
+    if (table.service[c]!.starved.includes(c)) return false;
     const dial = table.dial[c]!;
     const delayMs = table.service[c]!.policy.retryDelayMs(dial.tried);
     if (delayMs <= 0) return true;
@@ -707,6 +725,8 @@ export class Reactor implements Disposable {
     this.#calls.reset(table.fd[2 * c]!);
     table.fd[2 * c] = -1;
     if (admitted) service.policy.released(this.#host(c));
+    const waited = service.starved.indexOf(c);
+    if (waited >= 0) service.starved.splice(waited, 1);
     this.#free(c);
     if (remote) service.forget(remote);
     this.#clientLeft(service);
@@ -1215,7 +1235,7 @@ export class Reactor implements Disposable {
     if (service.listener < 0) return;
     this.#calls.close(service.listener);
     service.listener = -1;
-    service.resumeMs = Infinity;
+    if (service.starved.length === 0) service.resumeMs = Infinity;
     this.#planProbe(service);
   }
 

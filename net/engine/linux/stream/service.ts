@@ -74,6 +74,8 @@ export class Service {
   resumeMs = Infinity;
   pauseMs = 0;
   probeDueMs = Infinity;
+  /** Clients whose dial lacks a descriptor or memory: they go on when accepting does. */
+  readonly starved: number[] = [];
   /** Clients between accept and end. */
   live = 0;
   /** Who waits for that to be none. */

@@ -81,12 +81,36 @@ for (const errno of [EMFILE, ENFILE, ENOMEM]) {
 }
 
 test(
-  "Reactor turns one client away where no socket is to be had, and serves the next",
+  "Reactor has a client wait where no socket is to be had, and serves it when one is",
+  async (libc, forwarder, log) => {
+    libc.failNext("socket", [EMFILE, ENFILE, ENOMEM]);
+    await echoes(forwarder);
+    assertEquals((await log.next("dial-failed")).failure, "resources");
+    const { accepted, opened, dialErrors, opening } = forwarder.stats();
+    assertEquals([accepted, opened, dialErrors, opening], [1, 1, 3, 0]);
+  },
+);
+
+test(
+  "Reactor serves a client that waits for a socket although nobody is accepted any more",
   async (libc, forwarder, log) => {
     libc.failNext("socket", [EMFILE]);
+    using client = await connectTo(forwarder.address);
+    await log.next("dial-failed");
+    await forwarder.stopAccepting();
+    await writeAll(client, new Uint8Array(10));
+    await readExactly(client, 10);
+  },
+);
+
+test(
+  "Reactor turns a client away that has waited for a socket as long as for a connect",
+  async (libc, forwarder, log) => {
+    await forwarder.update({ deadlines: { connectTimeoutMs: 30 } });
+    libc.put("socket", () => libc.fail(EMFILE));
     await howTurnedAway(forwarder.address);
-    assertEquals((await log.next("dial-failed")).failure, "resources");
     assertEquals((await log.next("rejected")).reason, "connect-failed");
+    libc.failNext("socket", []);
     await echoes(forwarder);
   },
 );
