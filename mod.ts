@@ -123,6 +123,10 @@ export { EchoServer } from "./net/tcp/echo_server.ts";
 export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";
 export { loadChart } from "./net/tcp/load_chart.ts";
 export {
+  LoadConsole,
+  type LoadConsoleOptions,
+} from "./net/tcp/load_console.ts";
+export {
   DEFAULT_LOAD_TARGET,
   DEFAULT_SCENARIO,
   type LoadScenario,
@@ -132,17 +136,7 @@ export {
   readScenario,
   SHIPPED_MATRIX,
 } from "./net/tcp/load_plan.ts";
-export {
-  loadJson,
-  loadMetrics,
-  matrixBanner,
-  matrixLines,
-  progressLine,
-  reportLines,
-  resultLine,
-  runningLine,
-  singleBanner,
-} from "./net/tcp/load_report.ts";
+export { loadJson } from "./net/tcp/load_report.ts";
 export {
   type LoadNow,
   type LoadPhase,
@@ -199,6 +193,7 @@ export type {
 } from "./net/tcp/tunnel.ts";
 export {
   checkTunnelFiles,
+  readTunnelArguments,
   readTunnelConfig,
   TUNNEL_SECTIONS,
 } from "./net/tcp/tunnel_config.ts";

@@ -49,7 +49,8 @@ export function failedCall(
   const code = errorCode(cause);
   const remedy = code === undefined ? undefined : REMEDIES[code];
   const detail = cause instanceof Error
-    ? cause.message.replace(/ \(os error \d+\)$/, "")
+    // What Deno adds behind it names its own call, and the file again.
+    ? cause.message.replace(/ \(os error \d+\).*$/s, "")
     : String(cause);
   return new OperationError(
     `Cannot ${action} ${subject}: ${detail}${remedy ? `; ${remedy}` : ""}`,

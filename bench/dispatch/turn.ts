@@ -20,7 +20,7 @@ import { fromFileUrl } from "@std/path";
 
 const WARM_MS = 300;
 const SETTLED_MS = 150;
-const LOAD_SPARE_MS = 500;
+const LOAD_SPARE_MS = 250;
 const END_MS = 5000;
 
 /** Who takes part in a turn. */

@@ -1,9 +1,27 @@
 /**
  * Loads a TCP echo server, or a proxy before one, and reports rates and latencies.
  *
- * @example
  * ```sh
  * deno run -A jsr:@mproxy/loadtest 127.0.0.1:8080 --connections 50 --svg load.svg
+ * ```
+ *
+ * @example The same from a program
+ * ```ts
+ * import { DEFAULT_SCENARIO, EchoServer, LoadTest } from "@mproxy/mproxy";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * await using echo = await EchoServer.open({
+ *   address: { hostname: "127.0.0.1", port: 0 },
+ *   protocol: "tcp",
+ * });
+ * await using test = new LoadTest({
+ *   target: echo.address,
+ *   scenarios: [{ ...DEFAULT_SCENARIO, connections: 2, durationMs: 50 }],
+ * });
+ * await test.finished;
+ * const [result] = test.results;
+ * assertEquals(result!.errors, 0);
+ * assert(result!.requests > 0);
  * ```
  *
  * @module
@@ -84,76 +102,32 @@ export const command: cli.Command = cli.defineCommand({
       );
     }
     const [targetText] = positionals;
-    const target = targetText === undefined
-      ? values.target
-      : load.readLoadTarget(targetText);
-    const named = tables["scenarios"]?.map(load.readScenario) ??
-      (values.matrix ? load.SHIPPED_MATRIX : []);
-    const scenarios = named.length > 0 ? named : [{
-      name: "",
-      connections: values.connections,
-      durationMs: values.duration * 1000,
-      messageBytes: values.messageSize,
-    }];
-    const matrix = named.length > 0;
-    const banner = matrix
-      ? load.matrixBanner(target, scenarios.length)
-      : load.singleBanner(target, scenarios[0]!);
-    // Opened now: nobody wants to learn after the run that it cannot be.
-    const chart = values.svg === undefined
-      ? undefined
-      : await createFile(values.svg);
-    banner.forEach(print);
-    const test = new load.LoadTest({
-      target,
-      scenarios,
+    const role = await load.LoadConsole.start({
+      target: targetText === undefined
+        ? values.target
+        : load.readLoadTarget(targetText),
+      matrix: tables["scenarios"]?.map(load.readScenario) ??
+        (values.matrix ? load.SHIPPED_MATRIX : []),
+      single: {
+        name: "",
+        connections: values.connections,
+        durationMs: values.duration * 1000,
+        messageBytes: values.messageSize,
+      },
       warmUpMs: values.warmUp * 1000,
       ratePerSecond: values.rate,
-      onScenario: (scenario, index) => {
-        if (matrix) print(load.runningLine(scenario, index, scenarios.length));
-      },
-      onResult: (result) => {
-        if (matrix) print(`${load.resultLine(result)}\n`);
-      },
-    });
-    const report = async () => {
-      const { results } = test;
-      if (chart) {
-        using file = chart;
-        const bytes = new TextEncoder().encode(
-          load.loadChart(target, results),
-        );
-        for (let at = 0; at < bytes.length;) {
-          at += await file.write(bytes.subarray(at));
-        }
-      }
-      const lines = values.json
-        ? [JSON.stringify(load.loadJson(target, results), undefined, 2)]
-        : matrix
-        ? load.matrixLines(results)
-        : results.flatMap(load.reportLines);
-      return `${lines.join("\n")}\n`;
-    };
+      json: values.json,
+      svg: values.svg,
+    }, print);
     return {
-      role: test,
-      report,
-      metrics: () => load.loadMetrics(test.now()),
-      progress: () => {
-        const now = test.now();
-        return now ? load.progressLine(now) : "";
-      },
+      role,
+      report: () => role.report(),
+      metrics: () => role.metrics(),
+      progress: () => role.progress(),
       summary: () => [],
-      exitCode: () => test.failed ? 1 : 0,
+      exitCode: () => role.failed ? 1 : 0,
     };
   },
 });
-
-async function createFile(path: string): Promise<Deno.FsFile> {
-  try {
-    return await Deno.create(path);
-  } catch (cause) {
-    throw load.failedCall("write", `"${path}"`, cause);
-  }
-}
 
 if (import.meta.main) await cli.runCommand(command);

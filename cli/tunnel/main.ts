@@ -2,9 +2,21 @@
  * Runs TCP tunnels that are balanced over remotes and can be opened, changed,
  * drained and closed while they run.
  *
- * @example Two tunnels, and a control door to change them
  * ```sh
  * deno run -A jsr:@mproxy/tunnel -c 127.0.0.1:9999 3000=4000,4001 5432=db:5432
+ * ```
+ *
+ * @example The same from a program
+ * ```ts
+ * import { Tunnels } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using tunnels = await Tunnels.start({
+ *   tunnels: ["0=127.0.0.1:4000,127.0.0.1:4001[strategy=round-robin]"],
+ * });
+ * const [tunnel] = tunnels.list();
+ * console.log(`clients come in at port ${tunnel!.address.port}`);
+ * assertEquals(tunnel!.remotes.length, 2);
  * ```
  *
  * @module
@@ -29,10 +41,10 @@ import {
 import {
   checkTunnelFiles,
   DEFAULT_TUNNEL_OPTIONS,
-  parseTunnel,
   readCount,
   readDelay,
   readToken,
+  readTunnelArguments,
   readTunnelConfig,
   startTunnelRole,
   TUNNEL_SECTIONS,
@@ -210,11 +222,13 @@ export const command: Command = defineCommand({
         throw configError(config.file, read.problems);
       }
       const texts = [...positionals, ...values.tunnel];
-      const tunnels = [
-        ...texts.map(parseTunnel),
-        ...read?.tunnels.map(({ spec }) => spec) ?? [],
-      ];
-      return { defaults, tunnels };
+      return {
+        defaults,
+        tunnels: [
+          ...readTunnelArguments(texts, defaults),
+          ...read?.tunnels.map(({ spec }) => spec) ?? [],
+        ],
+      };
     };
     let first: TunnelsConfig | undefined = given(values, config);
     const role = await startTunnelRole({
@@ -246,17 +260,7 @@ export const command: Command = defineCommand({
       ready: () => role.tunnels.ready(),
       progress: role.progress,
       summary: role.summary,
-      reload: async () => {
-        const { opened, closed, changed, unchanged, failed } = await role
-          .tunnels.reload();
-        log.info("reloaded", {
-          opened: opened.length,
-          closed: closed.length,
-          changed: changed.length,
-          unchanged: unchanged.length,
-          failed: failed.length,
-        });
-      },
+      reload: role.reload,
     };
   },
 });

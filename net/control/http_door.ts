@@ -10,7 +10,6 @@
 import {
   createServer,
   type IncomingMessage,
-  type Server,
   type ServerResponse,
 } from "node:http";
 import type { Duplex } from "node:stream";
@@ -19,19 +18,20 @@ import { Buffer } from "node:buffer";
 import type { WebSocket, WebSocketServer } from "ws";
 import { type Address, formatAddress, isIp } from "../address.ts";
 import { failedCall } from "../errors.ts";
+import { HttpListener } from "../http_listener.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { answerRpc, MAX_REQUEST_BYTES, oversizedRequest } from "./json_rpc.ts";
 import type { ControlDoor } from "./line_door.ts";
 import { checkExposure, isToken } from "./token.ts";
 
-/** Connections at once; one request more is answered with 429. */
-const MAX_CONNECTIONS = 100;
+/** Clients served at once; one request more is answered with 429. */
+const MAX_CLIENTS = 100;
+
+/** Connections at once, with those that are about to be answered or have been. */
+const MAX_CONNECTIONS = 2 * MAX_CLIENTS;
 
 /** Messages of one WebSocket that may wait for the one being answered. */
 const MAX_WAITING = 16;
-
-/** A request that is slower than this is cut. */
-const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Options of {@linkcode openHttpDoor}. */
 export interface HttpDoorOptions {
@@ -58,51 +58,33 @@ export async function openHttpDoor(
     maxPayload: MAX_REQUEST_BYTES,
     perMessageDeflate: false,
   });
-  const door = new HttpDoor(options, sockets);
   try {
-    await door.listen(address);
+    return new HttpDoor(options, sockets);
   } catch (cause) {
     throw failedCall("listen for JSON-RPC on", formatAddress(address), cause);
   }
-  return door;
 }
 
 class HttpDoor implements ControlDoor {
-  address!: Address;
   readonly #options: HttpDoorOptions;
-  readonly #server: Server;
+  readonly #listener: HttpListener;
   readonly #sockets: WebSocketServer;
   #requests = 0;
 
   constructor(options: HttpDoorOptions, sockets: WebSocketServer) {
     this.#options = options;
     this.#sockets = sockets;
-    this.#server = createServer({
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      headersTimeout: REQUEST_TIMEOUT_MS,
-    });
-    this.#server.maxConnections = MAX_CONNECTIONS;
-    this.#server.on("request", (request, response) => {
+    const server = createServer((request, response) => {
       this.#answer(request, response).catch(() => response.destroy());
     });
-    this.#server.on("upgrade", (request, socket, head) => {
+    server.on("upgrade", (request, socket, head) => {
       this.#upgrade(request, socket, head);
     });
+    this.#listener = new HttpListener(options.address, server, MAX_CONNECTIONS);
   }
 
-  listen({ hostname, port }: Address): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(port, hostname, () => {
-        this.#server.removeListener("error", reject);
-        const bound = this.#server.address() as {
-          address: string;
-          port: number;
-        };
-        this.address = { hostname: bound.address, port: bound.port };
-        resolve();
-      });
-    });
+  get address(): Address {
+    return this.#listener.address;
   }
 
   /** Why a request is not let in, as an HTTP status with a text. */
@@ -121,7 +103,7 @@ class HttpDoor implements ControlDoor {
       return [403, "Provided Host header is not whitelisted"];
     }
     const busy = this.#requests + this.#sockets.clients.size;
-    if (busy >= MAX_CONNECTIONS) return [429, "Too many connections"];
+    if (busy >= MAX_CLIENTS) return [429, "Too many connections"];
   }
 
   async #answer(
@@ -185,10 +167,7 @@ class HttpDoor implements ControlDoor {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const client of this.#sockets.clients) client.terminate();
     this.#sockets.close();
-    await new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
-      this.#server.closeAllConnections();
-    });
+    await this.#listener[Symbol.asyncDispose]();
   }
 }
 
@@ -223,14 +202,14 @@ function httpRefusal(request: IncomingMessage): [number, string] | undefined {
 }
 
 function refuse(response: ServerResponse, status: number, text: string): void {
-  // What is still being sent is not read.
+  const body = `${text}\n`;
   response.writeHead(status, {
     "content-type": "text/plain; charset=utf-8",
-    connection: "close",
+    "content-length": Buffer.byteLength(body),
     ...(status === 405 ? { allow: "POST" } : {}),
     ...(status === 401 ? { "www-authenticate": "Bearer" } : {}),
   });
-  response.end(`${text}\n`);
+  response.end(body);
 }
 
 /** The body; undefined where it is too long. */

@@ -52,6 +52,8 @@ export interface TunnelRole extends AsyncDisposable {
   readonly finished: Promise<void>;
   /** Takes no more clients, and ends when the connections have. */
   drain(): Promise<void>;
+  /** Reads the configuration again, and logs what has become of it. */
+  reload(): Promise<void>;
   /** Figures now. */
   metrics(): Metric[];
   /** All that is known of each tunnel. */
@@ -92,7 +94,7 @@ export async function startTunnelRole(
   const metrics = () => tunnelMetrics(tunnels, options.metricsCompat);
   const json = () => statusResult({ tunnels });
   const prometheus = prometheusSocket && opened.use(
-    serveMetrics({
+    await serveMetrics({
       address: prometheusSocket,
       metrics,
       json,
@@ -115,6 +117,7 @@ export async function startTunnelRole(
     prometheusAddress: prometheus?.address,
     finished: tunnels.finished,
     drain: () => tunnels.drain(),
+    reload: () => reload(tunnels, log),
     metrics,
     json,
     progress: () => progressOf(tunnels),
@@ -125,6 +128,16 @@ export async function startTunnelRole(
 
 function tell(log: Log, message: string, address: Address): void {
   log.info(message, { address: formatAddress(address) });
+}
+
+async function reload(tunnels: Tunnels, log: Log): Promise<void> {
+  const report = await tunnels.reload();
+  log.info(
+    "reloaded",
+    Object.fromEntries(
+      Object.entries(report).map(([what, some]) => [what, some.length]),
+    ),
+  );
 }
 
 function progressOf(tunnels: Tunnels): string {

@@ -1,7 +1,9 @@
 /** The metrics door: `/metrics`, `/healthz`, `/readyz` over HTTP. */
-import type { Address } from "../address.ts";
-import { formatAddress } from "../address.ts";
+import { Buffer } from "node:buffer";
+import { createServer } from "node:http";
+import { type Address, formatAddress } from "../address.ts";
 import { failedCall } from "../errors.ts";
+import { HttpListener } from "../http_listener.ts";
 import {
   type Metric,
   PROMETHEUS_CONTENT_TYPE,
@@ -26,49 +28,80 @@ export interface MetricsServer extends AsyncDisposable {
   readonly address: Address;
 }
 
+/** Scrapes at once; those above are closed unanswered. */
+const MAX_CONNECTIONS = 100;
+
 /** Opens the metrics door; throws an OperationError where it cannot be bound. */
-export function serveMetrics(options: MetricsServerOptions): MetricsServer {
-  const { address, metrics, ready = () => true, json } = options;
-  const answer = async (request: Request): Promise<Response> => {
-    const url = new URL(request.url);
-    if (request.method !== "GET" && request.method !== "HEAD") {
-      return new Response("Method not allowed\n", {
-        status: 405,
-        headers: { allow: "GET, HEAD" },
-      });
-    }
-    switch (url.pathname) {
-      case "/metrics":
-        if (json && url.searchParams.get("format") === "json") {
-          return Response.json(await json());
-        }
-        return new Response(await prometheusText(metrics()), {
-          headers: { "content-type": PROMETHEUS_CONTENT_TYPE },
+export async function serveMetrics(
+  options: MetricsServerOptions,
+): Promise<MetricsServer> {
+  const { address } = options;
+  // Loads the library that writes the text: where files cannot be opened any
+  // more, and figures are wanted most, it is too late.
+  await prometheusText([]);
+  const server = createServer((request, response) => {
+    answer(options, request.method ?? "", request.url ?? "").then(
+      ({ status = 200, headers, body }) => {
+        response.writeHead(status, {
+          "content-type": "text/plain; charset=utf-8",
+          "content-length": Buffer.byteLength(body),
+          ...headers,
         });
-      case "/healthz":
-        return new Response("ok\n");
-      case "/readyz": {
-        const state = await ready();
-        return state === true
-          ? new Response("ready\n")
-          : new Response(`${state || "not ready"}\n`, { status: 503 });
-      }
-      default:
-        return new Response("Not found\n", { status: 404 });
-    }
-  };
-  let server: Deno.HttpServer<Deno.NetAddr>;
-  try {
-    server = Deno.serve(
-      { hostname: address.hostname, port: address.port, onListen: () => {} },
-      answer,
+        response.end(body);
+      },
+      () => response.writeHead(500).end(),
     );
+  });
+  let listener: HttpListener;
+  try {
+    listener = new HttpListener(address, server, MAX_CONNECTIONS);
   } catch (cause) {
     throw failedCall("serve metrics on", formatAddress(address), cause);
   }
-  const { hostname, port } = server.addr;
-  return {
-    address: { hostname, port },
-    [Symbol.asyncDispose]: () => server.shutdown(),
-  };
+  return listener;
+}
+
+/** An answer that is not 200, or no plain text, says so. */
+interface Answer {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+async function answer(
+  { metrics, ready = () => true, json }: MetricsServerOptions,
+  method: string,
+  url: string,
+): Promise<Answer> {
+  if (method !== "GET" && method !== "HEAD") {
+    return {
+      status: 405,
+      headers: { allow: "GET, HEAD" },
+      body: "Method not allowed\n",
+    };
+  }
+  const [path, query] = url.split("?", 2);
+  switch (path) {
+    case "/metrics":
+      if (json && new URLSearchParams(query).get("format") === "json") {
+        return {
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify(await json()),
+        };
+      }
+      return {
+        headers: { "content-type": PROMETHEUS_CONTENT_TYPE },
+        body: await prometheusText(metrics()),
+      };
+    case "/healthz":
+      return { body: "ok\n" };
+    case "/readyz": {
+      const state = await ready();
+      return state === true
+        ? { body: "ready\n" }
+        : { status: 503, body: `${state || "not ready"}\n` };
+    }
+    default:
+      return { status: 404, body: "Not found\n" };
+  }
 }

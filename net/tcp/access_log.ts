@@ -163,5 +163,5 @@ export function accessLine(
   }
   return `${time} client=${client} tunnel=${tunnel} remote=${remote ?? "-"} ` +
     `upstream=${bytesUpstream} downstream=${bytesDownstream} ` +
-    `duration=${durationMs} end=${entry.end}`;
+    `durationMs=${durationMs} end=${entry.end}`;
 }

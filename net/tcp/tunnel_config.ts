@@ -33,6 +33,34 @@ import {
 import { readCertificate, readRoots } from "../tls_files.ts";
 import { tunnelKey } from "./tunnel_changes.ts";
 
+/** Reads the tunnels of a command line; throws a UsageError for the first that cannot be. */
+export function readTunnelArguments(
+  texts: readonly string[],
+  defaults: TunnelOptions,
+): TunnelSpec[] {
+  const first = new Map<string, string>();
+  return texts.map((text) => {
+    const spec = parseTunnel(text);
+    const key = tunnelKey(spec);
+    const other = first.get(key);
+    if (other !== undefined && spec.local.port !== 0) {
+      throw new UsageError(
+        `Cannot use "${text}" as a tunnel: "${other}" is on ${key} too`,
+      );
+    }
+    first.set(key, text);
+    try {
+      completeOptions(spec.options, defaults);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      throw new UsageError(
+        `Cannot use "${text}" as a tunnel: ${error.message}`,
+      );
+    }
+    return spec;
+  });
+}
+
 /** Top-level keys that are read here. */
 export const TUNNEL_SECTIONS: readonly string[] = ["tunnel", "tunnels"];
 

@@ -601,9 +601,9 @@ export class Tunnels implements AsyncDisposable {
         });
         break;
       case "accept-failed":
-        log.limited(`accept ${label}`, "cannot accept", {
+        log.limited(`accept ${label}`, "cannot accept a client", {
           tunnel: label,
-          reason: event.code,
+          code: event.code,
           detail: event.detail,
         });
         break;

@@ -12,7 +12,11 @@ import {
   ScriptedBroker,
   subscribePacket,
 } from "../support/mqtt_peer.ts";
-import { startRole, type TestProcess } from "../support/process.ts";
+import {
+  assertWrongUsage,
+  startRole,
+  type TestProcess,
+} from "../support/process.ts";
 import { needsProgram, testUnless } from "../support/skip.ts";
 
 async function portOf(role: TestProcess): Promise<number> {
@@ -49,12 +53,7 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     [[...listen, ...target, "--max-packet-size", "1"], /128/],
     [[...listen, ...target, "--target-cert", "x"], /belong together/],
   ];
-  for (const [args, says] of cases) {
-    const { code, stderr } = await startRole("mqtt", args).end;
-    assertEquals([args, code], [args, 2]);
-    assertMatch(stderr, says);
-    assertEquals(stderr.split("\n").length, 1);
-  }
+  for (const [args, line] of cases) await assertWrongUsage("mqtt", args, line);
 });
 
 Deno.test("mproxy-mqtt refuses certificates and keys that do not fit, before it listens", async () => {

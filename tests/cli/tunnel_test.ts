@@ -59,6 +59,20 @@ async function talk(door: Address, text: string): Promise<string> {
   return decoder.decode(await readToEnd(conn));
 }
 
+/** Calls a method by JSON-RPC. */
+async function post(
+  door: Address,
+  method: string,
+  params: unknown[] = [],
+): Promise<unknown> {
+  const response = await fetch(`http://${formatAddress(door)}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+  });
+  return (await response.json()).result;
+}
+
 async function echoes(conn: Deno.Conn): Promise<void> {
   await writeAll(conn, PING);
   assertEquals(await readExactly(conn, PING.length), PING);
@@ -102,18 +116,9 @@ Deno.test("tunnel takes every flag of its original, long and short", async () =>
     await talk(control, `detail ${label}\n`),
     /^OK: Remotes: 1, Dead Remotes: 0, Options: strategy=random,retries=5,timeout=2\.5, errors=2\n\t.* total conns 1, bytes sent 4, received 4, /,
   );
-  const response = await fetch(`http://${formatAddress(rpc)}`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({
-      jsonrpc: "2.0",
-      id: 1,
-      method: "tunnelInfo",
-      params: [label],
-    }),
-  });
-  const { result } = await response.json();
-  assertEquals(result.options.options.dead_retry, 0.5);
+  // deno-lint-ignore no-explicit-any -- as the original shows it
+  const info = await post(rpc, "tunnelInfo", [label]) as any;
+  assertEquals(info.options.options.dead_retry, 0.5);
   const metrics = await fetch(`http://${formatAddress(prometheus)}/metrics`);
   assertMatch(
     await metrics.text(),
@@ -178,6 +183,14 @@ Deno.test("tunnel says what is wrong with its arguments, in one line, before it 
         /--control-token-file: Cannot read "\/nowhere"/,
       ],
       [[], /No tunnel is open and no door to open one/],
+      [
+        ["3000=1", "127.0.0.1:3000=2"],
+        /Cannot use "127\.0\.0\.1:3000=2" as a tunnel: "3000=1" is on 127\.0\.0\.1:3000 too$/,
+      ],
+      [
+        ["3000=1[tls-cert=/x]"],
+        /Cannot use "3000=1\[tls-cert=\/x\]" as a tunnel: tls-cert wants tls-key beside it$/,
+      ],
       [["--check-config"], /--check-config wants --config FILE too$/],
       [["--weights", "1"], /Unknown option --weights/],
     ] as [string[], RegExp][]
@@ -675,6 +688,39 @@ async function tunnelTo(...remotes: Address[]) {
     control: await named(tunnel, CONTROL),
   };
 }
+
+testUnless(
+  needsLinux() ?? needsProgram("bash"),
+  "tunnel's doors wait where descriptors are wanting, and answer again",
+  async () => {
+    await using echo = echoServer();
+    const script =
+      `ulimit -n 96; exec "$0" run -A cli/tunnel/main.ts -c ${ANY} -r ${ANY} --prometheus-socket=${ANY} 0=${
+        formatAddress(echo.address)
+      }`;
+    await using tunnel = startPeer("bash", ["-c", script, Deno.execPath()]);
+    const address = await named(tunnel, LISTENING);
+    const control = await named(tunnel, CONTROL);
+    const rpc = await named(tunnel, RPC);
+    const prometheus = await named(tunnel, PROMETHEUS);
+    const clients = await Promise.allSettled(
+      Array.from({ length: 100 }, () => connectTo(address)),
+    );
+    await tunnel.line(/cannot accept a client .*code=EMFILE/);
+    // They wait in the backlogs: nobody has a descriptor for them.
+    const answers = Promise.all([
+      talk(control, "status\n"),
+      post(rpc, "numberOfTunnels"),
+      fetch(`http://${formatAddress(prometheus)}/metrics`),
+    ]);
+    for (const client of clients) {
+      if (client.status === "fulfilled") client.value.close();
+    }
+    const [status, count, metrics] = await answers;
+    assertEquals([status, count], ["OK: Tunnels: 1\n", 1]);
+    assertMatch(await metrics.text(), /^number_of_tunnels|^mproxy_tunnel/m);
+  },
+);
 
 testUnless(
   needsProgram("redis-server", "redis-benchmark"),

@@ -12,6 +12,17 @@ import type {
   StreamEngine,
 } from "../../net/engine/stream.ts";
 import { OperationError, UsageError } from "../../net/errors.ts";
+import {
+  IPPROTO_TCP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  TCP_NODELAY,
+} from "../../net/engine/linux/ffi/constants.ts";
+import { openLibc } from "../../net/engine/linux/ffi/libc.ts";
+import {
+  localAddress,
+  readIntOption,
+} from "../../net/engine/linux/ffi/socket.ts";
 import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
 import { linuxStreamEngine } from "../../net/engine/linux/stream/engine.ts";
 import { portableStreamEngine } from "../../net/tcp/forward.ts";
@@ -39,6 +50,9 @@ import { needsIpv6, testUnless } from "../support/skip.ts";
 
 const ANY: Address = { hostname: "127.0.0.1", port: 0 };
 const MIB = 1 << 20;
+
+/** Whether a socket listens (asm-generic/socket.h). */
+const SO_ACCEPTCONN = 30;
 
 function streamSuite(name: string, openEngine: () => StreamEngine): void {
   const test = (
@@ -111,6 +125,27 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     }
     assertEquals(forwarder.stats().bytesUpstream, 300);
   });
+
+  test(
+    "sets TCP_NODELAY and keepalive on both sides",
+    async (forward) => {
+      const dialled = Promise.withResolvers<Address>();
+      await using server = new TestServer(async (conn) => {
+        dialled.resolve(conn.remoteAddr);
+        await readToEnd(conn);
+      });
+      const forwarder = await forward(server.address);
+      using _client = await connectTo(forwarder.address);
+      // What listens there too has nothing to delay.
+      const sides = [
+        ...socketsOn(forwarder.address).filter((side) => !side.listens),
+        ...socketsOn(await dialled.promise),
+      ];
+      const both = { listens: false, noDelay: true, keepAlive: true };
+      assertEquals(sides, [both, both]);
+    },
+    linuxEngineUnavailable(),
+  );
 
   test(
     "keeps the answer after the client's half-close",
@@ -760,4 +795,27 @@ if (linuxEngineUnavailable() === undefined) {
     "linux, with calls that fall short,",
     () => inThreadEngine(fallShort(new FaultyLibc())),
   );
+}
+
+/** Options of the sockets of this process whose own end an address is. */
+function socketsOn({ hostname, port }: Address) {
+  using libc = openLibc();
+  const found = [];
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    const fd = Number(name);
+    try {
+      const own = localAddress(libc, fd);
+      if (own.hostname !== hostname || own.port !== port) continue;
+    } catch {
+      continue; // No socket, or gone.
+    }
+    const isOn = (level: number, option: number) =>
+      readIntOption(libc, fd, level, option) !== 0;
+    found.push({
+      listens: isOn(SOL_SOCKET, SO_ACCEPTCONN),
+      noDelay: isOn(IPPROTO_TCP, TCP_NODELAY),
+      keepAlive: isOn(SOL_SOCKET, SO_KEEPALIVE),
+    });
+  }
+  return found;
 }

@@ -27,6 +27,16 @@ Deno.test("failedCall says in one line what failed, on what, why, and the remedy
   );
   assertEquals(inUse.code, "EADDRINUSE");
   assertEquals(
+    failedCall(
+      "read",
+      '"/x"',
+      new Deno.errors.NotFound(
+        "No such file or directory (os error 2): readfile '/x'",
+      ),
+    ).message,
+    'Cannot read "/x": No such file or directory',
+  );
+  assertEquals(
     failedCall("read", '"x"', "odd").message,
     'Cannot read "x": odd',
   );

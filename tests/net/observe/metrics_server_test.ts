@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { OperationError } from "../../../net/errors.ts";
 import { formatAddress } from "../../../net/address.ts";
 import { serveMetrics } from "../../../net/observe/metrics_server.ts";
@@ -8,7 +8,7 @@ const ANY = { hostname: "127.0.0.1", port: 0 };
 
 Deno.test("serveMetrics answers /metrics with what is counted now", async () => {
   let value = 1;
-  await using server = serveMetrics({
+  await using server = await serveMetrics({
     address: ANY,
     metrics: () => [
       {
@@ -27,7 +27,7 @@ Deno.test("serveMetrics answers /metrics with what is counted now", async () => 
 
 Deno.test("serveMetrics says whether it is alive and ready, and why not", async () => {
   let state: boolean | string = true;
-  await using server = serveMetrics({
+  await using server = await serveMetrics({
     address: ANY,
     metrics: () => [],
     ready: () => state,
@@ -48,8 +48,8 @@ Deno.test("serveMetrics says whether it is alive and ready, and why not", async 
 });
 
 Deno.test("serveMetrics names the address that it cannot have", async () => {
-  await using server = serveMetrics({ address: ANY, metrics: () => [] });
-  const { message, code } = assertThrows(
+  await using server = await serveMetrics({ address: ANY, metrics: () => [] });
+  const { message, code } = await assertRejects(
     () => serveMetrics({ address: server.address, metrics: () => [] }),
     OperationError,
   );
@@ -58,7 +58,7 @@ Deno.test("serveMetrics names the address that it cannot have", async () => {
 });
 
 Deno.test("serveMetrics ends although a client holds a connection and half a request", async () => {
-  const server = serveMetrics({ address: ANY, metrics: () => [] });
+  const server = await serveMetrics({ address: ANY, metrics: () => [] });
   const { hostname, port } = server.address;
   using client = await Deno.connect({ hostname, port });
   await client.write(new TextEncoder().encode("GET /metrics HTTP/1.1\r\n"));

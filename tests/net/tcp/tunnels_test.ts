@@ -746,13 +746,13 @@ Deno.test("AccessLog has a line for every client, in both formats, and reopens i
     if (format === "text") {
       assert(
         first.includes(
-          `tunnel=${good.label} remote=${remote} upstream=4 downstream=4 duration=`,
+          `tunnel=${good.label} remote=${remote} upstream=4 downstream=4 durationMs=`,
         ),
       );
       assert(/ end=\S+\n$/.test(first));
       assert(
         second.includes(
-          "remote=- upstream=0 downstream=0 duration=0 end=rejected-connect-failed\n",
+          "remote=- upstream=0 downstream=0 durationMs=0 end=rejected-connect-failed\n",
         ),
       );
     } else {
