@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { connect as connectTls } from "node:tls";
-import { makeCertificates } from "../support/certificates.ts";
+import { CertificateAuthority } from "../support/certificate_authority.ts";
+import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
   bytes,
@@ -57,24 +58,24 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
 });
 
 Deno.test("mproxy-mqtt refuses certificates and keys that do not fit, before it listens", async () => {
-  using certificates = makeCertificates();
-  const { ca } = certificates;
-  const one = certificates.issue("one", "/CN=one");
-  const other = certificates.issue("other", "/CN=other");
+  await using authority = await CertificateAuthority.create();
+  const ca = authority.cert;
+  const one = await authority.issue("/CN=one", "DNS:localhost");
+  const other = await authority.issue("/CN=other", "DNS:localhost");
   const tls = ["--listen", "mqtts://127.0.0.1:0"];
   const plain = ["--listen", "mqtt://127.0.0.1:0"];
   const cases: [string[], RegExp][] = [
-    [[...tls, "--cert", one.key, "--key", one.key], /one.key".*certificate/],
+    [[...tls, "--cert", one.key, "--key", one.key], /0.key".*certificate/],
     [[...tls, "--cert", one.cert, "--key", ca], /ca.pem".*private key/],
-    [[...tls, "--cert", one.cert, "--key", other.key], /other.key".*not the/],
+    [[...tls, "--cert", one.cert, "--key", other.key], /1.key".*not the/],
     [
       [...tls, "--cert", one.cert, "--key", one.key, "--client-ca", one.key],
-      /one.key".*certificate/,
+      /0.key".*certificate/,
     ],
-    [[...plain, "--target-ca", one.key], /one.key".*certificate/],
+    [[...plain, "--target-ca", one.key], /0.key".*certificate/],
     [
       [...plain, "--target-cert", one.cert, "--target-key", other.key],
-      /other.key".*not the/,
+      /1.key".*not the/,
     ],
   ];
   for (const [args, says] of cases) {
@@ -88,12 +89,13 @@ Deno.test("mproxy-mqtt refuses certificates and keys that do not fit, before it 
 });
 
 Deno.test("mproxy-mqtt takes new certificates on SIGHUP, and keeps the old ones where the new are wrong", async () => {
-  using certificates = makeCertificates();
+  await using authority = await CertificateAuthority.create();
+  await using served = await TestFolder.create();
   using listener = new ScriptedBroker();
-  const file = (name: string) => `${certificates.folder}/${name}`;
-  const [cert, key] = [file("served.pem"), file("served.key")];
+  const cert = `${served.path}/served.pem`;
+  const key = `${served.path}/served.key`;
   const serve = async (name: string) => {
-    const one = certificates.issue(name, `/CN=${name}`);
+    const one = await authority.issue(`/CN=${name}`, "DNS:localhost");
     await Deno.copyFile(one.cert, cert);
     await Deno.copyFile(one.key, key);
   };
@@ -103,7 +105,7 @@ Deno.test("mproxy-mqtt takes new certificates on SIGHUP, and keeps the old ones 
     ...["--target", listener.url],
   ]);
   const port = await portOf(role);
-  const ca = await Deno.readTextFile(certificates.ca);
+  const ca = await Deno.readTextFile(authority.cert);
   assertEquals(await commonNameAt(port, ca), "first");
 
   await serve("second");

@@ -5,7 +5,8 @@ import {
   DatagramQueue,
   LEAST_BYTES,
 } from "../../../../net/engine/portable/datagram_queue.ts";
-import { datagramsOf, pattern } from "../../../support/datagrams.ts";
+import { copiedDatagrams } from "../../../support/batches.ts";
+import { pattern } from "../../../support/datagrams.ts";
 
 const source = { hostname: "192.0.2.1", port: 7 };
 
@@ -13,7 +14,7 @@ const source = { hostname: "192.0.2.1", port: 7 };
 function takeAll(queue: DatagramQueue, slots: number): Uint8Array[] {
   const batch = new DatagramBatch(slots);
   const taken: Uint8Array[] = [];
-  while (queue.take(batch) > 0) taken.push(...datagramsOf(batch));
+  while (queue.take(batch) > 0) taken.push(...copiedDatagrams(batch));
   return taken;
 }
 
@@ -76,7 +77,7 @@ Deno.test("DatagramQueue gives what it took, in order, whatever comes and goes",
       for (const [seed, size] of steps.entries()) {
         if (size < 0) {
           queue.take(batch);
-          for (const datagram of datagramsOf(batch)) {
+          for (const datagram of copiedDatagrams(batch)) {
             taken.push(datagram);
             held -= Math.max(datagram.length, LEAST_BYTES);
           }
