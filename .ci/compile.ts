@@ -6,10 +6,10 @@
  * DENORT_BIN names a local runtime where none can be downloaded.
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { fromFileUrl, join } from "@std/path";
+import { fromFileUrl, join, resolve } from "@std/path";
 import { createHash } from "node:crypto";
 import { formatBytes } from "../net/observe/units.ts";
-import { permissions } from "./permissions.ts";
+import { permissions, widest } from "./permissions.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 
@@ -37,7 +37,7 @@ export const programs: readonly Program[] = [
   {
     name: "mproxy",
     entry: "cli/mproxy/main.ts",
-    permissions: [...new Set(permissions.flatMap(({ baked }) => baked))],
+    permissions: widest(permissions.flatMap(({ baked }) => baked)),
   },
   ...permissions.map(({ role, baked }) => ({
     name: `mproxy-${role}`,
@@ -57,19 +57,56 @@ export async function workerFiles(folder = "net"): Promise<string[]> {
   return found.sort();
 }
 
+/**
+ * Folders of npm packages that stay out of programs. `deno compile` 2.9 parses
+ * every file that it embeds, whatever its name: the sample data of bintrees
+ * (which prom-client brings) is 10 000 lines of `a\n-b`, one expression so deep
+ * that the parser's stack overflows (denoland/deno#36746).
+ */
+export async function leftOutFolders(): Promise<string[]> {
+  const { stdout } = await deno(["info", "--json"]);
+  const { npmCache } = JSON.parse(stdout) as { npmCache: string };
+  const found: string[] = [];
+  for (const registry of await subfolders(npmCache)) {
+    const versions = join(npmCache, registry, "bintrees");
+    for (const version of await subfolders(versions)) {
+      found.push(join(versions, version, "test"));
+    }
+  }
+  return found;
+}
+
+async function subfolders(folder: string): Promise<string[]> {
+  try {
+    const entries = await Array.fromAsync(Deno.readDir(folder));
+    return entries.filter(({ isDirectory }) => isDirectory)
+      .map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
 /** Arguments of `deno` that compile a program. */
 export function compileArguments(
   program: Program,
-  workers: readonly string[],
+  { workers, leftOut }: {
+    readonly workers: readonly string[];
+    readonly leftOut: readonly string[];
+  },
   target: string | undefined,
   output: string,
 ): string[] {
   const system = target ?? Deno.build.target;
   return [
     ...["compile", "--no-check", "--unstable-net", "--no-prompt"],
-    // libc is called on Linux alone: elsewhere nobody need permit it.
+    // The lock file names the tests' packages too.
+    "--exclude-unused-npm",
+    ...leftOut.flatMap((folder) => ["--exclude", folder]),
+    // libc and systemd are on Linux alone: elsewhere nobody need permit them.
     ...program.permissions.filter((one) =>
-      one !== "--allow-ffi" || system.includes("linux")
+      system.includes("linux") ||
+      (one !== "--allow-ffi" && !/NOTIFY_SOCKET|systemd/.test(one))
     ),
     ...workers.flatMap((worker) => ["--include", worker]),
     ...target === undefined ? [] : ["--target", target],
@@ -129,37 +166,62 @@ async function main(args: string[]): Promise<number> {
       );
     }
   }
-  const out = given.out ?? "dist";
-  await Deno.mkdir(join(ROOT, out), { recursive: true });
+  if (targets.length > 1 && Deno.env.has("DENORT_BIN")) {
+    throw new TypeError(
+      "DENORT_BIN is the runtime of one target: name that with --target",
+    );
+  }
+  const out = resolve(ROOT, given.out ?? "dist");
+  await Deno.mkdir(out, { recursive: true });
   const workers = await workerFiles();
+  // So that all packages lie in the cache before some of their files are left out.
+  const cached = await deno(["cache", "cli/mproxy/main.ts", ...workers]);
+  if (!cached.success) {
+    say(Deno.stderr, compileFailure("mproxy", cached.stderr));
+    return 1;
+  }
+  const embedded = { workers, leftOut: await leftOutFolders() };
   for (const target of targets) {
     for (const program of chosen.length > 0 ? chosen : programs) {
       const file = fileName(program, target);
-      const path = join(ROOT, out, file);
-      const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: compileArguments(program, workers, target, path),
-        cwd: ROOT,
-        env: { NO_COLOR: "1", RUST_BACKTRACE: "0" },
-      }).output();
+      const path = join(out, file);
+      const { success, stderr } = await deno(
+        compileArguments(program, embedded, target, path),
+      );
       if (!success) {
-        say(
-          Deno.stderr,
-          compileFailure(file, new TextDecoder().decode(stderr)),
-        );
+        say(Deno.stderr, compileFailure(file, stderr));
         return 1;
       }
       const { size } = await Deno.stat(path);
       say(Deno.stdout, `${file}: ${formatBytes(size)}`);
     }
   }
-  await writeSums(join(ROOT, out));
+  await writeSums(out);
   return 0;
 }
 
-/** Writes SHA256SUMS of all programs of a folder, as sha256sum -c reads it. */
+/** Runs Deno in the checkout; its output is plain text. */
+async function deno(
+  args: readonly string[],
+): Promise<{ success: boolean; stdout: string; stderr: string }> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1", RUST_BACKTRACE: "0" },
+  }).output();
+  const decoder = new TextDecoder();
+  return {
+    success,
+    stdout: decoder.decode(stdout),
+    stderr: decoder.decode(stderr),
+  };
+}
+
+/** Writes SHA256SUMS of all programs and archives of a folder, as sha256sum -c reads it. */
 export async function writeSums(folder: string): Promise<void> {
   const names = [...Deno.readDirSync(folder)].filter(({ name, isFile }) =>
-    isFile && name.startsWith("mproxy")
+    // A compile that was killed leaves NAME.tmp-….
+    isFile && name.startsWith("mproxy") && !name.includes(".tmp-")
   ).map(({ name }) => name).sort();
   const lines = [];
   for (const name of names) {

@@ -14,6 +14,8 @@ interface Flow {
   readonly from: readonly string[];
   readonly to: readonly string[];
   readonly color: string;
+  /** What it does on the way, below its name. */
+  readonly how?: string;
 }
 
 const DATAGRAMS = "#1f6f8b";
@@ -27,44 +29,65 @@ const FLOWS: Readonly<Record<string, Flow>> = {
     from: ["file, device", "stdin"],
     to: ["UDP hosts", "multicast groups"],
     color: DATAGRAMS,
+    how: "paced, cut at lines",
   },
   server: {
     from: ["UDP senders", "multicast groups"],
     to: ["log files", "stdout"],
     color: DATAGRAMS,
+    how: "rotated, compressed",
   },
   proxy: {
     from: ["UDP, multicast", "TCP, TLS feeds"],
     to: ["UDP hosts", "multicast groups"],
     color: DATAGRAMS,
+    how: "to many at once",
   },
   reverseproxy: {
     from: ["UDP senders", "TCP producers"],
     to: ["TCP subscribers", "UDP hosts"],
     color: DATAGRAMS,
+    how: "through a group",
   },
-  relay: { from: ["TCP clients"], to: ["one TCP target"], color: STREAMS },
+  relay: {
+    from: ["TCP clients"],
+    to: ["one TCP service"],
+    color: STREAMS,
+    how: "shows what goes through",
+  },
   tunnel: {
     from: ["TCP, TLS clients"],
-    to: ["remote 1", "remote 2, …"],
+    to: ["TCP, TLS remote 1", "remote 2, …"],
     color: STREAMS,
+    how: "balanced, changed live",
   },
   mqtt: {
     from: ["MQTT clients", "over TCP, TLS, WS"],
     to: ["MQTT brokers"],
     color: MQTT,
+    how: "policy and hooks",
   },
-  echo: { from: ["TCP, UDP peers"], to: ["the same peers"], color: PEERS },
-  loadtest: { from: ["a plan"], to: ["a TCP echo server"], color: PEERS },
+  echo: {
+    from: ["TCP, UDP peers"],
+    to: ["the same peers"],
+    color: PEERS,
+    how: "sends back what comes",
+  },
+  loadtest: {
+    from: ["connections,", "sizes, a rate"],
+    to: ["echo, or what", "stands before it"],
+    color: PEERS,
+    how: "measures answers",
+  },
 };
 
 const WIDTH = 760;
-const ROW = 58;
-const BOX = { width: 150, height: 40, left: 305 };
+const ROW = 62;
+const BOX = { width: 180, height: 46, left: 290 };
 const SIDE = 200;
 
 function row(name: string, index: number): string {
-  const { from, to, color } = FLOWS[name]!;
+  const { from, to, color, how } = FLOWS[name]!;
   const middle = 34 + index * ROW;
   const right = BOX.left + BOX.width;
   const lines = (texts: readonly string[], x: number, anchor: string) =>
@@ -78,10 +101,10 @@ function row(name: string, index: number): string {
       x2 - 9
     }" stroke="${color}" stroke-width="2"/>` +
     `<path d="M${x2} ${middle}l-10 -5v10z" fill="${color}"/>`;
-  const inner = name === "reverseproxy"
+  const inner = how
     ? `<text x="${BOX.left + BOX.width / 2}" y="${
-      middle + 14
-    }" text-anchor="middle" fill="#fff" font-size="11">through a group</text>`
+      middle + 15
+    }" text-anchor="middle" fill="#fff" font-size="12">${how}</text>`
     : "";
   return [
     lines(from, SIDE, "end"),

@@ -28,6 +28,12 @@ const INTERFACE = [
 ] as const;
 const LINUX = ["--allow-ffi", "the linux engine"] as const;
 
+/** With which a role tells systemd that it is ready (`Type=notify`). */
+const NOTIFY = [
+  "--allow-env=NOTIFY_SOCKET",
+  "--allow-write=/run/systemd/notify",
+];
+
 const FILES: Readonly<Record<string, readonly string[]>> = {
   client: ["--allow-read=FILE"],
   server: ["--allow-read=FOLDER", "--allow-write=FOLDER"],
@@ -66,10 +72,17 @@ export const permissions: readonly RolePermissions[] = commands.map(
       role: name,
       least,
       more,
-      baked: [...new Set([...wide, ...more.map(([one]) => one), READ])],
+      baked: widest([...wide, ...more.map(([one]) => one), READ, ...NOTIFY]),
     };
   },
 );
+
+/** Each once, and none for a part of what another grants: Deno would take the part alone. */
+export function widest(flags: readonly string[]): string[] {
+  return [...new Set(flags)].filter((flag, _, all) =>
+    !all.some((other) => flag.startsWith(`${other}=`))
+  );
+}
 
 /** The table of the README. */
 export function permissionTable(): string {

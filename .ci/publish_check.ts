@@ -20,8 +20,8 @@ export async function stageTree(folder: string): Promise<string> {
   }
   const config = join(tree, "deno.json");
   const manifest = JSON.parse(await Deno.readTextFile(config));
-  manifest.links = manifest.links.map((link: string) =>
-    link.replace("./", "../")
+  manifest.links = manifest.links?.map((link: string) =>
+    link.replace(/^\.\//, "../")
   );
   await Deno.writeTextFile(config, JSON.stringify(manifest, null, 2));
   return tree;

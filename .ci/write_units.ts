@@ -30,6 +30,8 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
+# Ready is when it listens.
+Type=notify
 ExecStart=/usr/bin/mproxy-${role} --config /etc/mproxy/${role}.toml
 ${
     RELOADING.includes(role)

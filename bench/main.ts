@@ -25,6 +25,7 @@ import {
   type Results,
   rowTable,
 } from "./harness/table.ts";
+import { mqttSuite } from "./mqtt/rows.ts";
 import { tcpSuite } from "./tcp/rows.ts";
 
 /** What the fastest server writes in a turn, and some more. */
@@ -40,6 +41,7 @@ const SUITES: {
   inMemory: boolean;
 }[] = [
   { name: "dispatch", open: dispatchSuite, inMemory: true },
+  { name: "mqtt", open: mqttSuite, inMemory: false },
   { name: "tcp", open: tcpSuite, inMemory: false },
 ];
 

@@ -3,6 +3,7 @@
  * wrong in it is found in one pass, each with its line and column.
  */
 import { UsageError } from "../net/errors.ts";
+import { readTextFile } from "../net/text_file.ts";
 import {
   parseTomlTree,
   type TomlNode,
@@ -23,17 +24,7 @@ export function readConfigFile(
   command: Pick<Command, "configSections" | "configTables">,
 ): ConfigFile {
   const { configSections = [], configTables = [] } = command;
-  let source: string;
-  try {
-    source = Deno.readTextFileSync(file);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot read "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
-      { cause },
-    );
-  }
+  const source = readTextFile(file);
   let root: TomlTable;
   try {
     root = parseTomlTree(source);

@@ -11,11 +11,14 @@ import {
   formatRate,
 } from "../net/observe/units.ts";
 
+/** `1 datagram`, `8 471 datagrams`. */
+export function counted(count: number, what: string): string {
+  return `${formatCount(count)} ${what}${count === 1 ? "" : "s"}`;
+}
+
 /** `12.3 MB, 8 471 datagrams`. */
 export function amount(bytes: number, datagrams: number): string {
-  return `${formatBytes(bytes)}, ${formatCount(datagrams)} datagram${
-    datagrams === 1 ? "" : "s"
-  }`;
+  return `${formatBytes(bytes)}, ${counted(datagrams, "datagram")}`;
 }
 
 /** `in 2.0 s, 49.3 Mbit/s`. */
@@ -130,7 +133,7 @@ export function logLines(
   }`;
   const rotations = log?.rotations ?? 0;
   return [
-    rotations > 0 ? `${line}, rotated ${formatCount(rotations)} times` : line,
+    rotations > 0 ? `${line}, rotated ${counted(rotations, "time")}` : line,
   ];
 }
 

@@ -3,6 +3,36 @@
  * that turns it into a command with help, configuration, log, metrics door,
  * signals, progress and summary.
  *
+ * @example A role of your own, with everything that the others have
+ * ```ts
+ * import * as cli from "@mproxy/mproxy/cli";
+ * import { parseAddress, startProxy } from "@mproxy/mproxy";
+ * import { assert } from "@std/assert";
+ *
+ * const command = cli.defineCommand({
+ *   name: "mirror",
+ *   summary: "Send what comes in to two hosts",
+ *   examples: ["--listen 127.0.0.1:9920"],
+ *   options: {
+ *     listen: cli.list("Where to listen", "HOST:PORT", cli.address()),
+ *   },
+ *   async start({ listen }) {
+ *     const proxy = await startProxy({
+ *       listen,
+ *       destinations: [parseAddress("10.0.0.7:1"), parseAddress("10.0.0.8:1")],
+ *     });
+ *     return {
+ *       role: proxy,
+ *       metrics: () => cli.listenerMetrics(proxy.stats().listeners),
+ *       summary: () => [],
+ *     };
+ *   },
+ * });
+ *
+ * assert(cli.helpText("mirror", command).includes("--listen"));
+ * if (import.meta.main) await cli.runCommand(command);
+ * ```
+ *
  * @module
  */
 export * from "./command.ts";

@@ -37,6 +37,7 @@ import { configError, problemLines, readConfigFile } from "./config.ts";
 import { commandsHelpText, helpText } from "./help.ts";
 import { manualPage } from "./manual.ts";
 import { readValues, splitArguments } from "./parse.ts";
+import { openServiceManager } from "./service_manager.ts";
 import { watchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
@@ -336,8 +337,15 @@ async function runRole(
   });
   if (running === undefined) return 0;
   const { role, progress } = running;
+  const manager = disposals.use(openServiceManager(log));
   disposals.use(role);
-  signals.attach(running);
+  signals.attach({
+    ...running,
+    draining: (signal) => {
+      manager?.tell("STOPPING=1");
+      running.draining?.(signal);
+    },
+  });
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(
@@ -349,6 +357,7 @@ async function runRole(
     });
   }
   running.started?.(metricsAddress);
+  manager?.tell("READY=1");
   if (progress && terminal) {
     const timer = setInterval(() => progressLine.show(progress()), PROGRESS_MS);
     disposals.defer(() => clearInterval(timer));

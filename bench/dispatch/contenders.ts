@@ -13,6 +13,8 @@ export interface Program {
   name: string;
   /** Why it cannot be run here. */
   missing?: string;
+  /** Sizes of datagrams at which it is worth its time. Default: all. */
+  sizes?: readonly number[];
   /** UDP from a port of 127.0.0.1 to destinations. */
   forward?: (port: number, to: readonly string[]) => CommandLine;
   /** Whether it can forward to more than one destination. */
@@ -45,11 +47,15 @@ export async function findPrograms(folder: string): Promise<Programs> {
   const all = [
     mproxy("mproxy linux", ["-A"], "linux"),
     mproxy("mproxy portable", ["-A"], "portable"),
-    mproxy(
-      "mproxy node:dgram",
-      ["-A", "--config", withoutNet, "--no-lock"],
-      "portable",
-    ),
+    {
+      ...mproxy(
+        "mproxy node:dgram",
+        ["-A", "--config", withoutNet, "--no-lock"],
+        "portable",
+      ),
+      // Its time goes by the datagram, so one size tells the others.
+      sizes: [1400],
+    },
     bareDeno(),
     ...originals(),
     {

@@ -98,6 +98,7 @@ function forwardRow(
     expected,
     contenders: contenders(
       programs,
+      size,
       (program) => copies > 1 && !program.fansOut ? undefined : program.forward,
       async (
         forward,
@@ -137,6 +138,7 @@ function fromTcpRow(programs: Programs, size: number): Row {
       "The original sends pieces of up to 8096 bytes, to its own listener first.",
     contenders: contenders(
       programs,
+      size,
       (program) => program.fromTcp,
       async (fromTcp, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -176,6 +178,7 @@ function clientRow(programs: Programs, size: number, input: string): Row {
       : [],
     contenders: contenders(
       programs,
+      size,
       (program) => program.client,
       async (client, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -209,6 +212,7 @@ function serverRow(
       : [],
     contenders: contenders(
       programs,
+      size,
       (program) => program.server,
       async (server, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -251,6 +255,7 @@ function clientServerRow(
       : [],
     contenders: contenders(
       programs,
+      size,
       ({ client, server }) => client && server && { client, server },
       async ({ client, server }, seconds) => {
         await using stack = new AsyncDisposableStack();
@@ -376,10 +381,12 @@ function baselineOf({ all }: Programs): string {
 /** A contender for each program that has what the row wants. */
 function contenders<Role>(
   { all }: Programs,
+  size: number,
   roleOf: (program: Program) => Role | undefined,
   turn: (role: Role, seconds: number) => Promise<Figures>,
 ): Contender[] {
-  return all.map((program) => {
+  const measured = all.filter(({ sizes }) => sizes?.includes(size) ?? true);
+  return measured.map((program) => {
     const role = roleOf(program);
     const { name, missing } = program;
     return {

@@ -11,12 +11,16 @@
 import type { Arrivals, Arrived } from "../harness/arrivals.ts";
 import type { Figures } from "../harness/bench.ts";
 import { cpuSeconds, peakBytes, sleep, until } from "../harness/processes.ts";
-import { startPeer, type TestProcess } from "../../tests/support/process.ts";
+import {
+  type ProcessOptions,
+  startPeer,
+  type TestProcess,
+} from "../../tests/support/process.ts";
 import { fromFileUrl } from "@std/path";
 
 const WARM_MS = 300;
 const SETTLED_MS = 150;
-const LOAD_SPARE_MS = 500;
+const LOAD_SPARE_MS = 250;
 const END_MS = 5000;
 
 /** Who takes part in a turn. */
@@ -117,9 +121,13 @@ const LOAD = fromFileUrl(new URL("../load/", import.meta.url));
 export function startLoad(
   name: string,
   args: readonly string[],
-  flags: readonly string[] = ["-A"],
+  options?: ProcessOptions,
 ): TestProcess {
-  return startPeer(Deno.execPath(), ["run", ...flags, LOAD + name, ...args]);
+  return startPeer(
+    Deno.execPath(),
+    ["run", "-A", LOAD + name, ...args],
+    options,
+  );
 }
 
 /** The totals of a load's `sent ...` line, when it has ended. */

@@ -1,9 +1,24 @@
 /**
  * Sends back what comes, over TCP and UDP: a peer for tests.
  *
- * @example
  * ```sh
  * deno run -A jsr:@mproxy/echo 127.0.0.1:8081
+ * ```
+ *
+ * @example The same from a program
+ * ```ts
+ * import { EchoServer } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using echo = await EchoServer.open({
+ *   address: { hostname: "127.0.0.1", port: 0 },
+ *   protocol: "tcp",
+ * });
+ * using client = await Deno.connect(echo.address);
+ * await client.write(new TextEncoder().encode("hello"));
+ * const answer = new Uint8Array(5);
+ * await client.read(answer);
+ * assertEquals(new TextDecoder().decode(answer), "hello");
  * ```
  *
  * @module

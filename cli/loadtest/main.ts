@@ -1,9 +1,27 @@
 /**
  * Loads a TCP echo server, or a proxy before one, and reports rates and latencies.
  *
- * @example
  * ```sh
  * deno run -A jsr:@mproxy/loadtest 127.0.0.1:8080 --connections 50 --svg load.svg
+ * ```
+ *
+ * @example The same from a program
+ * ```ts
+ * import { DEFAULT_SCENARIO, EchoServer, LoadTest } from "@mproxy/mproxy";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * await using echo = await EchoServer.open({
+ *   address: { hostname: "127.0.0.1", port: 0 },
+ *   protocol: "tcp",
+ * });
+ * await using test = new LoadTest({
+ *   target: echo.address,
+ *   scenarios: [{ ...DEFAULT_SCENARIO, connections: 2, durationMs: 50 }],
+ * });
+ * await test.finished;
+ * const [result] = test.results;
+ * assertEquals(result!.errors, 0);
+ * assert(result!.requests > 0);
  * ```
  *
  * @module

@@ -2,9 +2,21 @@
  * MQTT gateway: clients of MQTT 3.1, 3.1.1 and 5 over TCP, TLS and WebSocket,
  * in front of any broker, with a policy file and hooks in TypeScript.
  *
- * @example A gateway in front of a broker on this machine
  * ```sh
  * deno run -A jsr:@mproxy/mqtt --listen mqtt://:1884 --target mqtt://127.0.0.1:1883
+ * ```
+ *
+ * @example The same from a program
+ * ```ts
+ * import { startMqttGateway } from "@mproxy/mproxy/mqtt";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using gateway = await startMqttGateway({
+ *   listeners: [{ url: "mqtt://127.0.0.1:0" }],
+ *   targets: ["mqtt://127.0.0.1:1883"],
+ * });
+ * console.log(`clients come in at ${gateway.urls[0]}`);
+ * assertEquals(gateway.stats().openSessions, 0);
  * ```
  *
  * @module

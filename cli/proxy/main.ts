@@ -135,7 +135,9 @@ function summary(
     ...sources.map(({ address, readBytes, cutDatagrams, connects, failures }) =>
       `read from ${address}: ${cli.amount(readBytes, cutDatagrams)} ${
         cli.pace(readBytes, elapsedMs)
-      }, ${connects} connects, ${failures} failures`
+      }, ${cli.counted(connects, "connection")}, ${
+        cli.counted(failures, "failed attempt")
+      }`
     ),
     ...cli.destinationLines(destinations, elapsedMs),
     ...cli.teeLines(tee),

@@ -1,9 +1,24 @@
 /**
  * Puts itself in front of a TCP service and shows what goes through.
  *
- * @example Relay port 8080 to a service on port 8081, with live figures
  * ```sh
  * deno run -A jsr:@mproxy/relay 127.0.0.1:8080 127.0.0.1:8081 --events
+ * ```
+ *
+ * @example The same from a program
+ * ```ts
+ * import { EchoServer, TcpRelay } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using echo = await EchoServer.open({
+ *   address: { hostname: "127.0.0.1", port: 0 },
+ *   protocol: "tcp",
+ * });
+ * await using relay = await TcpRelay.bind("127.0.0.1:0", echo.address);
+ * using client = await Deno.connect(relay.address);
+ * await client.write(new TextEncoder().encode("hello"));
+ * await client.read(new Uint8Array(5));
+ * assertEquals(relay.snapshot().bytesUpstream, 5);
  * ```
  *
  * @module

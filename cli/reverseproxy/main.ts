@@ -164,7 +164,7 @@ function summary(stats: ReverseProxyStats): string[] {
   return [
     ...cli.listenerLines(listeners, elapsedMs),
     ...producers.map(({ address, total, readBytes, cutDatagrams }) =>
-      `read from ${total} producers on ${address}: ${
+      `read from ${cli.counted(total, "producer")} on ${address}: ${
         cli.amount(readBytes, cutDatagrams)
       }`
     ),
@@ -172,7 +172,9 @@ function summary(stats: ReverseProxyStats): string[] {
     ...cli.listenerLines(groupReceived, elapsedMs),
     ...total > 0
       ? [
-        `sent to ${total} subscribers: ${cli.amount(sentBytes, sentDatagrams)}${
+        `sent to ${cli.counted(total, "subscriber")}: ${
+          cli.amount(sentBytes, sentDatagrams)
+        }${
           cli.drops(droppedDatagrams, droppedDatagrams > 0 ? "queue full" : "")
         }`,
       ]

@@ -2,9 +2,21 @@
  * Runs TCP tunnels that are balanced over remotes and can be opened, changed,
  * drained and closed while they run.
  *
- * @example Two tunnels, and a control door to change them
  * ```sh
  * deno run -A jsr:@mproxy/tunnel -c 127.0.0.1:9999 3000=4000,4001 5432=db:5432
+ * ```
+ *
+ * @example The same from a program
+ * ```ts
+ * import { Tunnels } from "@mproxy/mproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using tunnels = await Tunnels.start({
+ *   tunnels: ["0=127.0.0.1:4000,127.0.0.1:4001[strategy=round-robin]"],
+ * });
+ * const [tunnel] = tunnels.list();
+ * console.log(`clients come in at port ${tunnel!.address.port}`);
+ * assertEquals(tunnel!.remotes.length, 2);
  * ```
  *
  * @module

@@ -1,7 +1,7 @@
 /** What the control doors say of failures: the original's texts and numbers. */
 import { OperationError } from "../errors.ts";
 import { SpecError } from "../tcp/spec.ts";
-import { CertificateError } from "../tcp/tls_files.ts";
+import { CertificateError } from "../tls_files.ts";
 import { TunnelError, type TunnelErrorKind } from "../tcp/tunnel.ts";
 
 /** A failure as the doors tell it. */

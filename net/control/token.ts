@@ -5,24 +5,14 @@
 import { timingSafeEqual } from "node:crypto";
 import { type Address, formatAddress, isLoopback } from "../address.ts";
 import { UsageError } from "../errors.ts";
+import { readTextFile } from "../text_file.ts";
 
 /** Shorter tokens can be guessed. */
 const SHORTEST_TOKEN = 16;
 
 /** Reads a token: the first line of a file. Throws a UsageError. */
 export function readToken(file: string): string {
-  let text: string;
-  try {
-    text = Deno.readTextFileSync(file);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot read "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
-      { cause },
-    );
-  }
-  const token = text.split("\n", 1)[0]!.trim();
+  const token = readTextFile(file).split("\n", 1)[0]!.trim();
   if (token.length >= SHORTEST_TOKEN) return token;
   throw new UsageError(
     `Cannot use "${file}" as a token: its first line has ${token.length} characters, but at least ${SHORTEST_TOKEN} are wanted`,

@@ -8,6 +8,7 @@ import {
   type DestinationStats,
 } from "./destinations.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
+import { checkNoLoop } from "./loops.ts";
 import {
   checkDatagramBytes,
   checkDestinations,
@@ -88,6 +89,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
     ...to,
   ]);
   checkDestinations(to);
+  checkNoLoop(listen, to, options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);

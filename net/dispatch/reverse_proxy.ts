@@ -16,6 +16,7 @@ import {
   type DestinationStats,
 } from "./destinations.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
+import { checkNoLoop } from "./loops.ts";
 import {
   checkDatagramBytes,
   checkDestinations,
@@ -117,6 +118,8 @@ export async function startReverseProxy(
     ...udpOutput,
   ]);
   checkDestinations(hasSources ? [group, ...udpOutput] : udpOutput);
+  if (hasSources) checkNoLoop(udpListen, [group, ...udpOutput], options);
+  if (hasOutputs) checkNoLoop([group], udpOutput, options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);

@@ -1,5 +1,5 @@
 /** Network interfaces by name or address, as `--interface` and zones name them. */
-import { canonicalIp, isOfOneLink } from "../address.ts";
+import { canonicalIp, isIp, isOfOneLink } from "../address.ts";
 import { UsageError } from "../errors.ts";
 
 /** One interface with what joining and sending need. */
@@ -29,18 +29,12 @@ export function scopedHostname(
 /** Finds an interface; throws a UsageError that lists those there are. */
 export function findInterface(nameOrAddress: string): NetworkInterface {
   const all = Deno.networkInterfaces();
-  const literal = canonicalIp(nameOrAddress);
-  const name = all.find((entry) =>
-    literal === undefined
-      ? entry.name === nameOrAddress || indexOf(entry) === Number(nameOrAddress)
-      : canonicalIp(entry.address.replace(/%.*/, "")) === literal
-  )?.name;
-  if (name === undefined) {
-    const names = [...new Set(all.map((entry) => entry.name))].join(", ");
-    throw new UsageError(
-      `Unknown interface "${nameOrAddress}": this machine has ${names}`,
-    );
-  }
+  const name = isIp(nameOrAddress)
+    ? nameOfAddress(nameOrAddress)
+    : all.find((entry) =>
+      entry.name === nameOrAddress || indexOf(entry) === Number(nameOrAddress)
+    )?.name;
+  if (name === undefined) throw unknownInterface(nameOrAddress);
   const entries = all.filter((entry) => entry.name === name);
   const v6 = entries.filter((entry) => entry.family === "IPv6")
     .map((entry) => entry.address.replace(/%.*/, ""));
@@ -50,6 +44,24 @@ export function findInterface(nameOrAddress: string): NetworkInterface {
     ipv4: entries.find((entry) => entry.family === "IPv4")?.address,
     ipv6: v6.find((address) => /^fe[89ab]/i.test(address)) ?? v6[0],
   };
+}
+
+/** The name of the interface that has an address. */
+export function nameOfAddress(address: string): string | undefined {
+  const wanted = canonicalIp(address);
+  return Deno.networkInterfaces().find((entry) =>
+    canonicalIp(entry.address.replace(/%.*/, "")) === wanted
+  )?.name;
+}
+
+/** What to throw where there is no such interface: it names those there are. */
+export function unknownInterface(nameOrAddress: string): UsageError {
+  const names = new Set(Deno.networkInterfaces().map(({ name }) => name));
+  return new UsageError(
+    `Unknown interface "${nameOrAddress}": this machine has ${
+      [...names].join(", ")
+    }`,
+  );
 }
 
 function indexOf(entry: Deno.NetworkInterfaceInfo): number {

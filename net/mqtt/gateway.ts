@@ -286,17 +286,18 @@ class RunningGateway implements MqttGateway {
  * @throws {OperationError} where a listener cannot be bound.
  *
  * @example One listener, one broker, one rule
- * ```ts ignore
- * import { deny, startMqttGateway } from "@mproxy/mproxy";
+ * ```ts
+ * import { deny, startMqttGateway } from "@mproxy/mproxy/mqtt";
  *
  * await using gateway = await startMqttGateway({
- *   listeners: [{ url: "mqtt://127.0.0.1:1884" }],
+ *   listeners: [{ url: "mqtt://127.0.0.1:0" }],
  *   targets: ["mqtt://127.0.0.1:1883"],
  *   hooks: {
  *     authPublish: (session, message) =>
  *       message.topic.startsWith(`${session.clientId}/`) ? undefined : deny(),
  *   },
  * });
+ * gateway.drain(); // On a signal, say.
  * await gateway.finished;
  * ```
  */
@@ -343,7 +344,7 @@ export async function startMqttGateway(
     const endpoints = texts.map((text): Endpoint => parseEndpoint(text));
     const { targetTls: tls, sendProxyHeader } = options;
     const dialOptions = { tls, sendProxyHeader, maxFrameBytes, pool };
-    targets.set(key, new Targets(endpoints, dialOptions, metrics, now));
+    targets.set(key, new Targets(endpoints, dialOptions, metrics, log, now));
   }
 
   const gateway = new RunningGateway(

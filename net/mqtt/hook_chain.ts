@@ -41,6 +41,27 @@ export type MaybePromise<Value> = Value | Promise<Value>;
 /** Names of the hooks. */
 export type HookName = keyof MqttHooks;
 
+/** All of them. */
+export const HOOK_NAMES = [
+  "authConnect",
+  "authWill",
+  "authPublish",
+  "authSubscribe",
+  "authUnsubscribe",
+  "deliver",
+  "intercept",
+  "connect",
+  "publish",
+  "subscribe",
+  "unsubscribe",
+  "disconnect",
+] as const satisfies readonly HookName[];
+
+/** Whether a text is the name of a hook. */
+export function isHookName(text: string): text is HookName {
+  return (HOOK_NAMES as readonly string[]).includes(text);
+}
+
 // deno-lint-ignore no-explicit-any
 type Call = (session: MqttSession, ...rest: any[]) => unknown;
 

@@ -5,6 +5,11 @@
 import { resolve, toFileUrl } from "@std/path";
 import { UsageError } from "../errors.ts";
 import type { Log } from "../observe/log.ts";
+import {
+  CertificateError,
+  checkCertificate,
+  checkRoots,
+} from "../tls_files.ts";
 import type { AuditOptions } from "./audit.ts";
 import { readEnvironment } from "./environment.ts";
 import {
@@ -13,7 +18,7 @@ import {
   type MqttListenerOptions,
   startMqttGateway,
 } from "./gateway.ts";
-import type { NamedHooks } from "./hook_chain.ts";
+import { HOOK_NAMES, isHookName, type NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import { Policy } from "./policy/policy.ts";
 import { parsePolicy, type PolicyConfig } from "./policy/policy_file.ts";
@@ -148,7 +153,7 @@ export async function openMqttGateway(
           : undefined,
       })),
       targetTls: {
-        ca: readOptional(options.targetCa),
+        ca: readRoots(options.targetCa),
         certificate: targetCertificate(options),
         serverName: options.targetServerName,
         verify: !options.targetInsecure,
@@ -253,11 +258,37 @@ function placeOf(url: string, options: OpenMqttGatewayOptions): Place {
 
 function readTls(files: TlsFiles): ListenTlsOptions {
   return {
-    cert: readText(files.cert!),
-    key: readText(files.key!),
-    clientCa: readOptional(files.clientCa),
+    ...readCertificate(files.cert!, files.key!),
+    clientCa: readRoots(files.clientCa),
     clientAuth: files.clientAuth,
   };
+}
+
+/** Checked here: OpenSSL would say so at each handshake, and nobody at the start. */
+function readCertificate(
+  certFile: string,
+  keyFile: string,
+): { cert: string; key: string } {
+  const cert = readText(certFile);
+  const key = readText(keyFile);
+  asUsage(() => checkCertificate(cert, key, certFile, keyFile));
+  return { cert, key };
+}
+
+function readRoots(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  const pem = readText(file);
+  asUsage(() => checkRoots(pem, file));
+  return pem;
+}
+
+function asUsage(check: () => void): void {
+  try {
+    check();
+  } catch (cause) {
+    if (!(cause instanceof CertificateError)) throw cause;
+    throw new UsageError(cause.message, { cause });
+  }
 }
 
 function targetCertificate(options: OpenMqttGatewayOptions) {
@@ -266,7 +297,7 @@ function targetCertificate(options: OpenMqttGatewayOptions) {
   if (targetCert === undefined || targetKey === undefined) {
     throw new UsageError("--target-cert and --target-key belong together");
   }
-  return { cert: readText(targetCert), key: readText(targetKey) };
+  return readCertificate(targetCert, targetKey);
 }
 
 // Policy and hooks
@@ -303,14 +334,33 @@ async function loadHooks(file: string): Promise<NamedHooks> {
       `Cannot load hooks from "${file}": its default export must be hooks`,
     );
   }
+  checkHooks(exported as Record<string, unknown>, file);
   return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
 }
 
-// Files
-
-function readOptional(file: string | undefined): string | undefined {
-  return file === undefined ? undefined : readText(file);
+/** A hook whose name is misspelt would never be asked, and all would pass. */
+function checkHooks(hooks: Record<string, unknown>, file: string): void {
+  const fail = (what: string) => {
+    throw new UsageError(`Cannot load hooks from "${file}": ${what}`);
+  };
+  for (const name of HOOK_NAMES) {
+    if (hooks[name] !== undefined && typeof hooks[name] !== "function") {
+      fail(`"${name}" must be a function`);
+    }
+  }
+  const names = HOOK_NAMES.join(", ");
+  // What a class keeps beside its hooks stands on its prototype.
+  for (const [name, value] of Object.entries(hooks)) {
+    if (typeof value === "function" && !isHookName(name)) {
+      fail(`"${name}" is none of the hooks ${names}`);
+    }
+  }
+  if (!HOOK_NAMES.some((name) => hooks[name] !== undefined)) {
+    fail(`its default export has none of the hooks ${names}`);
+  }
 }
+
+// Files
 
 function readText(file: string): string {
   try {

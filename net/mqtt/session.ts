@@ -378,12 +378,7 @@ export class Session implements MqttSession, Link {
   }
 
   async #connectBroker(): Promise<boolean> {
-    const { brokerTimeoutMs } = this.context.settings;
     const dialling = this.#dialling = new AbortController();
-    const timer = setTimeout(
-      () => dialling.abort(new Error(`no answer within ${brokerTimeoutMs} ms`)),
-      brokerTimeoutMs,
-    );
     try {
       const { stream, target } = await this.#place.dial(this.#brokerClientId, {
         remote: this.remote,
@@ -407,7 +402,6 @@ export class Session implements MqttSession, Link {
       });
       return false;
     } finally {
-      clearTimeout(timer);
       this.#dialling = undefined;
     }
   }

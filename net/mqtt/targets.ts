@@ -2,6 +2,7 @@
  * The brokers behind a gateway: each client has its own, by its identifier,
  * and gets the next one where that cannot be reached.
  */
+import type { Log } from "../observe/log.ts";
 import { rankTargets } from "./rendezvous.ts";
 import type { MqttMetrics } from "./mqtt_metrics.ts";
 import type { ConnectedBroker } from "./session.ts";
@@ -26,6 +27,7 @@ export class Targets {
   readonly #endpoints: readonly Endpoint[];
   readonly #options: DialOptions;
   readonly #metrics: MqttMetrics;
+  readonly #log: Log;
   readonly #now: () => number;
   readonly #avoidUntil: number[];
   #probed: { atMs: number; answer: Promise<true | string> } | undefined;
@@ -34,17 +36,22 @@ export class Targets {
     endpoints: readonly Endpoint[],
     options: DialOptions,
     metrics: MqttMetrics,
+    log: Log,
     now: () => number,
   ) {
     this.#endpoints = endpoints;
     this.urls = endpoints.map(formatEndpoint);
     this.#options = options;
     this.#metrics = metrics;
+    this.#log = log;
     this.#now = now;
     this.#avoidUntil = endpoints.map(() => -Infinity);
   }
 
-  /** Connects to the broker of a client, or the next that can be reached within the time. */
+  /**
+   * Connects to the broker of a client, or the next that can be reached within
+   * the time. `signal` is for whoever does not want it any more.
+   */
   async connect(
     clientId: string,
     client: DialClient,
@@ -81,7 +88,12 @@ export class Targets {
       } catch (error) {
         signal.throwIfAborted();
         failure = error;
-        this.#metrics.dialled(this.urls[index]!, false);
+        const url = this.urls[index]!;
+        this.#metrics.dialled(url, false);
+        this.#log.limited(`target ${url}`, "cannot reach a broker", {
+          target: url,
+          error: (error as Error).message,
+        });
         this.#avoidUntil[index] = this.#now() + AVOID_MS;
       } finally {
         clearTimeout(timer);

@@ -40,7 +40,7 @@ import {
   readCertificate,
   readRoots,
   systemRoots,
-} from "./tls_files.ts";
+} from "../tls_files.ts";
 
 /** What a user asked for that cannot be done to tunnels as they are. */
 export class TunnelError extends Error {

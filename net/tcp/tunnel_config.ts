@@ -30,7 +30,7 @@ import {
   type TunnelOptions,
   type TunnelSpec,
 } from "./spec.ts";
-import { readCertificate, readRoots } from "./tls_files.ts";
+import { readCertificate, readRoots } from "../tls_files.ts";
 import { tunnelKey } from "./tunnel_changes.ts";
 
 /** Reads the tunnels of a command line; throws a UsageError for the first that cannot be. */

@@ -186,6 +186,24 @@ testUnless(
         "a source before @",
       ],
       [
+        [from, to, `--udp-downstream-addr=${held.text}`],
+        `Cannot send to "${held.text}" and listen on "${held.text}": what is sent would come back without end; another port`,
+      ],
+      [
+        [
+          "--listen_addr=0.0.0.0:9920",
+          "--downstream_addr=localhost:9920",
+        ],
+        'Cannot send to "localhost:9920" and listen on "0.0.0.0:9920"',
+      ],
+      [
+        [
+          "--udp-listen-addr=239.1.2.3:9920",
+          "--udp-downstream-addr=239.1.2.3:9920",
+        ],
+        "another group or port is wanted, or --no-loop",
+      ],
+      [
         [from, to, "--udp-listen-addr=10.0.0.1@10.0.0.2:9"],
         "wants a multicast group",
       ],
@@ -264,6 +282,18 @@ testUnless(
       [
         [out, "--udp-output-addr=10.0.0.1@232.1.2.3:9"],
         "a source before @ is for listening",
+      ],
+      [
+        [out, from, `--udp-output-addr=${held.text}`],
+        `Cannot send to "${held.text}" and listen on "${held.text}"`,
+      ],
+      [
+        [out, "--udp-listen-addr=[ff02::1]:9918"],
+        'Cannot send to "[ff02::1]:9918" and listen on "[ff02::1]:9918"',
+      ],
+      [
+        ["--multicast-addr=239.1.2.3:9", "--udp-output-addr=239.1.2.3:9"],
+        'Cannot send to "239.1.2.3:9" and listen on "239.1.2.3:9"',
       ],
       [[out, "--queue=100"], "--queue: "],
       [[out, "--slow-subscriber=wait"], "drop-oldest, drop-newest, disconnect"],

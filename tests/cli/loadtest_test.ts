@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { formatAddress } from "../../net/address.ts";
-import { startRole } from "../support/process.ts";
+import { assertWrongUsage, startRole } from "../support/process.ts";
 import { echoServer, refusingAddress } from "../support/tcp.ts";
 
 function textOf(bytes: Uint8Array): string {
@@ -163,12 +163,8 @@ Deno.test("loadtest refuses wrong usage in one line", async () => {
     [["8080", "--duration=0"], /--duration: "0" is not between/],
     [["8080", "8081"], /One TARGET is wanted/],
   ];
-  for (const [args, pattern] of cases) {
-    await using loadtest = startRole("loadtest", args);
-    const { code, stderr } = await loadtest.end;
-    assertEquals(code, 2, stderr);
-    assertMatch(stderr, pattern);
-    assertEquals(stderr.split("\n").length, 1);
+  for (const [args, line] of cases) {
+    await assertWrongUsage("loadtest", args, line);
   }
 });
 

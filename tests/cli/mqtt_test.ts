@@ -1,4 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { connect as connectTls } from "node:tls";
+import { CertificateAuthority } from "../support/certificate_authority.ts";
+import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
   bytes,
@@ -10,7 +13,11 @@ import {
   ScriptedBroker,
   subscribePacket,
 } from "../support/mqtt_peer.ts";
-import { startRole, type TestProcess } from "../support/process.ts";
+import {
+  assertWrongUsage,
+  startRole,
+  type TestProcess,
+} from "../support/process.ts";
 import { needsProgram, testUnless } from "../support/skip.ts";
 
 async function portOf(role: TestProcess): Promise<number> {
@@ -47,12 +54,119 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     [[...listen, ...target, "--max-packet-size", "1"], /128/],
     [[...listen, ...target, "--target-cert", "x"], /belong together/],
   ];
+  for (const [args, line] of cases) await assertWrongUsage("mqtt", args, line);
+});
+
+Deno.test("mproxy-mqtt refuses certificates and keys that do not fit, before it listens", async () => {
+  await using authority = await CertificateAuthority.create();
+  const ca = authority.cert;
+  const one = await authority.issue("/CN=one", "DNS:localhost");
+  const other = await authority.issue("/CN=other", "DNS:localhost");
+  const tls = ["--listen", "mqtts://127.0.0.1:0"];
+  const plain = ["--listen", "mqtt://127.0.0.1:0"];
+  const cases: [string[], RegExp][] = [
+    [[...tls, "--cert", one.key, "--key", one.key], /0.key".*certificate/],
+    [[...tls, "--cert", one.cert, "--key", ca], /ca.pem".*private key/],
+    [[...tls, "--cert", one.cert, "--key", other.key], /1.key".*not the/],
+    [
+      [...tls, "--cert", one.cert, "--key", one.key, "--client-ca", one.key],
+      /0.key".*certificate/,
+    ],
+    [[...plain, "--target-ca", one.key], /0.key".*certificate/],
+    [
+      [...plain, "--target-cert", one.cert, "--target-key", other.key],
+      /1.key".*not the/,
+    ],
+  ];
   for (const [args, says] of cases) {
-    const { code, stderr } = await startRole("mqtt", args).end;
+    const { code, stderr } = await startRole("mqtt", [
+      ...["--target", "mqtt://127.0.0.1:1", ...args],
+    ]).end;
     assertEquals([args, code], [args, 2]);
     assertMatch(stderr, says);
     assertEquals(stderr.split("\n").length, 1);
   }
+});
+
+Deno.test("mproxy-mqtt takes new certificates on SIGHUP, and keeps the old ones where the new are wrong", async () => {
+  await using authority = await CertificateAuthority.create();
+  await using served = await TestFolder.create();
+  using listener = new ScriptedBroker();
+  const cert = `${served.path}/served.pem`;
+  const key = `${served.path}/served.key`;
+  const serve = async (name: string) => {
+    const one = await authority.issue(`/CN=${name}`, "DNS:localhost");
+    await Deno.copyFile(one.cert, cert);
+    await Deno.copyFile(one.key, key);
+  };
+  await serve("first");
+  await using role = startRole("mqtt", [
+    ...["--listen", "mqtts://127.0.0.1:0", "--cert", cert, "--key", key],
+    ...["--target", listener.url],
+  ]);
+  const port = await portOf(role);
+  const ca = await Deno.readTextFile(authority.cert);
+  assertEquals(await commonNameAt(port, ca), "first");
+
+  await serve("second");
+  role.signal("SIGHUP");
+  await role.lines(/ reloaded/, 1);
+  assertEquals(await commonNameAt(port, ca), "second");
+
+  await Deno.writeTextFile(key, "half of a key");
+  role.signal("SIGHUP");
+  await role.line(/Cannot reload: .*served.key.* no PEM private key/);
+  assertEquals(await commonNameAt(port, ca), "second");
+});
+
+/** The name that a listener shows in its TLS handshake. */
+function commonNameAt(port: number, ca: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({ host: "127.0.0.1", port, ca });
+    socket.on("error", reject);
+    socket.on("secureConnect", () => {
+      const { CN } = socket.getPeerCertificate().subject;
+      socket.on("close", () => resolve(String(CN)));
+      socket.destroy();
+    });
+  });
+}
+
+Deno.test("mproxy-mqtt refuses hooks that it would never ask", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".js" });
+  try {
+    for (
+      const [code, says] of [
+        ["{ authpublish() {} }", /"authpublish" is none of the hooks .*authPu/],
+        ["{ authPublish: true }", /"authPublish" must be a function/],
+        ["{ limit: 3 }", /none of the hooks/],
+      ] as const
+    ) {
+      await Deno.writeTextFile(file, `export default ${code};\n`);
+      const { code: exit, stderr } = await startRole("mqtt", [
+        ...["--listen", "mqtt://127.0.0.1:0", "--target", "mqtt://127.0.0.1:1"],
+        ...["--hooks", file],
+      ]).end;
+      assertEquals([code, exit], [code, 2]);
+      assertMatch(stderr, says);
+      assertEquals(stderr.split("\n").length, 1);
+    }
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("mproxy-mqtt says in its log which broker cannot be reached", async () => {
+  const closed = new ScriptedBroker();
+  const { url } = closed;
+  closed[Symbol.dispose]();
+  await using role = startRole("mqtt", [
+    ...["--listen", "mqtt://127.0.0.1:0", "--target", url],
+  ]);
+  using client = await connectTo(await portOf(role));
+  assertEquals(await client.expect(2), bytes(0x20, 2, 0, 3));
+  const [line] = await role.line(/cannot reach a broker .*/);
+  assertMatch(line, new RegExp(`target=${url} error=.*refused`, "i"));
 });
 
 Deno.test("mproxy-mqtt --hash-password prints a hash for the policy", async () => {

@@ -90,7 +90,7 @@ testUnless(
     assertEquals(code, 0, stderr);
     assertMatch(
       stderr,
-      /read from localhost:\d+: 60.0 kB, .*3 connects, 0 failures/,
+      /read from localhost:\d+: 60.0 kB, .*3 connections, 0 failed attempts/,
     );
   },
 );
@@ -166,7 +166,7 @@ testUnless(skip, "proxy never reads a host that it cannot verify", async () => {
     assertEquals(code, 0, stderr);
     assert(!/ connected /.test(stderr), stderr);
     assertEquals(
-      stderr.match(/0 B, 0 datagrams .* 0 connects/g)?.length,
+      stderr.match(/0 B, 0 datagrams .* 0 connections/g)?.length,
       3,
       stderr,
     );
@@ -309,6 +309,6 @@ for (
     await connected.promise;
     const { code, stderr } = await proxy.stop();
     assertEquals(code, 0, stderr);
-    assertMatch(stderr, /0 connects, 0 failures/);
+    assertMatch(stderr, /0 connections, 0 failed attempts/);
   });
 }

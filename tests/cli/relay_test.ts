@@ -3,7 +3,12 @@ import { STREAM_ENGINE } from "../support/engines.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "../../net/address.ts";
 import { formatAddress } from "../../net/address.ts";
-import { startPeer, startRole, type TestProcess } from "../support/process.ts";
+import {
+  assertWrongUsage,
+  startPeer,
+  startRole,
+  type TestProcess,
+} from "../support/process.ts";
 import {
   needsLinux,
   needsMountNamespaces,
@@ -353,13 +358,7 @@ Deno.test("relay says what is wrong with its arguments, in one line, before it b
     [["8080", "8081", "--summry=1"], /did you mean --summary\?/],
     [["8080", "8081", "--channel-buffer-size=0"], /not a whole number/],
   ];
-  for (const [args, pattern] of cases) {
-    await using relay = startRole("relay", args);
-    const { code, stderr } = await relay.end;
-    assertEquals(code, 2, stderr);
-    assertMatch(stderr, pattern);
-    assertEquals(stderr.split("\n").length, 1);
-  }
+  for (const [args, line] of cases) await assertWrongUsage("relay", args, line);
 });
 
 Deno.test("relay fails with the errno's remedy where its port is taken", async () => {

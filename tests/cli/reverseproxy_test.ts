@@ -422,7 +422,7 @@ testOnEngines(
     assertEquals(code, 0, stderr);
     assertEquals(await subscriber.ended(), "eof");
     // All that was read of the producer, and nothing of it in part.
-    const [, read] = /read from 1 producers on \S+: ([\d.]+) (k?)B/.exec(
+    const [, read] = /read from 1 producer on \S+: ([\d.]+) (k?)B/.exec(
       stderr,
     )!;
     assert(subscriber.bytes.length >= Number(read) - 10, stderr);

@@ -22,7 +22,7 @@ function markdownFiles(folder = ""): string[] {
   return [...Deno.readDirSync(join(ROOT, folder))].flatMap((entry) => {
     const path = join(folder, entry.name);
     if (entry.isDirectory) {
-      return /^(docs|examples)$/.test(path.split("/")[0]!)
+      return /^(docs|examples|cli)$/.test(path.split("/")[0]!)
         ? markdownFiles(path)
         : [];
     }

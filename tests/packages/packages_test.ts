@@ -3,7 +3,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { permissions } from "../../.ci/permissions.ts";
 import manifest from "../../deno.json" with { type: "json" };
-import { roleSmoke } from "../support/role_smoke.ts";
+import { freePort } from "../../bench/harness/processes.ts";
+import { formatAddress } from "../../net/address.ts";
+import { Receiver } from "../support/datagram_peer.ts";
+import { roleSmoke, sendDatagram } from "../support/role_smoke.ts";
 import { TestFolder } from "../support/folder.ts";
 import { type UnpackedPackages, unpackPackages } from "../support/packages.ts";
 import { TestProcess } from "../support/process.ts";
@@ -76,7 +79,12 @@ Deno.test("the published packages work where nothing else of the project is", as
             assertEquals(error, undefined);
             assertMatch(
               specifier,
-              new RegExp(`^(npm:|node:|data:|${RegExp.escape(inside.href)})`),
+              new RegExp(
+                // The standard library where offline/ does not stand in for it.
+                `^(npm:|node:|data:|https://jsr\\.io/@std/|${
+                  RegExp.escape(inside.href)
+                })`,
+              ),
             );
           }
         }
@@ -169,25 +177,31 @@ Deno.test("the published packages work where nothing else of the project is", as
     },
   );
 
-  await t.step("the library serves without a command", async () => {
+  await t.step("the README's example of the library forwards", async () => {
+    const readme = await Deno.readTextFile(
+      new URL("../../README.md", import.meta.url),
+    );
+    const [, example] = /^```ts\n([\s\S]*?)^```/m.exec(readme)!;
+    await using receiver = await Receiver.open();
+    const listen = { hostname: "127.0.0.1", port: freePort("udp") };
     const file = `${app}/library.ts`;
     await Deno.writeTextFile(
       file,
-      `import { parseAddress, startServer } from "jsr:@mproxy/mproxy";
-const any = parseAddress("127.0.0.1:0", { allowPortZero: true });
-await using server = await startServer({ listen: [any], path: "${
-        folder.path.replaceAll("\\", "/")
-      }/library.log" });
-await server.drain();
-console.log("drained");
-`,
+      example!.replace("127.0.0.1:9920", formatAddress(listen))
+        .replace("239.1.2.3:9921", formatAddress(receiver.address)),
     );
-    await using process = new TestProcess(
-      Deno.execPath(),
-      ["run", "-A", file],
-      { cwd: app },
-    );
-    assertEquals(await text(process), "drained\n");
+    for (const flags of [["-A"], ["--allow-net", "--unstable-net"]]) {
+      await using process = new TestProcess(
+        Deno.execPath(),
+        ["run", "--no-prompt", ...flags, file],
+        { cwd: app },
+      );
+      // Its figures come once a second, from when it listens.
+      await process.stdoutBytes(1);
+      const before = receiver.bytes.length;
+      await sendDatagram(listen);
+      await receiver.atLeastBytes(before + 1);
+    }
   });
 
   await t.step(

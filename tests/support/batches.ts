@@ -28,16 +28,33 @@ export function batchOf(...slots: readonly TestSlot[]): DatagramBatch {
 
 /** The datagrams of slots, each by itself. */
 export function datagramsOf(slots: readonly TestSlot[]): Uint8Array[] {
-  return slots.flatMap(({ bytes, segmentSize = 0 }) => {
-    const each = segmentSize > 0 ? segmentSize : Math.max(1, bytes.length);
-    const datagrams: Uint8Array[] = [];
-    let start = 0;
-    do {
-      datagrams.push(bytes.subarray(start, start + each));
-      start += each;
-    } while (start < bytes.length);
-    return datagrams;
-  });
+  return slots.flatMap(({ bytes, segmentSize = 0 }) => cut(bytes, segmentSize));
+}
+
+/** The datagrams of a batch, each copied. */
+export function copiedDatagrams(
+  batch: DatagramBatch,
+): Uint8Array<ArrayBuffer>[] {
+  const found: Uint8Array<ArrayBuffer>[] = [];
+  for (let slot = 0; slot < batch.count; slot++) {
+    found.push(...cut(batch.filled(slot).slice(), batch.segmentSizes[slot]!));
+  }
+  return found;
+}
+
+/** The datagrams of a slot's bytes; 0 is one. */
+function cut<Buffer extends ArrayBufferLike>(
+  bytes: Uint8Array<Buffer>,
+  segmentSize: number,
+): Uint8Array<Buffer>[] {
+  const each = segmentSize > 0 ? segmentSize : Math.max(1, bytes.length);
+  const datagrams: Uint8Array<Buffer>[] = [];
+  let start = 0;
+  do {
+    datagrams.push(bytes.subarray(start, start + each));
+    start += each;
+  } while (start < bytes.length);
+  return datagrams;
 }
 
 /** Pieces one behind the other. */

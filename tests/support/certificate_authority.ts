@@ -34,12 +34,17 @@ export class CertificateAuthority implements AsyncDisposable {
   }
 
   /** A certificate for names, such as `DNS:localhost` or `IP:127.0.0.1`. */
-  async sign(...names: string[]): Promise<Certificate> {
+  sign(...names: string[]): Promise<Certificate> {
+    return this.issue(`/CN=${names[0]!.replace(/^\w+:/, "")}`, ...names);
+  }
+
+  /** A certificate for names, of a subject as openssl writes it: `/O=Acme/CN=name`. */
+  async issue(subject: string, ...names: string[]): Promise<Certificate> {
     const base = join(this.#folder, `${this.#made++}`);
     const files = { cert: `${base}.pem`, key: `${base}.key` };
     await openssl(
       ...["req", "-newkey", "ec", "-pkeyopt", CURVE, "-nodes"],
-      ...["-subj", `/CN=${names[0]!.replace(/^\w+:/, "")}`],
+      ...["-subj", subject],
       ...["-keyout", files.key, "-out", `${base}.csr`],
     );
     const extensions = `${base}.ext`;

@@ -11,7 +11,7 @@ import type { DatagramBatch } from "../../net/engine/batch.ts";
 import { chooseDatagramEngine } from "../../net/engine/choose.ts";
 import type { DatagramListener } from "../../net/engine/engine.ts";
 import { CounterBlock } from "../../net/observe/counters.ts";
-import { batchOf, concat } from "./batches.ts";
+import { batchOf, concat, copiedDatagrams } from "./batches.ts";
 import { soon } from "./deadline.ts";
 
 /** How a peer is opened. */
@@ -129,15 +129,7 @@ export class Receiver implements AsyncDisposable {
   }
 
   #take(batch: DatagramBatch): void {
-    for (let slot = 0; slot < batch.count; slot++) {
-      const bytes = batch.filled(slot);
-      const size = Math.max(1, batch.segmentSizes[slot]!);
-      let start = 0;
-      do {
-        this.datagrams.push(bytes.slice(start, start + size));
-        start += size;
-      } while (start < bytes.length);
-    }
+    this.datagrams.push(...copiedDatagrams(batch));
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
   }

@@ -8,6 +8,7 @@ import type {
   DatagramSender,
 } from "../../net/engine/engine.ts";
 import { SEND_COUNTERS } from "../../net/engine/engine.ts";
+import { copiedDatagrams } from "./batches.ts";
 
 /** A test that waits longer than this for a datagram has lost it. */
 const LOST_MS = 10_000;
@@ -37,21 +38,6 @@ export function batchOf(
   return batch;
 }
 
-/** The datagrams of a batch, each copied. */
-export function datagramsOf(batch: DatagramBatch): Uint8Array[] {
-  const found: Uint8Array[] = [];
-  for (let slot = 0; slot < batch.count; slot++) {
-    const bytes = batch.filled(slot);
-    const size = Math.max(1, batch.segmentSizes[slot]!);
-    let at = 0;
-    do {
-      found.push(bytes.slice(at, at + size));
-      at += size;
-    } while (at < bytes.length);
-  }
-  return found;
-}
-
 /** Receives at least so many datagrams. */
 export async function receive(
   listener: DatagramListener,
@@ -69,7 +55,7 @@ export async function receive(
       await listener.readable(left);
       continue;
     }
-    for (const [i, bytes] of datagramsOf(batch).entries()) {
+    for (const [i, bytes] of copiedDatagrams(batch).entries()) {
       let slot = 0;
       for (let before = batch.datagramsIn(0); before <= i;) {
         before += batch.datagramsIn(++slot);

@@ -3,7 +3,8 @@
  * publish, in a folder of their own, linked to each other by name.
  */
 import { packageFolders, stageTree } from "../../.ci/publish_check.ts";
-import { dirname, fromFileUrl, join, relative } from "@std/path";
+import { linkedFolder } from "../../.ci/unlink.ts";
+import { basename, dirname, fromFileUrl, join, relative } from "@std/path";
 
 /** Packages in a folder. */
 export interface UnpackedPackages {
@@ -46,20 +47,32 @@ export async function unpackPackages(
     manifest.imports = { ...manifest.imports, ...siblings };
     await Deno.writeTextFile(join(to, "deno.json"), JSON.stringify(manifest));
   }
-  const standIns = join(folder, "packages", "@std");
-  await Deno.rename(join(staging, "offline"), standIns);
+  // The stand-ins, or what was linked in their place, or nothing: then they
+  // come from their registry.
+  const { links = [] } = await readManifest(tree);
+  const std: string[] = [];
+  for (const link of links) {
+    const to = join(folder, "packages", "@std", basename(link));
+    await copyFolder(linkedFolder(link, tree), to);
+    std.push(to);
+  }
   await Deno.remove(staging, { recursive: true });
   const app = join(folder, "app");
   await Deno.mkdir(app);
-  const std = [...Deno.readDirSync(standIns)].map(({ name }) =>
-    join(standIns, name)
-  );
   const config = {
     links: [...folders.values(), ...std].map((path) => relative(app, path)),
     imports: siblings,
   };
   await Deno.writeTextFile(join(app, "deno.json"), JSON.stringify(config));
   return { app, folders };
+}
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to, { recursive: true });
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) await copyFolder(join(from, name), join(to, name));
+    else await Deno.copyFile(join(from, name), join(to, name));
+  }
 }
 
 // deno-lint-ignore no-explicit-any

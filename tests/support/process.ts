@@ -1,4 +1,5 @@
 /** Roles and peers as real processes: started, watched line by line, always ended. */
+import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
@@ -223,6 +224,20 @@ export function startRole(
     ["run", ...options.denoFlags ?? ["-A"], main, ...args],
     options,
   );
+}
+
+/** Runs a role that must refuse its arguments: exit code 2 and one line on stderr. */
+export async function assertWrongUsage(
+  role: string,
+  args: readonly string[],
+  line: RegExp,
+  options: ProcessOptions = {},
+): Promise<void> {
+  await using process = startRole(role, args, options);
+  const { code, stderr, stdout } = await process.end;
+  assertEquals([code, stdout.length], [2, 0], stderr);
+  assertMatch(stderr, line);
+  assertEquals(stderr.split("\n").length, 1, stderr);
 }
 
 /** Starts a peer program. */

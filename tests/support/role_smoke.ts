@@ -132,7 +132,8 @@ async function listening(
   return parseAddress(address!);
 }
 
-async function sendDatagram({ hostname, port }: Address): Promise<void> {
+/** Sends one datagram from loopback. */
+export async function sendDatagram({ hostname, port }: Address): Promise<void> {
   const socket = Deno.listenDatagram({
     transport: "udp",
     hostname: "127.0.0.1",

@@ -13,19 +13,23 @@ export function testUnless(
   else Deno.test({ name: `${name} (skipped: ${reason})`, ignore: true, fn });
 }
 
-/** A reason where a program is not installed. */
-export function needsProgram(...programs: string[]): SkipReason {
-  for (const program of programs) {
-    const found = (Deno.env.get("PATH") ?? "").split(":").some((folder) => {
+/** Where a program is installed, or undefined. */
+export function programPath(program: string): string | undefined {
+  return (Deno.env.get("PATH") ?? "").split(":")
+    .map((folder) => `${folder}/${program}`)
+    .find((path) => {
       try {
-        return Deno.statSync(`${folder}/${program}`).isFile;
+        return Deno.statSync(path).isFile;
       } catch {
         return false;
       }
     });
-    if (!found) return `${program} is not installed`;
-  }
-  return undefined;
+}
+
+/** A reason where a program is not installed. */
+export function needsProgram(...programs: string[]): SkipReason {
+  const missing = programs.find((one) => programPath(one) === undefined);
+  return missing === undefined ? undefined : `${missing} is not installed`;
 }
 
 /** A reason where this is not Linux. */

@@ -49,7 +49,7 @@ import {
   readOption,
   setIntOption,
 } from "./ffi/socket.ts";
-import { findInterface, type NetworkInterface } from "./interfaces.ts";
+import { findLinuxInterface, type LinuxInterface } from "./interfaces.ts";
 import {
   type DropCounting,
   LinuxListener,
@@ -130,7 +130,7 @@ export function openListener(
     const where = group.zone ?? networkInterface;
     return {
       group,
-      on: where === undefined ? undefined : findInterface(libc, where),
+      on: where === undefined ? undefined : findLinuxInterface(libc, where),
     };
   });
   const level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
@@ -205,7 +205,7 @@ export function openListener(
 function bindAddress(
   libc: Libc,
   all: readonly Address[],
-  joins: readonly { on: NetworkInterface | undefined }[],
+  joins: readonly { on: LinuxInterface | undefined }[],
   v6: boolean,
 ): [hostname: string, scopeId: number] {
   const [first] = all as [Address];
@@ -213,7 +213,7 @@ function bindAddress(
   if (joins.length === 0) {
     const scopeId = first.zone === undefined
       ? 0
-      : findInterface(libc, first.zone).index;
+      : findLinuxInterface(libc, first.zone).index;
     return [first.hostname, scopeId];
   }
   if (all.length > 1) return [unspecified, 0];

@@ -46,7 +46,7 @@ import {
   setMulticastInterface,
   setOption,
 } from "./ffi/socket.ts";
-import { findInterface } from "./interfaces.ts";
+import { findLinuxInterface } from "./interfaces.ts";
 import { cutsSegments, MAX_SEGMENTS, maxSegmentBytes } from "./path_limits.ts";
 import { LinuxSender, type SenderContext } from "./sender.ts";
 
@@ -80,11 +80,11 @@ export function openSender(
   const group = isMulticast(hostname);
   const zone = address.zone === undefined
     ? undefined
-    : findInterface(libc, address.zone);
+    : findLinuxInterface(libc, address.zone);
   const on = zone ??
     (networkInterface === undefined
       ? undefined
-      : findInterface(libc, networkInterface));
+      : findLinuxInterface(libc, networkInterface));
   if (ttl === 0 && !v6 && !group) {
     throw new UsageError(
       `Cannot send to "${
@@ -161,7 +161,7 @@ export function openSender(
     return new LinuxSender(context, fd, options, { ...address, hostname }, {
       maxSegments: cutsSegments(libc, fd) ? MAX_SEGMENTS : 1,
       maxSegmentBytes: maxSegmentBytes(libc, fd, v6),
-    });
+    }, localAddress(libc, fd).hostname === hostname || /^127\./.test(hostname));
   } catch (error) {
     closeDescriptor(libc, fd);
     throw error;
@@ -178,7 +178,7 @@ function groupInterface(libc: Libc): number {
   try {
     connectSocket(libc, fd, encodeSockaddr("ff05::1", 9));
     const { hostname, scopeId } = localAddress(libc, fd);
-    return scopeId || findInterface(libc, hostname).index;
+    return scopeId || findLinuxInterface(libc, hostname).index;
   } finally {
     closeDescriptor(libc, fd);
   }

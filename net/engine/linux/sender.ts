@@ -6,6 +6,8 @@
  *    have room to one sendmmsg(2).
  * 3. What was sent is counted; the first that was not says why, and is sent
  *    again, sent in pieces, waited for, or counted as dropped.
+ * 4. What ICMP says of datagrams that were sent lies in the socket's error
+ *    queue, one entry each: they count as dropped and no longer as sent.
  *
  * A slot is never cut smaller than the system wants and never grows: whoever
  * paces decides with what is put into one batch how much goes out at once.
@@ -38,18 +40,22 @@ import {
   ENOSYS,
   EOPNOTSUPP,
   EPERM,
+  MSG_ERRQUEUE,
   POLLOUT,
 } from "./ffi/constants.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import type { Libc } from "./ffi/libc.ts";
-import { SendVector } from "./ffi/messages.ts";
+import { ReceiveVector, SendVector } from "./ffi/messages.ts";
 import { PollPair } from "./ffi/poll.ts";
-import { closeDescriptor, drainErrorQueue } from "./ffi/socket.ts";
+import { closeDescriptor } from "./ffi/socket.ts";
 import { maxSegmentBytes, OLDER_MAX_SEGMENTS } from "./path_limits.ts";
 import { datagramsFrom, type SegmentLimits, SendPlan } from "./segments.ts";
 
 /** Messages and pieces of one sendmmsg. */
 const PLAN_CAPACITY = 128;
+
+/** Answers of ICMP that one read of the error queue takes. */
+const ANSWERS = 16;
 
 /** How long a wait for room may be before it is looked whether the sender was closed. */
 const WAIT_SLICE_MS = 100;
@@ -113,6 +119,11 @@ export class LinuxSender implements DatagramSender {
   readonly #context: SenderContext;
   readonly #fd: number;
   readonly #v6: boolean;
+  /**
+   * Whether it sends to this machine. Joined messages then stay joined on their
+   * way, and ICMP answers each of them once, however many datagrams it holds.
+   */
+  readonly #local: boolean;
   readonly #maxWaitMs: number;
   readonly #counters: Float64Array;
   readonly #onWarning: ((message: string) => void) | undefined;
@@ -121,8 +132,8 @@ export class LinuxSender implements DatagramSender {
   readonly #vector = new SendVector(PLAN_CAPACITY);
   readonly #room: PollPair;
   readonly #pause: PollPair;
-  /** Takes what an error queue holds; its content is of no use here. */
-  readonly #scratch = new Uint8Array(new ArrayBuffer(128));
+  /** Reads the error queue, from the first error on; the quoted bytes are of no use. */
+  #answers: ReceiveVector | undefined;
   #warned = false;
   #closed = false;
 
@@ -138,6 +149,9 @@ export class LinuxSender implements DatagramSender {
   #interfaceFull = false;
   /** Counter of the error that the current message has met once, or -1. */
   #metError = -1;
+  /** What was sent last, for answers that stand for all of a message. */
+  #lastDatagrams = 0;
+  #lastBytes = 0;
 
   constructor(
     context: SenderContext,
@@ -145,6 +159,7 @@ export class LinuxSender implements DatagramSender {
     options: DatagramConnectOptions,
     address: Address,
     limits: SegmentLimits,
+    local: boolean,
   ) {
     this.#context = context;
     this.#fd = fd;
@@ -154,6 +169,7 @@ export class LinuxSender implements DatagramSender {
     this.#counters = options.counters;
     this.#onWarning = options.onWarning;
     this.#limits = limits;
+    this.#local = local;
     this.#room = new PollPair(context.libc, fd, POLLOUT);
     this.#pause = new PollPair(context.libc, -1, 0);
   }
@@ -263,6 +279,8 @@ export class LinuxSender implements DatagramSender {
       if (sent > 0) {
         this.#countSent(first, sent);
         first += sent;
+        // An error that stopped the call is told no more, but its answer lies there.
+        if (first < messages) this.#countAnswers();
         continue;
       }
       const next = this.#afterFailure(-sent, first);
@@ -281,6 +299,9 @@ export class LinuxSender implements DatagramSender {
   }
 
   #countSent(first: number, sent: number): void {
+    // An error that was met once and not twice was of a datagram before.
+    if (this.#metError >= 0) this.#takeBack(this.#metError);
+    this.#metError = -1;
     const { datagrams, bytes } = this.#plan;
     let sumDatagrams = 0;
     let sumBytes = 0;
@@ -290,10 +311,50 @@ export class LinuxSender implements DatagramSender {
     }
     this.#counters[SentSlot.datagrams]! += sumDatagrams;
     this.#counters[SentSlot.bytes]! += sumBytes;
-    if (this.#metError >= 0) {
-      // The error was of a datagram before: an ICMP answer that came meanwhile.
-      this.#counters[this.#metError]! += 1;
-      this.#metError = -1;
+    this.#lastDatagrams = datagrams[first + sent - 1]!;
+    this.#lastBytes = bytes[first + sent - 1]!;
+  }
+
+  /**
+   * What counted as sent was lost on its way: on this machine the last message,
+   * elsewhere one datagram. Its size nobody tells there: the mean is taken.
+   */
+  #takeBack(counter: number): void {
+    const counters = this.#counters;
+    const sent = counters[SentSlot.datagrams]!;
+    if (sent === 0) return;
+    const sentBytes = counters[SentSlot.bytes]!;
+    const datagrams = Math.min(sent, this.#local ? this.#lastDatagrams : 1);
+    const bytes = this.#local ? this.#lastBytes : sentBytes / sent;
+    counters[SentSlot.datagrams] = sent - datagrams;
+    counters[SentSlot.bytes] = datagrams === sent
+      ? 0
+      : Math.max(0, sentBytes - Math.round(bytes));
+    counters[counter]! += datagrams;
+  }
+
+  /** Counts what ICMP has answered to datagrams that were sent; how many those were. */
+  #countAnswers(): number {
+    const answers = this.#answers ??= new ReceiveVector(
+      new Uint8Array(8),
+      ANSWERS,
+      0,
+    );
+    let answered = 0;
+    for (;;) {
+      const taken = answers.receive(
+        this.#context.libc,
+        this.#fd,
+        ANSWERS,
+        MSG_ERRQUEUE,
+      );
+      for (let i = 0; i < taken; i++) {
+        const errno = answers.icmpErrno(i);
+        if (errno === 0) continue;
+        this.#takeBack(counterOf(errno));
+        answered++;
+      }
+      if (taken < ANSWERS) return answered;
     }
   }
 
@@ -323,12 +384,13 @@ export class LinuxSender implements DatagramSender {
 
   /**
    * An ICMP answer to a datagram before is told once, in place of sending this
-   * one. What is told twice in a row is of this one.
+   * one. Where the error queue had no room for it, what is told twice in a row
+   * is of this one.
    */
   #meet(errno: number, message: number): number {
+    if (this.#countAnswers() > 0) return Next.again;
     if (this.#metError >= 0) return this.#lowerOrDrop(errno, message);
     this.#metError = counterOf(errno);
-    drainErrorQueue(this.#context.libc, this.#fd, this.#scratch);
     return Next.again;
   }
 
@@ -407,6 +469,7 @@ export class LinuxSender implements DatagramSender {
   }
 
   #closeAll(): void {
+    this.#countAnswers();
     closeDescriptor(this.#context.libc, this.#fd);
     this.#context.release();
   }

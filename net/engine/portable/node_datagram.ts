@@ -28,12 +28,13 @@ import {
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
+import { DatagramQueue } from "./datagram_queue.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Datagrams that one turn takes from the queue. */
 const BATCH_SIZE = 16;
 
-/** What may wait for the loop; each datagram is an array of its own in node:dgram. */
+/** What may wait for the loop. */
 const QUEUE_BYTES = 8 << 20;
 
 /** The engine over `node:dgram`. */
@@ -146,9 +147,7 @@ class NodeDatagramListener implements DatagramListener {
   readonly address: Address;
   readonly #socket: Socket;
   readonly #waiter = new Waiter();
-  readonly #queue: [Uint8Array, RemoteInfo][] = [];
-  readonly #sources: Address[] = [];
-  #queuedBytes = 0;
+  readonly #queue = new DatagramQueue(QUEUE_BYTES);
   #dropped = 0;
   readonly #kernelDrops: ProcDrops | undefined;
   #leftUnread = false;
@@ -164,13 +163,9 @@ class NodeDatagramListener implements DatagramListener {
     this.address = address;
     this.#kernelDrops = kernelDrops;
     socket.on("message", (message: Uint8Array, from: RemoteInfo) => {
-      if (this.#queuedBytes + message.length > QUEUE_BYTES) {
-        this.#dropped++;
-        return;
-      }
-      this.#queue.push([message, from]);
-      this.#queuedBytes += message.length;
-      this.#waiter.wake();
+      const source = { hostname: from.address, port: from.port };
+      if (this.#queue.put(message, source)) this.#waiter.wake();
+      else this.#dropped++;
     });
     socket.on("error", (error: Error) => {
       this.#error = error;
@@ -184,19 +179,8 @@ class NodeDatagramListener implements DatagramListener {
       this.#error = undefined;
       throw failedCall("receive on", formatAddress(this.address), error);
     }
-    const taken = this.#queue.splice(0, Math.min(batch.slots, BATCH_SIZE));
-    for (const [slot, [message, from]] of taken.entries()) {
-      batch.slot(slot).set(message);
-      batch.setDatagram(slot, message.length);
-      this.#sources[slot] = { hostname: from.address, port: from.port };
-      this.#queuedBytes -= message.length;
-    }
-    batch.readSource = this.#readSource;
-    return batch.count = taken.length;
+    return this.#queue.take(batch);
   }
-
-  readonly #readSource = (_batch: DatagramBatch, slot: number): Address =>
-    this.#sources[slot]!;
 
   readable(timeoutMs?: number): Promise<void> | void {
     if (this.#queue.length > 0 || this.#error !== undefined || this.#closed) {

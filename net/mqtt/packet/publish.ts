@@ -4,7 +4,8 @@ import { PropertyId } from "./property_id.ts";
 import { PropertyList, uint16At } from "./properties.ts";
 import { PacketType, ReasonCode } from "./protocol.ts";
 import { checkTopicName } from "./topic_bytes.ts";
-import { decodeUtf8, isAsciiText, isUnicodeText } from "./utf8.ts";
+import { RecentTopics } from "./recent_topics.ts";
+import { isUnicodeText } from "./utf8.ts";
 
 /** A PUBLISH that was checked whole. */
 export class PublishView extends PacketView {
@@ -21,8 +22,7 @@ export class PublishView extends PacketView {
   /** The properties of MQTT 5; empty in older versions. */
   readonly properties: PropertyList = new PropertyList();
   #topic: string | undefined;
-  // Many clients publish to one topic: to compare is faster than to decode.
-  #lastTopic = "";
+  readonly #recent = new RecentTopics();
 
   /** The packet's type. */
   override get type(): typeof PacketType.PUBLISH {
@@ -47,11 +47,11 @@ export class PublishView extends PacketView {
   /** The topic, decoded once; empty where only a topic alias tells it. */
   get topic(): string {
     if (this.#topic !== undefined) return this.#topic;
-    const { buffer, topicStart, topicEnd } = this;
-    if (!isAsciiText(buffer, topicStart, topicEnd, this.#lastTopic)) {
-      this.#lastTopic = decodeUtf8(buffer, topicStart, topicEnd);
-    }
-    return this.#topic = this.#lastTopic;
+    return this.#topic = this.#recent.text(
+      this.buffer,
+      this.topicStart,
+      this.topicEnd,
+    );
   }
 
   /** The payload where it lies: valid as long as the memory is. */

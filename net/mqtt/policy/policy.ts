@@ -50,8 +50,9 @@ interface Buckets {
   sessions: number;
 }
 
-/** How many topics' verdicts a session remembers. */
+/** How many topics' verdicts a session remembers, and how long they may be. */
 const MAX_REMEMBERED_TOPICS = 512;
+const MAX_REMEMBERED_CHARS = 256;
 
 /** How often buckets that nobody uses are looked for. */
 const SWEEP_MS = 10_000;
@@ -419,6 +420,9 @@ function allows(
   action: "publish" | "subscribe",
   topic: string,
 ): boolean {
+  if (topic.length > MAX_REMEMBERED_CHARS) {
+    return acl.allowsTopic(action, topic);
+  }
   let verdict = remembered.get(topic);
   if (verdict === undefined) {
     verdict = acl.allowsTopic(action, topic);

@@ -200,10 +200,10 @@ export function parsePolicy(
   }
   const result = v.safeParse(schema, document);
   if (!result.success) {
-    const [issue] = result.issues;
-    throw new UsageError(
-      `Cannot use "${file}": ${v.getDotPath(issue) ?? "it"}: ${issue.message}`,
+    const wrong = result.issues.map((issue) =>
+      `${v.getDotPath(issue) ?? "it"}: ${issue.message}`
     );
+    throw new UsageError(`Cannot use "${file}": ${wrong.join("; ")}`);
   }
   const { users, auth, acl, limits, broker } = result.output;
   const byName = new Map<string, PolicyUser>();

@@ -8,7 +8,12 @@ import { DatagramBatch } from "../../../net/engine/batch.ts";
 import type { DatagramListener } from "../../../net/engine/engine.ts";
 import { MemoryNetwork } from "../../../net/engine/memory.ts";
 import { CounterBlock } from "../../../net/observe/counters.ts";
-import { batchOf, datagramsOf, numbered } from "../../support/batches.ts";
+import {
+  batchOf,
+  copiedDatagrams,
+  datagramsOf,
+  numbered,
+} from "../../support/batches.ts";
 
 const HERE: Address = { hostname: "127.0.0.1", port: 9920 };
 
@@ -19,15 +24,7 @@ class Collector implements DatagramSink {
   #waiting: { least: number; resolve: () => void } | undefined;
 
   write(batch: DatagramBatch): Promise<void> | void {
-    for (let slot = 0; slot < batch.count; slot++) {
-      const bytes = batch.filled(slot);
-      const size = Math.max(1, batch.segmentSizes[slot]!);
-      let start = 0;
-      do {
-        this.datagrams.push(bytes.slice(start, start + size));
-        start += size;
-      } while (start < bytes.length);
-    }
+    this.datagrams.push(...copiedDatagrams(batch));
     if (this.#waiting && this.datagrams.length >= this.#waiting.least) {
       this.#waiting.resolve();
     }

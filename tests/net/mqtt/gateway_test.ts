@@ -7,7 +7,7 @@ import type { MqttSession } from "../../../net/mqtt/hooks.ts";
 import { parseEndpoint } from "../../../net/mqtt/transport/endpoint.ts";
 import { dial } from "../../../net/mqtt/transport/dial.ts";
 import { BufferPool } from "../../../net/mqtt/buffer_pool.ts";
-import { makeCertificates } from "../../support/certificates.ts";
+import { CertificateAuthority } from "../../support/certificate_authority.ts";
 import {
   mosquittoPub,
   startMosquitto,
@@ -67,11 +67,11 @@ testUnless(
   noMosquitto,
   "startMqttGateway() serves the npm client in versions 3.1, 3.1.1 and 5 over TCP, TLS, mTLS, WebSocket and WebSocket over TLS",
   async () => {
-    using certificates = makeCertificates();
-    const server = certificates.issue("server", "/CN=localhost");
-    const device = certificates.issue("device", "/O=Acme/CN=device-7");
+    await using authority = await CertificateAuthority.create();
+    const server = await authority.sign("DNS:localhost", "IP:127.0.0.1");
+    const device = await authority.issue("/O=Acme/CN=device-7", "DNS:device-7");
     const tls = { cert: read(server.cert), key: read(server.key) };
-    const clientCa = read(certificates.ca);
+    const clientCa = read(authority.cert);
     await using mosquitto = await startMosquitto();
     const seen = new Map<string, MqttSession>();
     await using gateway = await startTestGateway(mosquitto.url, {
@@ -123,15 +123,15 @@ testUnless(
   noMosquitto,
   "startMqttGateway() turns away a client without a certificate, or lets it in where that is optional",
   async () => {
-    using certificates = makeCertificates();
-    const server = certificates.issue("server", "/CN=localhost");
+    await using authority = await CertificateAuthority.create();
+    const server = await authority.sign("DNS:localhost", "IP:127.0.0.1");
     const tls = {
       cert: read(server.cert),
       key: read(server.key),
-      clientCa: read(certificates.ca),
+      clientCa: read(authority.cert),
     };
-    using other = makeCertificates();
-    const stranger = other.issue("stranger", "/CN=stranger");
+    await using other = await CertificateAuthority.create();
+    const stranger = await other.sign("DNS:stranger");
     await using mosquitto = await startMosquitto();
     const names: (string | undefined)[] = [];
     await using gateway = await startTestGateway(mosquitto.url, {
@@ -163,10 +163,10 @@ testUnless(
   noMosquitto,
   "startMqttGateway() reaches brokers over TCP, TLS, mTLS and WebSocket",
   async () => {
-    using certificates = makeCertificates();
-    const { cert, key } = certificates.issue("server", "/CN=localhost");
-    const own = certificates.issue("gateway", "/CN=gateway");
-    const { ca } = certificates;
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("DNS:localhost", "IP:127.0.0.1");
+    const own = await authority.sign("DNS:gateway");
+    const { cert: ca } = authority;
     await using mosquitto = await startMosquitto({
       webSocket: true,
       tls: { cert, key },
@@ -202,13 +202,13 @@ testUnless(
   noMosquitto,
   "startMqttGateway() trusts no broker whose certificate it cannot check",
   async () => {
-    using certificates = makeCertificates();
-    const { cert, key } = certificates.issue("server", "/CN=localhost");
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("DNS:localhost", "IP:127.0.0.1");
     await using mosquitto = await startMosquitto({ tls: { cert, key } });
     const target = `mqtts://localhost:${mosquitto.tlsPort}`;
     const cases = [
       {},
-      { ca: read(certificates.ca), serverName: "elsewhere.example" },
+      { ca: read(authority.cert), serverName: "elsewhere.example" },
     ];
     for (const targetTls of cases) {
       await using gateway = await startTestGateway(target, { targetTls });

@@ -64,6 +64,10 @@ export const IPV6_MTU = 24;
 export const IPV6_RECVERR = 25;
 export const IPV6_MULTICAST_ALL = 29;
 
+// <linux/errqueue.h>
+export const SO_EE_ORIGIN_ICMP = 2;
+export const SO_EE_ORIGIN_ICMP6 = 3;
+
 // <linux/udp.h>
 export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;

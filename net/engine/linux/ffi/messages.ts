@@ -3,8 +3,14 @@
  * messages, laid out once and used for every call.
  */
 import {
+  IP_RECVERR,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_RECVERR,
   MSG_DONTWAIT,
   MSG_TRUNC,
+  SO_EE_ORIGIN_ICMP,
+  SO_EE_ORIGIN_ICMP6,
   SO_RXQ_OVFL,
   SOL_SOCKET,
   SOL_UDP,
@@ -17,7 +23,7 @@ import {
   SOCKADDR_BYTES,
   type SocketAddress,
 } from "./sockaddr.ts";
-import { cmsghdr, iovec, mmsghdr, msghdr } from "./structs.ts";
+import { cmsghdr, iovec, mmsghdr, msghdr, sockExtendedErr } from "./structs.ts";
 
 // Indexes of 32-bit words.
 const HEADER = mmsghdr.size / 4;
@@ -35,6 +41,8 @@ const CMSG_LENGTH = cmsghdr.at.cmsgLen / 4;
 const CMSG_LEVEL = cmsghdr.at.cmsgLevel / 4;
 const CMSG_TYPE = cmsghdr.at.cmsgType / 4;
 const CMSG_DATA = cmsghdr.size / 4;
+const ERROR_ERRNO = sockExtendedErr.at.eeErrno / 4;
+const ERROR_ORIGIN = sockExtendedErr.at.eeOrigin / 4;
 
 /** A name's place: a `sockaddr_in6` rounded up to eight bytes. */
 const NAME_SPACE = 32;
@@ -42,7 +50,7 @@ const NAME_SPACE = 32;
 /** CMSG_SPACE(sizeof(int)), for one control message with up to eight bytes of data. */
 const CMSG_SPACE = cmsghdr.size + 8;
 
-/** Two control messages at most: UDP_GRO and SO_RXQ_OVFL. */
+/** Two control messages at most: UDP_GRO and SO_RXQ_OVFL; or the head of one error. */
 const RECEIVE_CONTROL = 2 * CMSG_SPACE;
 
 /** CMSG_LEN(sizeof(uint16_t)), what UDP_SEGMENT takes. */
@@ -92,8 +100,11 @@ export class ReceiveVector {
     }
   }
 
-  /** recvmmsg(2) of at most `most` messages without waiting: those taken, or the negated errno. */
-  receive(libc: Libc, fd: number, most: number): number {
+  /**
+   * recvmmsg(2) of at most `most` messages without waiting: those taken, or the
+   * negated errno. With MSG_ERRQUEUE they are those of the error queue.
+   */
+  receive(libc: Libc, fd: number, most: number, flags = 0): number {
     for (let i = 0; i < this.#used; i++) {
       const header = i * HEADER;
       this.#headers[header + NAME_LENGTH] = SOCKADDR_BYTES;
@@ -103,7 +114,7 @@ export class ReceiveVector {
       fd,
       this.#headers,
       most < this.slots ? most : this.slots,
-      MSG_DONTWAIT,
+      MSG_DONTWAIT | flags,
       null,
     );
     this.#used = taken < 0 ? 0 : taken;
@@ -130,6 +141,19 @@ export class ReceiveVector {
   drops(index: number): number {
     const data = this.#controlData(index, SOL_SOCKET, SO_RXQ_OVFL);
     return data < 0 ? -1 : this.#controls[data]!;
+  }
+
+  /** The errno with which ICMP answered a datagram sent before, or 0: it says something else. */
+  icmpErrno(index: number): number {
+    const v4 = this.#controlData(index, IPPROTO_IP, IP_RECVERR);
+    const data = v4 >= 0
+      ? v4
+      : this.#controlData(index, IPPROTO_IPV6, IPV6_RECVERR);
+    if (data < 0) return 0;
+    const origin = this.#controls[data + ERROR_ORIGIN]! & 0xff;
+    return origin === SO_EE_ORIGIN_ICMP || origin === SO_EE_ORIGIN_ICMP6
+      ? this.#controls[data + ERROR_ERRNO]!
+      : 0;
   }
 
   /** Who sent a message. */

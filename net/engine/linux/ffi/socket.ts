@@ -10,8 +10,6 @@ import {
   IPPROTO_IPV6,
   MCAST_JOIN_GROUP,
   MCAST_JOIN_SOURCE_GROUP,
-  MSG_DONTWAIT,
-  MSG_ERRQUEUE,
   SIOCGIFADDR,
 } from "./constants.ts";
 import { checked } from "./errno.ts";
@@ -178,26 +176,6 @@ export function interfaceAddress(
     return undefined;
   }
   return decodeSockaddr(request, ifreq.at.ifrAddr).hostname;
-}
-
-/** Takes what lies in a socket's error queue and forgets it; gives the number of entries. */
-export function drainErrorQueue(
-  libc: Libc,
-  fd: number,
-  scratch: Uint8Array<ArrayBuffer>,
-): number {
-  let taken = 0;
-  while (
-    Number(
-      libc.symbols.recv(
-        fd,
-        scratch,
-        BigInt(scratch.length),
-        MSG_ERRQUEUE | MSG_DONTWAIT,
-      ),
-    ) >= 0
-  ) taken++;
-  return taken;
 }
 
 /** if_nametoindex(3), or 0. */

@@ -77,6 +77,14 @@ export const cmsghdr = {
   at: { cmsgLen: 0, cmsgLevel: 8, cmsgType: 12 },
 } as const satisfies Struct;
 
+/** What a socket's error queue says of a datagram; ip(7), IP_RECVERR. */
+export const sockExtendedErr = {
+  type: "struct sock_extended_err",
+  header: "linux/errqueue.h",
+  size: 16,
+  at: { eeErrno: 0, eeOrigin: 4 },
+} as const satisfies Struct;
+
 export const pollfd = {
   type: "struct pollfd",
   header: "poll.h",
@@ -180,6 +188,7 @@ export const STRUCTS: readonly Struct[] = [
   msghdr,
   mmsghdr,
   cmsghdr,
+  sockExtendedErr,
   pollfd,
   ipMreqn,
   ifreq,

@@ -33,7 +33,7 @@ import { findLibc, type Libc, openLibc } from "../ffi/libc.ts";
 import { encodeSockaddr } from "../ffi/sockaddr.ts";
 import { closeDescriptor, localAddress } from "../ffi/socket.ts";
 import { openStreamListener } from "../ffi/stream.ts";
-import { findInterface } from "../interfaces.ts";
+import { findLinuxInterface } from "../interfaces.ts";
 import { linuxEngineUnavailable } from "../engine.ts";
 import { WakeEvent } from "../wake_event.ts";
 import {
@@ -202,7 +202,7 @@ async function bind(
     try {
       const scopeId = listen.zone === undefined
         ? 0
-        : findInterface(libc, listen.zone).index;
+        : findLinuxInterface(libc, listen.zone).index;
       const open = (port: number, reusePort: boolean) =>
         openStreamListener(libc, {
           family: isIpv6(hostname) ? AF_INET6 : AF_INET,

@@ -63,7 +63,7 @@ import {
 } from "../ffi/sockaddr.ts";
 import { clearEvent, interfaceName } from "../ffi/socket.ts";
 import { StreamCalls } from "../ffi/stream.ts";
-import { findInterface } from "../interfaces.ts";
+import { findLinuxInterface } from "../interfaces.ts";
 import { ConnectionTable, type Dial, Side, State } from "./connection_table.ts";
 import { dialFailure } from "./dial_failure.ts";
 import { DirectionMover, Turn } from "./direction.ts";
@@ -405,7 +405,7 @@ export class Reactor implements Disposable {
     if (zone !== undefined) {
       let scopeId: number;
       try {
-        scopeId = findInterface(this.#libc, zone).index;
+        scopeId = findLinuxInterface(this.#libc, zone).index;
       } catch (error) {
         this.#attemptFailed(c, "resolve", (error as Error).message);
         return false;

@@ -257,16 +257,50 @@ for (
   ] as const
 ) {
   test(
-    `send() that is told of a ${name} for a datagram before sends again and counts it`,
+    `send() that is told of a ${name} for a datagram before sends again and counts that one as dropped alone`,
     async (libc, engine) => {
-      const { counters, maxSegments } = await expectAll(engine, () => {
-        libc.failNext("sendmmsg", [errno]);
-      });
+      using listener = await engine.listen({ address: loopback });
+      const { sender, counters } = await openSender(engine, listener.address);
+      using _ = sender;
+      await sender.send(batchOf([pattern(700)]));
+      await receive(listener, 1);
+      libc.failNext("sendmmsg", [errno]);
+      const sent = sixDatagrams();
+      await sender.send(batchOf(sent));
+      assertDatagrams(await receive(listener, 6), sent.flat());
       assertEquals(counters[slot], 1);
-      assertEquals(maxSegments, 128);
+      assertEquals(counters[SentSlot.datagrams], 6);
+      assertEquals(sender.maxSegments, 128);
     },
   );
 }
+
+test(
+  "send() counts each datagram that ICMP says was refused once, and no longer as sent",
+  async (_libc, engine) => {
+    const gone = await engine.listen({ address: loopback });
+    gone[Symbol.dispose]();
+    // Alone, several a call, and joined, for which there is one answer.
+    const alone = batchOf([pattern(900)]);
+    const several = batchOf([pattern(900), new Uint8Array(0), pattern(900)]);
+    const joined = batchOf([[pattern(900, 1), pattern(900, 2), pattern(900)]]);
+    for (
+      const [batch, most] of [[alone, 20], [several, 60], [joined, 60]] as const
+    ) {
+      const { sender, counters } = await openSender(engine, gone.address);
+      for (let i = 0; i < 20; i++) await sender.send(batch);
+      sender[Symbol.dispose]();
+      const refused = counters[SentSlot.refused]!;
+      assertEquals(counters[SentSlot.datagrams]! + refused, most);
+      // A busy machine may answer so late that the sender has closed.
+      assert(refused > most / 2, `${refused} of ${most}`);
+      assert(
+        counters[SentSlot.bytes]! <= 900 * counters[SentSlot.datagrams]!,
+        `${counters}`,
+      );
+    }
+  },
+);
 
 for (
   const [errno, name, slot] of [

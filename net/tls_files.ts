@@ -1,8 +1,8 @@
 /** Certificates, keys and roots in PEM files, and whether the files have changed. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { getCACertificates } from "node:tls";
-import type { RemoteTls, TlsTermination } from "../engine/stream.ts";
-import { OperationError } from "../errors.ts";
+import type { RemoteTls, TlsTermination } from "./engine/stream.ts";
+import { OperationError } from "./errors.ts";
 
 /** Something wrong with a PEM file. */
 export class CertificateError extends OperationError {
@@ -15,6 +15,17 @@ export async function readCertificate(
   keyFile: string,
 ): Promise<TlsTermination> {
   const [cert, key] = await Promise.all([readPem(certFile), readPem(keyFile)]);
+  checkCertificate(cert, key, certFile, keyFile);
+  return { cert, key };
+}
+
+/** Checks a chain and its key in PEM; throws a {@linkcode CertificateError} where they do not fit. */
+export function checkCertificate(
+  cert: string,
+  key: string,
+  certFile: string,
+  keyFile: string,
+): void {
   const [leaf] = certificatesOf(cert, certFile);
   let fits: boolean;
   try {
@@ -30,14 +41,18 @@ export async function readCertificate(
       `Cannot use "${keyFile}": it is not the key of the first certificate in "${certFile}"`,
     );
   }
-  return { cert, key };
 }
 
 /** Reads roots to trust; throws a {@linkcode CertificateError} for a file without any. */
 export async function readRoots(file: string): Promise<RemoteTls> {
   const pem = await readPem(file);
-  certificatesOf(pem, file);
+  checkRoots(pem, file);
   return { caCerts: [pem] };
+}
+
+/** Checks roots in PEM; throws a {@linkcode CertificateError} where there are none. */
+export function checkRoots(pem: string, file: string): void {
+  certificatesOf(pem, file);
 }
 
 /**
