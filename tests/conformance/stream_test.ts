@@ -131,15 +131,18 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     async (forward) => {
       const dialled = Promise.withResolvers<Address>();
       await using server = new TestServer(async (conn) => {
+        await readExactly(conn, 1);
         dialled.resolve(conn.remoteAddr);
         await readToEnd(conn);
       });
       const forwarder = await forward(server.address);
-      using _client = await connectTo(forwarder.address);
+      using client = await connectTo(forwarder.address);
+      await writeAll(client, new Uint8Array(1));
       // What listens there too has nothing to delay.
+      const dialledFrom = await dialled.promise;
       const sides = [
         ...socketsOn(forwarder.address).filter((side) => !side.listens),
-        ...socketsOn(await dialled.promise),
+        ...socketsOn(dialledFrom),
       ];
       const both = { listens: false, noDelay: true, keepAlive: true };
       assertEquals(sides, [both, both]);
