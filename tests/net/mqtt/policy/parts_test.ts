@@ -248,6 +248,8 @@ Deno.test("parsePolicy() says where a file is wrong", () => {
     ],
     ['[acl]\n[[acl.rules]]\neffect = "allow"\ntopics = ["a/#/b"]', "topics.0"],
     ['[[users]]\nname = "a"\npassword = "plain"', "users.0.password"],
+    // The misspelt key stands beside the one that is missing for it.
+    ['[[acl.rules]]\neffect = "allow"\ntopic = ["a"]', "acl.rules.0.topic:"],
     ["[limits]\nmax_qos = 3", "limits.max_qos"],
     ["[limits]\nmessages_per_second = 0", "limits.messages_per_second"],
     ['[auth.http]\nurl = "not a url"', "auth.http.url"],
