@@ -84,9 +84,20 @@ export class StreamCalls {
   readonly #linger = Int32Array.of(1, 0);
   readonly #value = new Int32Array(new ArrayBuffer(4));
   readonly #ends = new Int32Array(new ArrayBuffer(8));
+  #lastBytes = 0;
+  #lastSize = 0n;
 
   constructor(libc: Libc) {
     this.#libc = libc;
+  }
+
+  /** A size_t as FFI takes it; messages of one size make one bigint. */
+  #size(bytes: number): bigint {
+    if (bytes !== this.#lastBytes) {
+      this.#lastBytes = bytes;
+      this.#lastSize = BigInt(bytes);
+    }
+    return this.#lastSize;
   }
 
   /** What the last call that failed has left. */
@@ -145,7 +156,7 @@ export class StreamCalls {
     return this.#libc.symbols.sendPart(
       fd,
       buffer,
-      BigInt(bytes),
+      this.#size(bytes),
       MSG_DONTWAIT | MSG_NOSIGNAL,
     );
   }
@@ -157,7 +168,7 @@ export class StreamCalls {
       null,
       to,
       null,
-      BigInt(bytes),
+      this.#size(bytes),
       SPLICE_F_MOVE | SPLICE_F_NONBLOCK,
     );
   }
