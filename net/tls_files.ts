@@ -1,8 +1,21 @@
 /** Certificates, keys and roots in PEM files, and whether the files have changed. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { getCACertificates } from "node:tls";
-import type { RemoteTls, TlsTermination } from "./engine/stream.ts";
 import { OperationError } from "./errors.ts";
+
+/** TLS towards clients. */
+export interface TlsTermination {
+  /** Certificate chain, PEM. */
+  readonly cert: string;
+  /** Private key, PEM. */
+  readonly key: string;
+}
+
+/** TLS towards remotes. Names are verified against the remote's host. */
+export interface RemoteTls {
+  /** Roots to trust, PEM; the system's without it. */
+  readonly caCerts?: readonly string[];
+}
 
 /** Something wrong with a PEM file. */
 export class CertificateError extends OperationError {

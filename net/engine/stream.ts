@@ -13,6 +13,7 @@
  * anything is opened; it ignores nothing.
  */
 import type { Address } from "../address.ts";
+import type { RemoteTls, TlsTermination } from "../tls_files.ts";
 import type { EngineName } from "./engine.ts";
 
 /** Seen from the proxy: towards the remote, or back to the client. */
@@ -36,20 +37,6 @@ export interface RemoteSpec {
 export interface PolicySpec {
   /** Which policy. */
   readonly kind: string;
-}
-
-/** TLS towards clients. */
-export interface TlsTermination {
-  /** Certificate chain, PEM. */
-  readonly cert: string;
-  /** Private key, PEM. */
-  readonly key: string;
-}
-
-/** TLS towards remotes. Names are verified against the remote's host. */
-export interface RemoteTls {
-  /** Roots to trust, PEM; the system's without it. */
-  readonly caCerts?: readonly string[];
 }
 
 /** How long things may take, in milliseconds; 0 turns a deadline off. */

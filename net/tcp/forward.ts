@@ -35,12 +35,12 @@ import {
   type RejectReason,
   type RemoteSpec,
   type RemoteStats,
-  type RemoteTls,
   type ReportLevel,
   type StreamEngine,
   type StreamEvent,
   type StreamEventSink,
 } from "../engine/stream.ts";
+import type { RemoteTls } from "../tls_files.ts";
 import {
   CONNECT_BUCKETS_MS,
   countInBucket,

@@ -20,7 +20,6 @@ import type {
   ForwardStats,
   RemoteSpec,
   RemoteStats,
-  RemoteTls,
   ReportLevel,
   StreamEngine,
   StreamEvent,
@@ -39,6 +38,7 @@ import {
   FileStamps,
   readCertificate,
   readRoots,
+  type RemoteTls,
   systemRoots,
 } from "../tls_files.ts";
 

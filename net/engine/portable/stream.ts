@@ -4,7 +4,8 @@
  */
 import { type Address, formatAddress } from "../../address.ts";
 import { errorCode, failedCall, UsageError } from "../../errors.ts";
-import type { DialFailure, RemoteTls, TlsTermination } from "../stream.ts";
+import type { RemoteTls, TlsTermination } from "../../tls_files.ts";
+import type { DialFailure } from "../stream.ts";
 import { TlsListener } from "./tls_listener.ts";
 
 /** A connection of either kind. */

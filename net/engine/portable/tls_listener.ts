@@ -8,7 +8,7 @@
  * in that very moment is reset (unless net.ipv4.tcp_migrate_req is set).
  * Elsewhere the port is closed for some milliseconds.
  */
-import type { TlsTermination } from "../stream.ts";
+import type { TlsTermination } from "../../tls_files.ts";
 
 /** How long the system may take to give a port back. */
 const REOPEN_TRIES = 100;
