@@ -75,6 +75,7 @@ import {
 } from "./orders.ts";
 import { PipePool } from "./pipe_pool.ts";
 import { Remote, Service } from "./service.ts";
+import { Spin, SPIN_MS } from "./spin.ts";
 import { TimerWheel } from "./timer_wheel.ts";
 
 /** Events of one wait. */
@@ -128,6 +129,7 @@ export class Reactor implements Disposable {
   readonly #libc: Libc;
   readonly #calls: StreamCalls;
   readonly #epoll: Epoll;
+  readonly #spin = new Spin();
   readonly #createPolicy: CreatePolicy;
   readonly #reactor: number;
   readonly #reactors: number;
@@ -178,7 +180,7 @@ export class Reactor implements Disposable {
 
   /** Waits and does what is to be done; true where the wake event was set. */
   turn(longestWaitMs: number): boolean {
-    const count = this.#epoll.wait(this.#waitMs(longestWaitMs));
+    const count = this.#wait(this.#waitMs(longestWaitMs));
     this.#nowMs = this.#clock();
     let woken = false;
     for (let i = 0; i < count; i++) {
@@ -197,6 +199,21 @@ export class Reactor implements Disposable {
     for (const c of this.#ended) this.#table.give(c);
     this.#ended.length = 0;
     return woken;
+  }
+
+  /** Waits for events: asks for them a while where that pays, then sleeps. */
+  #wait(waitMs: number): number {
+    let count = 0;
+    if (waitMs !== 0 && this.#spin.wanted()) {
+      const untilMs = this.#clock() + SPIN_MS;
+      do count = this.#epoll.wait(0); while (
+        count === 0 && this.#clock() < untilMs
+      );
+      this.#spin.asked(count);
+    }
+    if (count === 0) count = this.#epoll.wait(waitMs);
+    this.#spin.happened(count);
+    return count;
   }
 
   /** Until the nearest of what is due, rounded up; -1 is for ever. */
