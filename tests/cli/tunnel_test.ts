@@ -11,6 +11,7 @@ import {
   startRole,
   type TestProcess,
 } from "../support/process.ts";
+import { STREAM_ENGINE } from "../support/engines.ts";
 import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
 import {
   connectTo,
@@ -21,6 +22,14 @@ import {
   refusingAddress,
   writeAll,
 } from "../support/tcp.ts";
+
+/** Starts a tunnel on the engine that this run of the tests is for. */
+function startTunnel(args: readonly string[]): TestProcess {
+  return startRole("tunnel", [
+    ...args,
+    ...STREAM_ENGINE === "auto" ? [] : [`--engine=${STREAM_ENGINE}`],
+  ]);
+}
 
 const ANY = "127.0.0.1:0";
 const PING = new TextEncoder().encode("ping");
@@ -85,12 +94,12 @@ async function ping(address: Address): Promise<void> {
 
 /** Runs to the end, without a tunnel that stays. */
 function run(...args: string[]): Promise<ProcessEnd> {
-  return startRole("tunnel", args).end;
+  return startTunnel(args).end;
 }
 
 Deno.test("tunnel takes every flag of its original, long and short", async () => {
   await using echo = echoServer();
-  await using tunnel = startRole("tunnel", [
+  await using tunnel = startTunnel([
     "-c",
     ANY,
     "-r",
@@ -211,7 +220,7 @@ Deno.test("tunnel fails where a door cannot be opened, but goes on without a tun
     stderr,
     /Cannot listen on .*Address already in use; stop the program/,
   );
-  await using tunnel = startRole("tunnel", [
+  await using tunnel = startTunnel([
     `${busy}=1`,
     "0=1",
     "--metrics-addr",
@@ -231,7 +240,7 @@ testUnless(
   "tunnel answers ncat as the original's README shows",
   async () => {
     const [one, two] = [free(), free()];
-    await using tunnel = startRole("tunnel", [
+    await using tunnel = startTunnel([
       "-c",
       ANY,
       `${one}=3333`,
@@ -279,7 +288,7 @@ testUnless(
 Deno.test("tunnel drains on SIGTERM, and QUIT ends it in the asked mode", async () => {
   await using echo = echoServer();
   for (const ending of ["SIGTERM", "quit", "quit now", "quit drain 0.05"]) {
-    await using tunnel = startRole("tunnel", [
+    await using tunnel = startTunnel([
       "-c",
       ANY,
       `0=${formatAddress(echo.address)}`,
@@ -332,7 +341,7 @@ Deno.test("tunnel --config opens the tunnels of a file, the command line wins ov
   await withFolder(async (folder) => {
     const file = `${folder}/tunnels.toml`;
     await Deno.writeTextFile(file, CONFIG);
-    await using tunnel = startRole("tunnel", [
+    await using tunnel = startTunnel([
       "--config",
       file,
       "--remote-timeout",
@@ -443,7 +452,7 @@ Deno.test("tunnel reloads on SIGHUP: what did not change keeps its connections",
       file,
       `tunnels = ["${kept}=${remote}", "${dropped}=${remote}"]\n`,
     );
-    await using tunnel = startRole("tunnel", [
+    await using tunnel = startTunnel([
       "-c",
       ANY,
       "--config",
@@ -499,7 +508,7 @@ Deno.test("tunnel --state keeps what was changed over a restart", async () => {
       `${closed}=1`,
     ];
     {
-      await using tunnel = startRole("tunnel", args);
+      await using tunnel = startTunnel(args);
       const control = await named(tunnel, CONTROL);
       const script =
         `open ${opened}=${remote}[retries=7]\nclose ${closed}\nadd ${configured} ${remote}\nremove ${configured} 1\n`;
@@ -508,7 +517,7 @@ Deno.test("tunnel --state keeps what was changed over a restart", async () => {
       tunnel.signal("SIGKILL");
       await tunnel.end;
     }
-    await using again = startRole("tunnel", args);
+    await using again = startTunnel(args);
     const control = await named(again, CONTROL);
     const { result } = JSON.parse(await talk(control, "json status\n"));
     const shown = result.tunnels.map((
@@ -531,7 +540,7 @@ testUnless(
       const port = (round: number, i: number) => 1000 + 60 * round + i;
       let before = 0;
       for (let round = 0; round < 5; round++) {
-        await using tunnel = startRole("tunnel", [
+        await using tunnel = startTunnel([
           "-c",
           ANY,
           "--state",
@@ -590,7 +599,7 @@ testUnless(
   "tunnel's metrics are accepted by promtool, under both names",
   async () => {
     await using echo = echoServer();
-    await using tunnel = startRole("tunnel", [
+    await using tunnel = startTunnel([
       "--prometheus-socket",
       ANY,
       "--metrics-compat",
@@ -638,7 +647,7 @@ testUnless(
 
 Deno.test("tunnel --access-log - writes lines to stdout and nothing else", async () => {
   await using echo = echoServer();
-  await using tunnel = startRole("tunnel", [
+  await using tunnel = startTunnel([
     "--access-log",
     "-",
     "--access-log-format=json",
@@ -677,7 +686,7 @@ async function program(name: string, args: string[]): Promise<string> {
 }
 
 async function tunnelTo(...remotes: Address[]) {
-  const tunnel = startRole("tunnel", [
+  const tunnel = startTunnel([
     "-c",
     ANY,
     `0=${remotes.map(formatAddress).join(",")}[strategy=round-robin]`,
@@ -847,7 +856,7 @@ testUnless(
       await makeCertificate(folder, "first.test");
       await using echo = echoServer();
       const options = `tls-cert=${folder}/cert.pem,tls-key=${folder}/key.pem`;
-      await using tunnel = startRole("tunnel", [
+      await using tunnel = startTunnel([
         `0=${formatAddress(echo.address)}[${options}]`,
       ]);
       const address = await named(tunnel, LISTENING);
@@ -938,7 +947,7 @@ testUnless(
       "-www",
     ]);
     await serving(remote);
-    await using tunnel = startRole("tunnel", [
+    await using tunnel = startTunnel([
       "--ca-bundle",
       `${vectors}ca.pem`,
       "-c",
