@@ -33,14 +33,15 @@ export function inThreadEngine(libc: FaultyLibc): StreamEngine {
 
 function inThread(libc: FaultyLibc): StartReactor {
   return (start, onReport) => {
+    const inbox: ReactorOrder[] = [];
     const reactor = new Reactor({
       ...start,
       libc,
       createPolicy,
       report: (report) => queueMicrotask(() => onReport(report)),
       clock: () => performance.now(),
+      ordersWait: () => inbox.length > 0,
     });
-    const inbox: ReactorOrder[] = [];
     const step = () => {
       for (const order of inbox.splice(0)) {
         if (reactor.obey(order)) continue;

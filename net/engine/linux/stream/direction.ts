@@ -33,6 +33,12 @@ export const Turn = {
 /** Reads or splices in one turn of one direction. */
 const ROUNDS = 16;
 
+/**
+ * Bytes after which a turn of a direction is over: what others, and orders to
+ * the reactor, wait for at the most is a few milliseconds.
+ */
+const TURN_BYTES = ROUNDS * LARGEST_READ_BYTES;
+
 /** Reads of so much, so many in a row, show bulk. */
 const BULK_READ_BYTES = 98_304;
 const BULK_READS = 3;
@@ -222,6 +228,7 @@ export class DirectionMover {
         table.piped[direction] = wanted - given;
         moved += given;
         this.#count(direction, given, nowMs);
+        if (moved >= TURN_BYTES) return Turn.more;
       } else {
         const errno = calls.errno();
         if (errno === EINTR) continue;

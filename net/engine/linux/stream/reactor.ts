@@ -14,6 +14,11 @@
  * 8. tell: events, at most every {@linkcode TELL_MS},
  * 9. orders of the owner.
  *
+ * Orders wait for one piece of work at the most: an event of a side, a client,
+ * a direction's turn, a deadline. After each a turn looks whether there are
+ * some, which is a read of shared memory, and ends there; the next one goes on
+ * with what it has left.
+ *
  * Functions stand in that order. Nothing is allocated per connection that goes
  * to a literal address at the first attempt, and nothing per read.
  */
@@ -122,6 +127,8 @@ export interface ReactorOptions {
   report: (report: ReactorReport) => void;
   /** Milliseconds of a clock that never goes back. */
   clock: () => number;
+  /** Whether orders wait. Asked after each piece of work, so it must cost next to nothing. */
+  ordersWait: () => boolean;
 }
 
 /** Serves forwarders in the thread that calls {@linkcode Reactor.turn}. */
@@ -136,6 +143,7 @@ export class Reactor implements Disposable {
   readonly #wakeDescriptor: number;
   readonly #report: (report: ReactorReport) => void;
   readonly #clock: () => number;
+  readonly #ordersWait: () => boolean;
 
   readonly #wheel: TimerWheel;
   readonly #table: ConnectionTable;
@@ -145,10 +153,12 @@ export class Reactor implements Disposable {
   /** Connections that dial, by the number of their open question. */
   readonly #lookups = new Map<number, number>();
   #nextLookup = 1;
+  /** Events of the last wait, and how many of them were taken. */
+  #count = 0;
+  #taken = 0;
   /** Directions that had more than one turn's worth. */
-  #ready: number[] = [];
-  #readyNext: number[] = [];
-  /** Connections that ended in this turn: events of this turn may still name them. */
+  readonly #ready: number[] = [];
+  /** Connections that ended: events of the last wait may still name them. */
   readonly #ended: number[] = [];
   #nowMs: number;
   #probeDueMs = Infinity;
@@ -165,6 +175,7 @@ export class Reactor implements Disposable {
     this.#wakeDescriptor = options.wakeDescriptor;
     this.#report = options.report;
     this.#clock = options.clock;
+    this.#ordersWait = options.ordersWait;
     this.#nowMs = options.clock();
     this.#calls = new StreamCalls(options.libc);
     this.#wheel = new TimerWheel(this.#nowMs);
@@ -178,27 +189,35 @@ export class Reactor implements Disposable {
 
   // ---- 1. a turn
 
-  /** Waits and does what is to be done; true where the wake event was set. */
+  /**
+   * Waits and does what is to be done; true where orders wait or the wake event
+   * was set. What it leaves undone then, the next turn does first.
+   */
   turn(longestWaitMs: number): boolean {
-    const count = this.#wait(this.#waitMs(longestWaitMs));
+    if (this.#taken === this.#count) {
+      this.#count = this.#wait(this.#waitMs(longestWaitMs));
+      this.#taken = 0;
+    }
     this.#nowMs = this.#clock();
     let woken = false;
-    for (let i = 0; i < count; i++) {
+    while (this.#taken < this.#count) {
+      const i = this.#taken++;
       const token = this.#epoll.token(i);
       if (token >= 0) this.#happened(token, this.#epoll.events(i));
       else if (token === WAKE) {
         clearEvent(this.#libc, this.#wakeDescriptor);
         woken = true;
       } else this.#accept(this.#services.get(LISTENER - token));
+      if (this.#ordersWait()) return true;
     }
     if (this.#ready.length > 0) this.#goOn();
-    this.#wheel.advance(this.#nowMs, this.#expired);
+    this.#wheel.advance(this.#nowMs, this.#expired, this.#ordersWait);
     if (this.#nowMs >= this.#resumeMs) this.#resumeAccepting();
     if (this.#nowMs >= this.#probeDueMs) this.#probe();
     if (this.#nowMs >= this.#tellMs) this.#tellAll();
     for (const c of this.#ended) this.#table.give(c);
     this.#ended.length = 0;
-    return woken;
+    return woken || this.#ordersWait();
   }
 
   /** Waits for events: asks for them a while where that pays, then sleeps. */
@@ -270,6 +289,8 @@ export class Reactor implements Disposable {
       if (fd >= 0) {
         this.#serve(service, fd);
         if (service.resumeMs !== Infinity) return; // Paused by its dial.
+        // The others are told of again: a listener's events are no edges.
+        if (this.#ordersWait()) return;
         continue;
       }
       const errno = this.#calls.errno();
@@ -760,15 +781,18 @@ export class Reactor implements Disposable {
   /** Directions that had more than one turn's worth, each one more turn. */
   #goOn(): void {
     const ready = this.#ready;
-    this.#ready = this.#readyNext;
-    this.#readyNext = ready;
     const { bits, state } = this.#table;
-    for (const side of ready) {
+    const due = ready.length;
+    let done = 0;
+    while (done < due) {
+      const side = ready[done++]!;
       if (!(bits[side]! & Side.queued)) continue; // Its connection has ended.
       bits[side]! &= ~Side.queued;
       if (state[side >> 1] === State.piped) this.#move(side);
+      if (this.#ordersWait()) break;
     }
-    ready.length = 0;
+    ready.copyWithin(0, done);
+    ready.length -= done;
   }
 
   #move(direction: number): void {
@@ -999,6 +1023,7 @@ export class Reactor implements Disposable {
         this.#dialOf(c).probe = true;
         remote.slots[RemoteSlot.probes]!++;
         this.#dial(c, remote);
+        if (this.#ordersWait()) return this.#planProbe(service);
       }
       this.#planProbe(service);
     }

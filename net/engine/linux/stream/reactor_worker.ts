@@ -14,15 +14,17 @@ function report(message: ReactorReport): void {
 
 async function run(start: ReactorStart): Promise<void> {
   using libc = openLibc();
+  const posted = new Int32Array(start.posted);
+  let taken = 0;
   using reactor = new Reactor({
     ...start,
     libc,
     createPolicy,
     report,
     clock: () => performance.now(),
+    ordersWait: () => taken !== Atomics.load(posted, 0),
   });
-  const posted = new Int32Array(start.posted);
-  for (let taken = 0;;) {
+  for (;;) {
     while (taken < Atomics.load(posted, 0)) {
       // An order is counted before its message is here.
       while (inbox.length === 0) {

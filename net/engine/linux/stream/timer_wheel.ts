@@ -24,8 +24,9 @@ export class TimerWheel {
   /** The tick up to which all is done. */
   #tick: number;
   #count = 0;
-  /** Those that one call of `advance` found. */
+  /** Those that have passed, and how many of them were told. */
   readonly #passed: number[] = [];
+  #told = 0;
   /** No deadline is before this tick; exact or early. */
   #earliest = Infinity;
 
@@ -78,19 +79,35 @@ export class TimerWheel {
 
   /** No deadline passes before this time; Infinity where none is set. */
   nextMs(): number {
+    if (this.#told < this.#passed.length) return this.#tick * TICK_MS;
     return this.#earliest * TICK_MS;
   }
 
   /**
-   * Cancels deadlines that have passed and calls `expired` for each. One call
-   * may settle what another is about: `expired` looks for itself.
+   * Cancels deadlines that have passed and calls `expired` for each, until
+   * `enough` after one of them; the rest are told in the next call. What comes
+   * between may settle what a deadline is about: `expired` looks for itself.
    */
-  advance(nowMs: number, expired: (number: number) => void): void {
+  advance(
+    nowMs: number,
+    expired: (number: number) => void,
+    enough: () => boolean = () => false,
+  ): void {
     const target = Math.floor(nowMs / TICK_MS);
-    if (target < this.#earliest) {
-      if (target > this.#tick) this.#tick = target;
-      return;
+    if (target >= this.#earliest) this.#collect(target);
+    else if (target > this.#tick) this.#tick = target;
+    const passed = this.#passed;
+    while (this.#told < passed.length) {
+      expired(passed[this.#told++]!);
+      if (enough()) break;
     }
+    if (this.#told < passed.length) return;
+    passed.length = 0;
+    this.#told = 0;
+  }
+
+  /** Cancels deadlines that have passed, and remembers them. */
+  #collect(target: number): void {
     // After a long sleep one turn of the wheel meets every slot.
     let tick = Math.max(this.#tick + 1, target - SLOTS + 1);
     this.#tick = Math.max(target, this.#tick);
@@ -107,8 +124,6 @@ export class TimerWheel {
       }
     }
     this.#earliest = this.#findEarliest();
-    for (let i = 0; i < passed.length; i++) expired(passed[i]!);
-    passed.length = 0;
   }
 
   #findEarliest(): number {
