@@ -150,6 +150,12 @@ try {
     ),
   ];
   for (const talk of talks) await talk.line(/^measuring$/);
+  /** What went through the load's tunnels. */
+  const totals = () => ({
+    bulk: bulk!.stats().bytesUpstream,
+    messages: messages!.stats().bytesUpstream,
+    clients: clients!.stats().accepted,
+  });
   const before = totals();
   const startMs = performance.now();
   while (performance.now() - startMs < seconds * 1000) {
@@ -179,15 +185,6 @@ try {
         at(1).toFixed(2)
       } ms of ${sorted.length}`,
     );
-  }
-
-  /** What went through the load's tunnels. */
-  function totals() {
-    return {
-      bulk: bulk!.stats().bytesUpstream,
-      messages: messages!.stats().bytesUpstream,
-      clients: clients!.stats().accepted,
-    };
   }
 } finally {
   await Deno.remove(folder, { recursive: true });
