@@ -825,10 +825,18 @@ export class Reactor implements Disposable {
     const table = this.#table;
     const c = direction >> 1;
     table.bits[direction]! |= Side.ended;
+    // Where both have ended, close(2) says so to the other side.
+    if (table.bits[direction ^ 1]! & Side.ended) {
+      return this.#end(
+        c,
+        table.bits[direction ^ 1]! & Side.failed
+          ? resetOf(direction ^ 1)
+          : "eof",
+      );
+    }
     if (this.#calls.endWriting(table.fd[direction ^ 1]!) < 0) {
       return this.#end(c, resetOf(direction ^ 1));
     }
-    if (table.bits[direction ^ 1]! & Side.ended) return this.#end(c, "eof");
     table.movedMs[c] = this.#nowMs;
     this.#schedule(c);
   }
