@@ -17,6 +17,7 @@ import type { StreamCalls } from "../ffi/stream.ts";
 import { type ConnectionTable, Side } from "./connection_table.ts";
 import { LEAST_PIPE_BYTES, NO_PIPE, type PipePool } from "./pipe_pool.ts";
 import { LARGEST_READ_BYTES } from "./service.ts";
+import type { Splicing } from "./splicing.ts";
 
 /** How a turn of a direction went. */
 export const Turn = {
@@ -39,10 +40,6 @@ const ROUNDS = 16;
  */
 const TURN_BYTES = ROUNDS * LARGEST_READ_BYTES;
 
-/** Reads of so much, so many in a row, show bulk. */
-const BULK_READ_BYTES = 98_304;
-const BULK_READS = 3;
-
 /** Less than this in a turn is little. */
 const LEAN_BYTES = 131_072;
 
@@ -57,13 +54,22 @@ export class DirectionMover {
   readonly #calls: StreamCalls;
   readonly #table: ConnectionTable;
   readonly #pipes: PipePool;
+  readonly #fullBytes: number;
+  readonly #fullReads: number;
   readonly #buffer = new Uint8Array(new ArrayBuffer(LARGEST_READ_BYTES));
   readonly #freeBuffers: Uint8Array<ArrayBuffer>[] = [];
 
-  constructor(calls: StreamCalls, table: ConnectionTable, pipes: PipePool) {
+  constructor(
+    calls: StreamCalls,
+    table: ConnectionTable,
+    pipes: PipePool,
+    splicing: Splicing,
+  ) {
     this.#calls = calls;
     this.#table = table;
     this.#pipes = pipes;
+    this.#fullBytes = splicing.readBytes;
+    this.#fullReads = splicing.reads;
   }
 
   /** Whether bytes were read that the other side has not taken. */
@@ -140,9 +146,9 @@ export class DirectionMover {
         const turn = this.#sendHeld(direction, nowMs);
         if (turn !== Turn.more) return turn;
       } else this.#count(direction, sent, nowMs);
-      if (read < BULK_READ_BYTES) table.full[direction] = 0;
+      if (read < this.#fullBytes) table.full[direction] = 0;
       else if (
-        ++table.full[direction]! >= BULK_READS && this.#takePipe(direction)
+        ++table.full[direction]! >= this.#fullReads && this.#takePipe(direction)
       ) return this.#splice(direction, nowMs);
       // A short read has emptied the socket (epoll(7)); what comes now is a new
       // event.

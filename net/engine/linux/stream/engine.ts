@@ -44,6 +44,7 @@ import {
   REPORT_LEVELS,
   SharedSlot,
 } from "./orders.ts";
+import { DEFAULT_SPLICING, type Splicing } from "./splicing.ts";
 
 /** Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn. */
 const BACKLOG = 4096;
@@ -69,6 +70,11 @@ export interface LinuxStreamOptions {
    * @default {1}
    */
   workers?: number;
+  /**
+   * When bulk is spliced; another choice is for measurements.
+   * @default {DEFAULT_SPLICING}
+   */
+  splicing?: Splicing;
   /** An opened libc in place of this process's; it stays the caller's. */
   libc?: Libc;
   /** Starts the threads; a Worker each without it. */
@@ -161,9 +167,13 @@ class LinuxStreamEngine implements StreamEngine {
   }
 
   #start(libc: Libc): void {
-    const start = this.#options.startReactor ?? startReactorWorker;
-    for (let reactor = 0; reactor < this.#workers; reactor++) {
-      this.#links.push(new ReactorLink(libc, start, reactor, this.#workers));
+    const { startReactor = startReactorWorker, splicing = DEFAULT_SPLICING } =
+      this.#options;
+    const reactors = this.#workers;
+    for (let reactor = 0; reactor < reactors; reactor++) {
+      this.#links.push(
+        new ReactorLink(libc, startReactor, { reactor, reactors, splicing }),
+      );
     }
   }
 
@@ -248,14 +258,12 @@ class ReactorLink {
   constructor(
     libc: Libc,
     start: StartReactor,
-    reactor: number,
-    reactors: number,
+    place: Pick<ReactorStart, "reactor" | "reactors" | "splicing">,
   ) {
     this.#wake = new WakeEvent(libc);
     this.#failed.promise.catch(() => {});
     this.#thread = start({
-      reactor,
-      reactors,
+      ...place,
       wakeDescriptor: this.#wake.descriptor,
       posted: this.#posted.buffer,
     }, (report) => this.#hear(report));

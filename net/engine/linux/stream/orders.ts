@@ -8,6 +8,7 @@ import type {
   ReportLevel,
   StreamEvent,
 } from "../../stream.ts";
+import type { Splicing } from "./splicing.ts";
 
 /** What the owner and all reactors of a forwarder share. */
 export const SharedSlot = {
@@ -42,6 +43,7 @@ export interface ReactorStart {
   readonly reactors: number;
   /** Descriptor of the event that ends its wait. */
   readonly wakeDescriptor: number;
+  readonly splicing: Splicing;
   /** One 32-bit slot: orders given so far. */
   readonly posted: SharedArrayBuffer;
 }

@@ -81,6 +81,7 @@ import {
 import { PipePool } from "./pipe_pool.ts";
 import { Remote, Service } from "./service.ts";
 import { Spin, SPIN_MS } from "./spin.ts";
+import type { Splicing } from "./splicing.ts";
 import { TimerWheel } from "./timer_wheel.ts";
 
 /** Events of one wait. */
@@ -102,9 +103,6 @@ const TELL_MS = 100;
 /** Events told at once; more are counted and left out. */
 const EVENTS_PER_TELL = 10_000;
 
-/** Size that pipes are asked to have; a service may use less of it. */
-const PIPE_BYTES = 1 << 20;
-
 /** Tokens: the wake event's, and a listener's less the number of its service. Sides are from 0 on. */
 const WAKE = -1;
 const LISTENER = -2;
@@ -121,6 +119,7 @@ export interface ReactorOptions {
   /** Its number, and how many share each forwarder. */
   reactor: number;
   reactors: number;
+  splicing: Splicing;
   /** Ends a wait. */
   wakeDescriptor: number;
   /** Takes what it has to say. */
@@ -180,8 +179,13 @@ export class Reactor implements Disposable {
     this.#calls = new StreamCalls(options.libc);
     this.#wheel = new TimerWheel(this.#nowMs);
     this.#table = new ConnectionTable((capacity) => this.#wheel.grow(capacity));
-    this.#pipes = new PipePool(this.#calls, PIPE_BYTES);
-    this.#mover = new DirectionMover(this.#calls, this.#table, this.#pipes);
+    this.#pipes = new PipePool(this.#calls, options.splicing.pipeBytes);
+    this.#mover = new DirectionMover(
+      this.#calls,
+      this.#table,
+      this.#pipes,
+      options.splicing,
+    );
     this.#epoll = new Epoll(options.libc, WAIT_EVENTS);
     const errno = this.#epoll.add(this.#wakeDescriptor, EPOLLIN, WAKE);
     if (errno !== 0) throw new SystemCallError("epoll_ctl", errno);

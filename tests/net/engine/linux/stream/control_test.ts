@@ -21,6 +21,7 @@ import type {
   ReactorReport,
 } from "../../../../../net/engine/linux/stream/orders.ts";
 import { Reactor } from "../../../../../net/engine/linux/stream/reactor.ts";
+import { DEFAULT_SPLICING } from "../../../../../net/engine/linux/stream/splicing.ts";
 import {
   forwardSlots,
   remoteSlots,
@@ -173,6 +174,7 @@ class Watched implements Disposable {
       createPolicy,
       reactor: 0,
       reactors: 1,
+      splicing: DEFAULT_SPLICING,
       wakeDescriptor: WAKE,
       report: (report) => this.#reports.push(report),
       clock: () => this.kernel.nowMs,
