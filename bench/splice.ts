@@ -20,7 +20,7 @@ import { bulkTurn, echoTurn, type Place } from "./tcp/turn.ts";
 
 const KIB = 1024;
 const CONNECTIONS = [1, 8, 64];
-const MESSAGES = [64 * KIB, 256 * KIB, 1024 * KIB];
+const MESSAGES = [16 * KIB, 32 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB];
 
 const RELAY = fromFileUrl(new URL("./load/splice_relay.ts", import.meta.url));
 
@@ -28,10 +28,10 @@ const COPY = "copy";
 const CHOICES: Record<string, Splicing> = {
   [COPY]: { ...DEFAULT_SPLICING, reads: Infinity },
   "as it is": DEFAULT_SPLICING,
-  "pipe of 256 KiB": { ...DEFAULT_SPLICING, pipeBytes: 256 * KIB },
-
   "after 1 read": { ...DEFAULT_SPLICING, reads: 1 },
-  "after 1 of 48 KiB": { ...DEFAULT_SPLICING, readBytes: 48 * KIB, reads: 1 },
+  "from 12 KiB": { ...DEFAULT_SPLICING, readBytes: 12 * KIB },
+  "from 96 KiB": { ...DEFAULT_SPLICING, readBytes: 96 * KIB },
+  "pipe of 256 KiB": { ...DEFAULT_SPLICING, pipeBytes: 256 * KIB },
 };
 
 if (import.meta.main) {

@@ -40,10 +40,7 @@ const ROUNDS = 16;
  */
 const TURN_BYTES = ROUNDS * LARGEST_READ_BYTES;
 
-/** Less than this in a turn is little. */
-const LEAN_BYTES = 131_072;
-
-/** Turns in a row that moved little, after which a pipe is given back. */
+/** Turns in a row that moved less than a full read, after which a pipe is given back. */
 const LEAN_TURNS = 8;
 
 /** Buffers for rests of short sends that are kept. */
@@ -247,7 +244,7 @@ export class DirectionMover {
   /** The source has nothing more now: stays with the pipe, or gives it back. */
   #sourceDry(direction: number, moved: number, nowMs: number): number {
     const table = this.#table;
-    if (moved >= LEAN_BYTES) table.lean[direction] = 0;
+    if (moved >= this.#fullBytes) table.lean[direction] = 0;
     else table.lean[direction]!++;
     const urgent = (table.bits[direction]! & Side.urgent) !== 0;
     if (table.lean[direction]! < LEAN_TURNS && !urgent) {
