@@ -38,15 +38,3 @@ export class BusyLoop {
     this.#turns = 0;
   }
 }
-
-/** Waits so long, below a timer's resolution by turns of the event loop. */
-export async function waitMs(ms: number): Promise<void> {
-  if (ms >= 1) {
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    return;
-  }
-  const until = performance.now() + ms;
-  do await new Promise((resolve) => setImmediate(resolve)); while (
-    performance.now() < until
-  );
-}
