@@ -16,8 +16,9 @@ export const SPIN_MS = 0.05;
 /**
  * More events in a turn, on average, are many. A client who comes alone makes
  * two or three in a turn: with 1.5 here, new connections one after the other
- * were 0.91x nginx, with 3 they are 1.22x (13 alternating turns). Messages on
- * 4, 10 and 50 connections stay as they were.
+ * were 0.91x and 0.84x nginx, with 3 they are 1.22x and 1.13x (two runs of 13
+ * alternating turns on a machine with other work). Messages on 4, 10 and 50
+ * connections stay as they were.
  */
 const FEW_EVENTS = 3;
 
