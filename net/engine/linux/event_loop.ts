@@ -20,6 +20,10 @@ import { Spin, SPIN_MS } from "./stream/spin.ts";
 /** What /proc says of a descriptor that is an epoll instance. */
 const EPOLL_LINK = "anon_inode:[eventpoll]";
 
+/** A turn with more events is a crowd's: the next ones are let pass unwatched. */
+const CROWD = 4;
+const UNWATCHED = 128;
+
 /** Asks before the event loop sleeps. */
 export class EventLoopSpin implements Disposable {
   /** How often it was asked, and how often that brought something. */
@@ -32,6 +36,7 @@ export class EventLoopSpin implements Disposable {
   readonly #spin = new Spin();
   /** Events of this turn of the loop. */
   #events = 0;
+  #unwatched = 0;
   #closed = false;
   readonly #turnEnds = () => this.#ask();
 
@@ -44,12 +49,14 @@ export class EventLoopSpin implements Disposable {
 
   /** Something was read in this turn of the loop. */
   happened(): void {
-    if (this.#events++ === 0) setImmediate(this.#turnEnds);
+    if (this.#unwatched > 0) this.#unwatched--;
+    else if (this.#events++ === 0) setImmediate(this.#turnEnds);
   }
 
   #ask(): void {
     const spin = this.#spin;
     spin.happened(this.#events);
+    if (this.#events > CROWD) this.#unwatched = UNWATCHED;
     this.#events = 0;
     if (this.#closed || !spin.wanted()) return;
     const untilMs = performance.now() + this.#spinMs;

@@ -45,6 +45,24 @@ testUnless(reason, "silence is asked about ever more rarely", async () => {
   assert(spin.asked >= 1 && spin.asked < turns / 4, `asked ${spin.asked}`);
 });
 
+testUnless(
+  reason,
+  "a crowd is not asked about, and one alone is again",
+  async () => {
+    using listener = Deno.listen(loopback);
+    using spin = openEventLoopSpin(listener.addr.port, 0);
+    assert(spin);
+    const turn = (events: number) => {
+      for (let i = 0; i < events; i++) spin.happened();
+      return new Promise((resolve) => setImmediate(resolve));
+    };
+    for (let i = 0; i < 100; i++) await turn(50);
+    assertEquals(spin.asked, 0);
+    for (let i = 0; i < 200; i++) await turn(1);
+    assert(spin.asked > 0);
+  },
+);
+
 testUnless(reason, "an event loop without that listener is another one", () => {
   const closed = Deno.listen(loopback);
   const { port } = closed.addr;
