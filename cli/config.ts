@@ -6,7 +6,7 @@ import { UsageError } from "../net/errors.ts";
 import { readTextFile } from "../net/text_file.ts";
 import {
   parseTomlTree,
-  type TomlNode,
+  plainValue,
   type TomlProblem,
   TomlSyntaxError,
   type TomlTable,
@@ -41,7 +41,7 @@ export function readConfigFile(
       const items = node.kind === "array" ? node.items : [];
       if (items.length > 0 && items.every(({ kind }) => kind === "table")) {
         tables[name] = items.map((item) =>
-          plainOf(item) as Record<string, unknown>
+          plainValue(item) as Record<string, unknown>
         );
       } else {
         const message = `"${name}" wants tables, each below [[${name}]]`;
@@ -51,7 +51,7 @@ export function readConfigFile(
     }
     let read: Map<string, string[]>;
     try {
-      read = configTexts({ [name]: plainOf(node) }, table, file);
+      read = configTexts({ [name]: plainValue(node) }, table, file);
     } catch (error) {
       const message = messageOf(error).replace(`Cannot use "${file}": `, "");
       problems.push({ line, column, message });
@@ -80,15 +80,6 @@ export function readConfigFile(
     }
   }
   return { file, root, texts, tables, problems };
-}
-
-/** Values without their places. */
-function plainOf(node: TomlNode): unknown {
-  if (node.kind === "scalar") return node.value;
-  if (node.kind === "array") return node.items.map(plainOf);
-  return Object.fromEntries(
-    [...node.entries].map(([key, entry]) => [key, plainOf(entry.node)]),
-  );
 }
 
 /** What a UsageError says; what is none is thrown on. */

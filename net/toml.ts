@@ -88,6 +88,46 @@ export function parseTomlTree(source: string): TomlTable {
   return root;
 }
 
+/** A value without the places. */
+export function plainValue(node: TomlNode): unknown {
+  if (node.kind === "scalar") return node.value;
+  if (node.kind === "array") return node.items.map(plainValue);
+  return Object.fromEntries(
+    [...node.entries].map(([key, entry]) => [key, plainValue(entry.node)]),
+  );
+}
+
+/** Where the value at a path of keys and indexes stands, or the nearest around it. */
+export function placeAt(
+  root: TomlTable,
+  path: readonly (string | number)[],
+): TomlPlace {
+  let node: TomlNode = root;
+  let place: TomlPlace = root;
+  for (const key of path) {
+    const next: { node: TomlNode; place: TomlPlace } | undefined = step(
+      node,
+      key,
+    );
+    if (next === undefined) break;
+    ({ node, place } = next);
+  }
+  return { line: place.line, column: place.column };
+}
+
+function step(
+  node: TomlNode,
+  key: string | number,
+): { node: TomlNode; place: TomlPlace } | undefined {
+  if (node.kind === "table") {
+    const entry = node.entries.get(String(key));
+    return entry && { node: entry.node, place: entry };
+  }
+  if (node.kind === "scalar") return undefined;
+  const item = node.items[Number(key)];
+  return item && { node: item, place: item };
+}
+
 function newTable(place: TomlPlace): TomlTable {
   return { kind: "table", entries: new Map(), ...place };
 }

@@ -73,6 +73,7 @@ export const command: cli.Command = cli.defineCommand({
       ttl: values.ttl,
       loop: values.loop,
       engine: values.engine,
+      holdsThread: true,
       log,
     });
     const rate = new cli.RateMeter();

@@ -12,8 +12,15 @@ const TURNS_PER_LOOK = 16;
 
 /** Counts a loop's turns and tells when the event loop is due. */
 export class BusyLoop {
+  readonly #now: () => number;
   #turns = 0;
-  #paused: number = performance.now();
+  #paused: number;
+
+  /** By a clock in milliseconds. */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#paused = now();
+  }
 
   /** Whether the event loop has waited long enough; cheap, for every turn. */
   due(): boolean {
@@ -24,29 +31,17 @@ export class BusyLoop {
 
   /** Whether the event loop has waited long enough, by the clock. */
   over(): boolean {
-    return performance.now() - this.#paused >= BUSY_MS;
+    return this.#now() - this.#paused >= BUSY_MS;
   }
 
   /** Lets the event loop run once. */
   async pause(): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve));
-    this.#paused = performance.now();
+    this.#paused = this.#now();
   }
 
   /** Takes note that the loop waited for something, so the event loop ran. */
   waited(): void {
     this.#turns = 0;
   }
-}
-
-/** Waits so long, below a timer's resolution by turns of the event loop. */
-export async function waitMs(ms: number): Promise<void> {
-  if (ms >= 1) {
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    return;
-  }
-  const until = performance.now() + ms;
-  do await new Promise((resolve) => setImmediate(resolve)); while (
-    performance.now() < until
-  );
 }

@@ -123,6 +123,7 @@ export async function startClient(
     sinks,
     counters: counters.slots,
     pacer,
+    holds: options.holdsThread,
   });
   const tasks = new Tasks();
   tasks.start({ run: () => feed.run(), stop: () => feed.stop() });

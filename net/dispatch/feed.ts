@@ -8,9 +8,10 @@
  * 4. Each sink takes the batch in turn.
  * 5. At the end of the stream the rest goes too.
  */
-import { BusyLoop, waitMs } from "./busy.ts";
+import { BusyLoop } from "./busy.ts";
 import type { Cutter } from "./cut.ts";
 import type { Pacer } from "./pace.ts";
+import { PacedWait } from "./paced_wait.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** A stream of bytes. */
@@ -37,6 +38,8 @@ export interface FeedOptions {
   counters: Float64Array;
   /** Limits the rate, where there is a limit. */
   pacer?: Pacer | undefined;
+  /** Whether it may hold the thread for moments until a burst may go. @default {false} */
+  holds?: boolean | undefined;
 }
 
 /** Moves a stream of bytes to sinks until it ends or is stopped. */
@@ -46,6 +49,7 @@ export class Feed {
   readonly #sinks: readonly DatagramSink[];
   readonly #counters: Float64Array;
   readonly #pacer: Pacer | undefined;
+  readonly #pacedWait: PacedWait | undefined;
   readonly #busy = new BusyLoop();
   #stopped = false;
   #stopRead: ((end: null) => void) | undefined;
@@ -56,6 +60,10 @@ export class Feed {
     this.#sinks = options.sinks;
     this.#counters = options.counters;
     this.#pacer = options.pacer;
+    this.#pacedWait = options.pacer && new PacedWait({
+      holds: options.holds ?? false,
+      catchUpMs: options.pacer.catchUpMs,
+    });
   }
 
   /** Reads nothing more; what has been read still goes, then `run` ends. */
@@ -95,13 +103,16 @@ export class Feed {
 
   async #send(): Promise<void> {
     const { batch } = this.#cutter;
-    if (this.#pacer) {
+    if (this.#pacer && this.#pacedWait) {
       const bytes = batch.byteLength();
       for (;;) {
         const delay = this.#pacer.delayMs(bytes, performance.now());
         if (delay === 0) break;
-        await waitMs(delay);
-        this.#busy.waited();
+        const waiting = this.#pacedWait.wait(delay);
+        if (waiting) {
+          await waiting;
+          this.#busy.waited();
+        } else if (this.#busy.over()) await this.#busy.pause();
       }
       this.#pacer.sent(bytes);
     }

@@ -25,9 +25,12 @@ export interface DispatchOptions {
   /** Bytes of the kernel's receive queue of each listener. Default: the system's. */
   receiveBufferBytes?: number | undefined;
   /**
-   * Whether a single listener may hold this thread while it waits for more, up
-   * to 4 ms at a time: a source that sends single datagrams then costs less than half
-   * of the CPU time. Right where the process does nothing else (linux engine).
+   * Whether this thread may be held for moments, up to 4 ms at a time. Right
+   * where the process does nothing else. A single listener holds it while it
+   * waits for more (linux engine): a source that sends single datagrams then
+   * costs less than half of the CPU time. A paced client holds it until the next
+   * burst may go: above 50 Mbit/s it would turn the event loop until then, which
+   * takes a whole core.
    * @default {false}
    */
   holdsThread?: boolean | undefined;

@@ -14,7 +14,10 @@ const BURST_MS = 1;
 const LATE_MS = 10;
 
 /** Most bytes in a row: half of a default receive queue, as the kernel counts it. */
-const MOST_BURST_BYTES = 64 * 1024;
+const MOST_DEPTH_BYTES = 64 * 1024;
+
+/** Most bytes of one burst: half of that, so that a late wake-up can be made good at fast rates too. */
+const MOST_BURST_BYTES = MOST_DEPTH_BYTES / 2;
 
 /** Decides when the next bytes may go. */
 export class Pacer {
@@ -36,7 +39,7 @@ export class Pacer {
       datagramBytes;
     this.#depthBytes = Math.max(
       this.#burstBytes,
-      Math.min(LATE_MS * this.#bytesPerMs, MOST_BURST_BYTES),
+      Math.min(LATE_MS * this.#bytesPerMs, MOST_DEPTH_BYTES),
     );
     this.#credit = this.#burstBytes;
     this.#last = nowMs;
@@ -45,6 +48,11 @@ export class Pacer {
   /** Most bytes to hand to the kernel at once: whole datagrams, at least one. */
   get burstBytes(): number {
     return this.#burstBytes;
+  }
+
+  /** How late a wake-up may be and is still made good, in milliseconds. */
+  get catchUpMs(): number {
+    return this.#depthBytes / this.#bytesPerMs;
   }
 
   /** Milliseconds until `bytes` may go; 0 is now. */

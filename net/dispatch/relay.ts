@@ -33,7 +33,13 @@ const UNKNOWN = 4;
 const DRAIN_QUIET_MS = 20;
 
 /** A drain ends after this long even if senders go on. */
-const DRAIN_MOST_MS = 80;
+const DRAIN_MOST_MS = 70;
+
+/**
+ * How long a relay with a thread of its own waits before it looks at `stop`, in
+ * milliseconds. With a drain's most it ends within 100 ms, whatever comes.
+ */
+export const STOP_LOOK_MS = 20;
 
 /**
  * How long the thread is held for more to come before the wait goes to another
@@ -70,6 +76,8 @@ export interface RelayOptions {
   holds?: boolean;
   /** The sinks' timers, where the loop has its thread for itself. */
   timers?: PolledTimers;
+  /** The clock, in milliseconds. @default {performance.now} */
+  now?: () => number;
 }
 
 /** Moves datagrams from a listener to sinks until it is drained. */
@@ -82,6 +90,7 @@ export class Relay {
   readonly #ownThread: boolean;
   readonly #holds: boolean;
   readonly #timers: PolledTimers | undefined;
+  readonly #now: () => number;
 
   constructor(options: RelayOptions) {
     this.#listener = options.listener;
@@ -92,6 +101,7 @@ export class Relay {
     this.#ownThread = options.ownThread ?? false;
     this.#holds = options.holds ?? false;
     this.#timers = options.timers;
+    this.#now = options.now ?? (() => performance.now());
   }
 
   /** Takes what has arrived already, then ends `run`. */
@@ -115,7 +125,7 @@ export class Relay {
     const listener = this.#listener;
     const sinks = this.#sinks;
     const batch = new DatagramBatch(listener.batchSize);
-    const busy = new BusyLoop();
+    const busy = new BusyLoop(this.#now);
     let errors = 0;
     let drainingSince = -1;
     let lastReceived = 0;
@@ -141,9 +151,9 @@ export class Relay {
         if (this.#ownThread) busy.waited();
         else await busy.pause();
         if (this.#stop[0] !== 1) continue;
-        lastReceived = performance.now();
+        lastReceived = this.#now();
         if (drainingSince < 0) drainingSince = lastReceived;
-        if (lastReceived - drainingSince > DRAIN_MOST_MS) return;
+        if (lastReceived - drainingSince >= DRAIN_MOST_MS) return;
         continue;
       }
       for (const sink of sinks) {
@@ -164,11 +174,11 @@ export class Relay {
         busy.waited();
         continue;
       }
-      const now = performance.now();
+      const now = this.#now();
       if (drainingSince < 0) drainingSince = lastReceived = now;
-      if (now - lastReceived >= DRAIN_QUIET_MS) return;
-      if (now - drainingSince > DRAIN_MOST_MS) return;
-      const waiting = listener.readable(DRAIN_QUIET_MS);
+      const leftMs = DRAIN_MOST_MS - (now - drainingSince);
+      if (now - lastReceived >= DRAIN_QUIET_MS || leftMs <= 0) return;
+      const waiting = listener.readable(Math.min(DRAIN_QUIET_MS, leftMs));
       if (waiting) await waiting;
     }
   }

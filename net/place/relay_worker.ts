@@ -10,7 +10,7 @@
 import { LOG_COUNTERS } from "../dispatch/append_file.ts";
 import { Destination } from "../dispatch/destination.ts";
 import { LogFile } from "../dispatch/log_file.ts";
-import { Relay } from "../dispatch/relay.ts";
+import { Relay, STOP_LOOK_MS } from "../dispatch/relay.ts";
 import type { DatagramSink } from "../dispatch/sink.ts";
 import { PolledTimers } from "../dispatch/timers.ts";
 import { chooseDatagramEngine } from "../engine/choose.ts";
@@ -23,9 +23,6 @@ import type {
   RelayReport,
   ReportedError,
 } from "./relay_plan.ts";
-
-/** How long a wait lasts before the stop slot is looked at, in milliseconds. */
-const LOOK_MS = 50;
 
 type ListenOrder = Extract<RelayOrder, { kind: "listen" }>;
 
@@ -94,7 +91,7 @@ class WorkerRelay {
       sinks: this.#sinks,
       counters: new Float64Array(received),
       stop: new Int32Array(stop),
-      lookMs: LOOK_MS,
+      lookMs: STOP_LOOK_MS,
       ownThread: true,
       timers: this.#timers,
     });

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { parse as parseToml } from "smol-toml";
 import {
   address,
   choice,
@@ -20,6 +19,7 @@ import {
   readValues,
   splitArguments,
 } from "../../cli/parse.ts";
+import { parseTomlTree, plainValue } from "../../net/toml.ts";
 import { UsageError } from "../../net/errors.ts";
 
 const table = {
@@ -208,7 +208,13 @@ Deno.test("flagName and splitArguments agree on every name", () => {
 });
 
 function fromToml(source: string): Record<string, string[]> {
-  return Object.fromEntries(configTexts(parseToml(source), table, "a.toml"));
+  return Object.fromEntries(
+    configTexts(
+      plainValue(parseTomlTree(source)) as Record<string, unknown>,
+      table,
+      "a.toml",
+    ),
+  );
 }
 
 Deno.test("configTexts reads the flags' names in either spelling, arrays where a flag repeats", () => {

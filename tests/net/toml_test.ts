@@ -1,6 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   parseTomlTree,
+  placeAt,
+  plainValue,
   type TomlNode,
   TomlSyntaxError,
   type TomlTable,
@@ -19,15 +21,6 @@ m = { o = "p" }
 n = 2
 `;
 
-/** A tree without its places. */
-function plain(node: TomlNode): unknown {
-  if (node.kind === "scalar") return node.value;
-  if (node.kind === "array") return node.items.map(plain);
-  return Object.fromEntries(
-    [...node.entries].map(([key, entry]) => [key, plain(entry.node)]),
-  );
-}
-
 function place(root: TomlTable, ...keys: (string | number)[]): number[] {
   let node: TomlNode = root;
   for (const key of keys) {
@@ -39,12 +32,29 @@ function place(root: TomlTable, ...keys: (string | number)[]): number[] {
 }
 
 Deno.test("parseTomlTree builds tables, arrays of tables and dotted keys", () => {
-  assertEquals(plain(parseTomlTree(SOURCE)), {
+  assertEquals(plainValue(parseTomlTree(SOURCE)), {
     top: "x",
     many: [1, [true]],
     a: { b: { c: 2.5, d: { e: 3 } } },
     list: [{ n: 1, sub: { m: { o: "p" } } }, { n: 2 }],
   });
+});
+
+Deno.test("placeAt tells where a key stands, or what is nearest around it", () => {
+  const root = parseTomlTree(SOURCE);
+  for (
+    const [path, line, column] of [
+      [["top"], 1, 1],
+      [["many", 1, 0], 2, 13],
+      [["a", "b", "d", "e"], 5, 3],
+      [["list", 1, "n"], 11, 1],
+      [["list", 1, "missing"], 10, 3],
+      [["missing"], 1, 1],
+      [["top", "deeper"], 1, 1],
+    ] as const
+  ) {
+    assertEquals(placeAt(root, path), { line, column }, path.join("."));
+  }
 });
 
 Deno.test("parseTomlTree knows the line and column of every value", () => {

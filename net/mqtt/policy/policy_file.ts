@@ -1,7 +1,14 @@
 /** The policy file: TOML to what the policy goes by. Pure. */
-import { parse as parseToml } from "smol-toml";
 import * as v from "valibot";
 import { UsageError } from "../../errors.ts";
+import {
+  parseTomlTree,
+  placeAt,
+  plainValue,
+  type TomlProblem,
+  TomlSyntaxError,
+  type TomlTable,
+} from "../../toml.ts";
 import { isTopicFilter } from "../topic.ts";
 import type { AclRule } from "./acl.ts";
 import type { HttpAuthOptions } from "./http_auth.ts";
@@ -188,28 +195,28 @@ export function parsePolicy(
   file: string,
   readFile: (name: string) => string,
 ): PolicyConfig {
-  let document: unknown;
+  let root: TomlTable;
   try {
-    document = parseToml(text);
+    root = parseTomlTree(text);
   } catch (cause) {
-    const { line, column } = cause as { line?: number; column?: number };
-    const [first] = (cause as Error).message.split("\n");
-    throw new UsageError(`Cannot use "${file}:${line}:${column}": ${first}`, {
-      cause,
-    });
+    if (!(cause instanceof TomlSyntaxError)) throw cause;
+    throw policyError(file, [cause]);
   }
-  const result = v.safeParse(schema, document);
+  const result = v.safeParse(schema, plainValue(root));
   if (!result.success) {
-    const wrong = result.issues.map((issue) =>
-      `${v.getDotPath(issue) ?? "it"}: ${issue.message}`
+    throw policyError(
+      file,
+      result.issues.map((issue) => problemOf(issue, root)),
     );
-    throw new UsageError(`Cannot use "${file}": ${wrong.join("; ")}`);
   }
   const { users, auth, acl, limits, broker } = result.output;
   const byName = new Map<string, PolicyUser>();
-  for (const { name, password, client_ids: clientIds } of users) {
+  for (const [i, user] of users.entries()) {
+    const { name, password, client_ids: clientIds } = user;
     if (byName.has(name)) {
-      throw new UsageError(`Cannot use "${file}": user "${name}" stands twice`);
+      const message = `user "${name}" stands twice`;
+      const place = placeAt(root, ["users", i, "name"]);
+      throw policyError(file, [{ ...place, message }]);
     }
     byName.set(name, { name, password, clientIds });
   }
@@ -271,4 +278,37 @@ export function parsePolicy(
     brokerPassword: broker.password,
     hidesCredentials: broker.hide_credentials,
   };
+}
+
+/** What a check of the schema found, in words, with its place. */
+function problemOf(
+  issue: v.InferIssue<typeof schema>,
+  root: TomlTable,
+): TomlProblem {
+  const path = (issue.path ?? []).map(({ key }) => key as string | number);
+  const name = path.join(".");
+  const place = placeAt(root, path);
+  if (issue.expected === "never") {
+    return { ...place, message: `the key "${name}" is unknown` };
+  }
+  return issue.received === "undefined"
+    ? { ...place, message: `"${name}" is missing` }
+    : { ...place, message: `"${name}": ${issue.message}` };
+}
+
+/** One line for all problems of a file. */
+function policyError(
+  file: string,
+  problems: readonly TomlProblem[],
+): UsageError {
+  const [first, ...more] = problems.toSorted((a, b) =>
+    a.line - b.line || a.column - b.column
+  );
+  const { line, column, message } = first!;
+  return new UsageError(
+    [
+      `Cannot use "${file}:${line}:${column}": ${message}`,
+      ...more.map((one) => `${one.line}:${one.column}: ${one.message}`),
+    ].join("; "),
+  );
 }

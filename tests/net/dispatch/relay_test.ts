@@ -2,7 +2,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import type { Address } from "../../../net/address.ts";
 import { Destination } from "../../../net/dispatch/destination.ts";
-import { RECEIVE_COUNTERS, Relay } from "../../../net/dispatch/relay.ts";
+import {
+  RECEIVE_COUNTERS,
+  Relay,
+  STOP_LOOK_MS,
+} from "../../../net/dispatch/relay.ts";
 import type { DatagramSink } from "../../../net/dispatch/sink.ts";
 import { DatagramBatch } from "../../../net/engine/batch.ts";
 import type { DatagramListener } from "../../../net/engine/engine.ts";
@@ -180,6 +184,83 @@ Deno.test("Relay.drain ends although senders never stop", async () => {
   await sender.write(batchOf({ bytes: numbered(10) }));
   relay.drain();
   await running;
+});
+
+/**
+ * A thread's clock that only its own waits and reads move. Datagrams come every
+ * `everyMs`, for ever; a read takes 0.01 ms.
+ */
+class ClockedListener implements DatagramListener {
+  readonly engine = "linux";
+  readonly address = HERE;
+  readonly batchSize = 1;
+  nowMs = 0;
+  #nextMs: number;
+  readonly #everyMs: number;
+  readonly #onWait: (nowMs: number) => void;
+
+  constructor(everyMs: number, onWait: (nowMs: number) => void) {
+    this.#nextMs = this.#everyMs = everyMs;
+    this.#onWait = onWait;
+  }
+
+  tryReceive(batch: DatagramBatch): number {
+    this.nowMs += 0.01;
+    this.#onWait(this.nowMs);
+    batch.count = 0;
+    if (this.nowMs < this.#nextMs) return 0;
+    this.#nextMs += this.#everyMs;
+    batch.setDatagram(0, 10);
+    return batch.count = 1;
+  }
+
+  readable(timeoutMs = Infinity): void {
+    const until = Math.min(this.nowMs + timeoutMs, this.#nextMs);
+    // Nobody wakes it: only its own look finds that it is to stop.
+    assert(until < Infinity, "a wait without an end");
+    this.nowMs = Math.max(this.nowMs, until);
+    this.#onWait(this.nowMs);
+  }
+
+  wake(): void {}
+  dropped(): number {
+    return 0;
+  }
+  readonly droppedIsLeast = false;
+  [Symbol.dispose](): void {}
+}
+
+Deno.test("Relay with a thread of its own ends within 100 ms of being told, whatever comes", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(
+        fc.constant(Infinity),
+        fc.double({ min: 0.001, max: 200, noNaN: true }),
+      ),
+      fc.double({ min: 0, max: 300, noNaN: true }),
+      async (everyMs, toldMs) => {
+        const stop = new Int32Array(new SharedArrayBuffer(4));
+        let stopped = 0;
+        const listener = new ClockedListener(everyMs, (nowMs) => {
+          if (nowMs < toldMs || stopped > 0) return;
+          // Told at the worst moment: during the wait that has just ended.
+          stopped = Math.max(toldMs, nowMs - STOP_LOOK_MS);
+          stop[0] = 1;
+        });
+        await new Relay({
+          listener,
+          sinks: [],
+          counters: new CounterBlock(RECEIVE_COUNTERS).slots,
+          stop,
+          lookMs: STOP_LOOK_MS,
+          ownThread: true,
+          now: () => listener.nowMs,
+        }).run();
+        assert(listener.nowMs - stopped <= 100, `${listener.nowMs - stopped}`);
+      },
+    ),
+    { numRuns: 500 },
+  );
 });
 
 Deno.test("Relay closes its listener when it ends, so that the address is free", async () => {

@@ -240,19 +240,34 @@ Deno.test("parsePolicy() allows what an empty file says nothing about", () => {
 Deno.test("parsePolicy() says where a file is wrong", () => {
   const wrong: [text: string, says: string][] = [
     ["[auth", '"policy.toml:1:'],
-    ["[unknown]", "unknown"],
-    ["[acl]\nrulez = []", "acl.rulez"],
+    ["[unknown]", '"policy.toml:1:2": the key "unknown" is unknown'],
+    ["[acl]\nrulez = []", '"policy.toml:2:1": the key "acl.rulez" is unknown'],
     [
       '[acl]\n[[acl.rules]]\neffect = "maybe"\ntopics = ["a"]',
-      "acl.rules.0.effect",
+      '"policy.toml:3:1": "acl.rules.0.effect": ',
     ],
-    ['[acl]\n[[acl.rules]]\neffect = "allow"\ntopics = ["a/#/b"]', "topics.0"],
-    ['[[users]]\nname = "a"\npassword = "plain"', "users.0.password"],
+    [
+      '[acl]\n[[acl.rules]]\neffect = "allow"\ntopics = ["a/#/b"]',
+      '"policy.toml:4:11": "acl.rules.0.topics.0": a topic filter is wanted',
+    ],
+    [
+      '[[users]]\nname = "a"\npassword = "plain"',
+      '"policy.toml:3:1": "users.0.password": a password must be a hash',
+    ],
     // The misspelt key stands beside the one that is missing for it.
-    ['[[acl.rules]]\neffect = "allow"\ntopic = ["a"]', "acl.rules.0.topic:"],
-    ["[limits]\nmax_qos = 3", "limits.max_qos"],
-    ["[limits]\nmessages_per_second = 0", "limits.messages_per_second"],
-    ['[auth.http]\nurl = "not a url"', "auth.http.url"],
+    [
+      '[[acl.rules]]\neffect = "allow"\ntopic = ["a"]',
+      '"policy.toml:1:3": "acl.rules.0.topics" is missing; 3:1: the key "acl.rules.0.topic" is unknown',
+    ],
+    ["[limits]\nmax_qos = 3", '"policy.toml:2:1": "limits.max_qos": '],
+    [
+      "[limits]\nmessages_per_second = 0",
+      '"policy.toml:2:1": "limits.messages_per_second": ',
+    ],
+    [
+      '[auth.http]\nurl = "not a url"',
+      '"policy.toml:2:1": "auth.http.url": ',
+    ],
   ];
   for (const [text, says] of wrong) {
     const error = assertThrows(() => parse(text), UsageError) as UsageError;
