@@ -104,7 +104,7 @@ function roundTripRow(gateways: Gateways): Row {
     baseline: DIRECT,
     rate: "count",
     counted: "messages",
-    expected: [NO_HOOKS, ACL].flatMap((contender) => [
+    expected: [NO_HOOKS, ACL, REWRITING].flatMap((contender) => [
       { contender, column: P50, atMost: 100 },
       { contender, column: P50_ABOVE, atMost: 40 },
     ]),

@@ -6,29 +6,47 @@
 /** Bytes of a pooled buffer: with less than 64 KiB per read, bulk gets slower. */
 export const LARGE_BUFFER_BYTES = 65536;
 
-/** Equal buffers, taken for a while and given back. */
-export class BufferPool {
-  /** Bytes of each buffer. */
-  readonly bufferBytes: number;
-  readonly #free: Uint8Array<ArrayBuffer>[] = [];
-  readonly #keep: number;
+/** Enough for most messages: a connection may hold one while it waits. */
+export const MEDIUM_BUFFER_BYTES = 4096;
 
-  /** Keeps at most `keep` free buffers; what is given back beyond that is left to the collector. */
-  constructor(bufferBytes: number = LARGE_BUFFER_BYTES, keep = 64) {
-    this.bufferBytes = bufferBytes;
-    this.#keep = keep;
-  }
+/** Free buffers that are kept: 4 MiB of each size. */
+const KEPT_BYTES = 4 << 20;
+
+/** Buffers of two sizes, taken for a while and given back. */
+export class BufferPool {
+  readonly #medium = new FreeBuffers(MEDIUM_BUFFER_BYTES);
+  readonly #large = new FreeBuffers(LARGE_BUFFER_BYTES);
 
   /** A buffer of at least so many bytes; larger ones than the pool's own are made for once. */
-  take(leastBytes: number = this.bufferBytes): Uint8Array<ArrayBuffer> {
-    if (leastBytes > this.bufferBytes) return new Uint8Array(leastBytes);
-    return this.#free.pop() ?? new Uint8Array(this.bufferBytes);
+  take(leastBytes: number): Uint8Array<ArrayBuffer> {
+    if (leastBytes <= MEDIUM_BUFFER_BYTES) return this.#medium.take();
+    if (leastBytes <= LARGE_BUFFER_BYTES) return this.#large.take();
+    return new Uint8Array(leastBytes);
   }
 
   /** Gives a buffer back: nobody may use it any more. */
   give(buffer: Uint8Array<ArrayBuffer>): void {
-    if (
-      buffer.length === this.bufferBytes && this.#free.length < this.#keep
-    ) this.#free.push(buffer);
+    if (buffer.length === MEDIUM_BUFFER_BYTES) this.#medium.give(buffer);
+    else if (buffer.length === LARGE_BUFFER_BYTES) this.#large.give(buffer);
+  }
+}
+
+/** Equal buffers; what is given back beyond those kept is left to the collector. */
+class FreeBuffers {
+  readonly #bytes: number;
+  readonly #most: number;
+  readonly #free: Uint8Array<ArrayBuffer>[] = [];
+
+  constructor(bytes: number) {
+    this.#bytes = bytes;
+    this.#most = KEPT_BYTES / bytes;
+  }
+
+  take(): Uint8Array<ArrayBuffer> {
+    return this.#free.pop() ?? new Uint8Array(this.#bytes);
+  }
+
+  give(buffer: Uint8Array<ArrayBuffer>): void {
+    if (this.#free.length < this.#most) this.#free.push(buffer);
   }
 }

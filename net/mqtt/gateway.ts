@@ -3,6 +3,10 @@
  * policy decide about what they say, and what passes goes to their brokers.
  */
 import { formatAddress } from "../address.ts";
+import {
+  type EventLoopSpin,
+  openEventLoopSpin,
+} from "../engine/linux/event_loop.ts";
 import { UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
@@ -158,6 +162,7 @@ class RunningGateway implements MqttGateway {
   readonly #end = Promise.withResolvers<void>();
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #unwatch: () => void;
+  #spin: EventLoopSpin | undefined;
   #draining: Promise<void> | undefined;
 
   constructor(
@@ -191,6 +196,12 @@ class RunningGateway implements MqttGateway {
 
   addListener(listener: StreamListener): void {
     this.#listeners.push(listener);
+  }
+
+  /** Its listeners are open: the event loop is known by one of them. */
+  openSpin(): EventLoopSpin | undefined {
+    const { port } = this.#listeners[0]!.endpoint.address;
+    return this.#spin = openEventLoopSpin(port);
   }
 
   addSession(session: Session): void {
@@ -265,6 +276,7 @@ class RunningGateway implements MqttGateway {
     for (const session of this.#sessions) session.drain();
     await Promise.all(this.#running);
     clearInterval(this.#timer);
+    this.#spin?.[Symbol.dispose]();
     this.#end.resolve();
   }
 
@@ -390,6 +402,7 @@ export async function startMqttGateway(
         url: formatEndpoint(opened.endpoint),
       });
     }
+    context.spin = gateway.openSpin();
   } catch (error) {
     await gateway.drain();
     throw error;

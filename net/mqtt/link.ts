@@ -55,6 +55,14 @@ export interface SessionContext {
   readonly pool: BufferPool;
   /** Monotonic milliseconds. */
   readonly now: () => number;
+  /** Told of each read; set when the listeners are open, where it can be had. */
+  spin?: ReadWatch | undefined;
+}
+
+/** Hears of reads, so that the event loop stays awake for what answers them. */
+export interface ReadWatch {
+  /** Something was read in this turn of the event loop. */
+  happened(): void;
 }
 
 /** How a session ends. */

@@ -273,6 +273,7 @@ export abstract class PacketPath {
   /** False at the end of the connection. */
   #afterRead(count: number | null): boolean {
     this.isReading = false;
+    this.context.spin?.happened();
     if (count === null) return false;
     this.isBusy = true;
     this.#chunks.took(count);

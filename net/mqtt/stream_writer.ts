@@ -36,7 +36,13 @@ export class StreamWriter {
   }
 
   /** Writes a run of packets; rejects where the connection is broken. */
-  async write(bytes: Uint8Array): Promise<void> {
+  write(bytes: Uint8Array): Promise<void> {
+    return this.#busy || this.#failure !== undefined
+      ? this.#writeLater(bytes)
+      : this.#busy = this.#writeAll(bytes);
+  }
+
+  async #writeLater(bytes: Uint8Array): Promise<void> {
     while (this.#busy) await this.#busy;
     if (this.#failure !== undefined) throw this.#failure;
     await (this.#busy = this.#writeAll(bytes));

@@ -1,6 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { connect as connectTls } from "node:tls";
+import { setImmediate } from "node:timers";
 import { CertificateAuthority } from "../support/certificate_authority.ts";
+import { soon } from "../support/deadline.ts";
 import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
@@ -15,10 +17,11 @@ import {
 } from "../support/mqtt_peer.ts";
 import {
   assertWrongUsage,
+  startPeer,
   startRole,
   type TestProcess,
 } from "../support/process.ts";
-import { needsProgram, testUnless } from "../support/skip.ts";
+import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
 
 async function portOf(role: TestProcess): Promise<number> {
   const [, port] = await role.line(/listening address=[^ ]*:(\d+)/);
@@ -118,6 +121,46 @@ Deno.test("mproxy-mqtt takes new certificates on SIGHUP, and keeps the old ones 
   await role.line(/Cannot reload: .*served.key.* no PEM private key/);
   assertEquals(await commonNameAt(port, ca), "second");
 });
+
+for (const scheme of ["mqtt", "mqtts", "wss"]) {
+  testUnless(
+    needsLinux() ?? needsProgram("bash"),
+    `mproxy-mqtt out of file descriptors takes clients at ${scheme}:// again when some are free`,
+    async () => {
+      await using authority = await CertificateAuthority.create();
+      const { cert, key } = await authority.issue("/CN=here", "IP:127.0.0.1");
+      using listener = new ScriptedBroker();
+      const files = 96;
+      const script = `ulimit -n ${files}; exec "$0" run -A cli/mqtt/main.ts ` +
+        `--listen ${scheme}://127.0.0.1:0 --target ${listener.url} ` +
+        (scheme === "mqtt" ? "" : `--cert ${cert} --key ${key}`);
+      await using role = startPeer("bash", ["-c", script, Deno.execPath()]);
+      const address = { hostname: "127.0.0.1", port: await portOf(role) };
+      const open = () => [...Deno.readDirSync(`/proc/${role.pid}/fd`)].length;
+      // They say nothing, so that they are held until they leave.
+      const clients = await Promise.all(
+        Array.from({ length: 2 * files }, () => Deno.connect(address)),
+      );
+      const until = async (isSo: () => boolean) => {
+        while (!isSo()) await new Promise((go) => setImmediate(go));
+      };
+      await soon(until(() => open() >= files), "all descriptors in use");
+      for (const client of clients) client.close();
+      if (scheme === "mqtt") {
+        await using client = await connectTo(address.port);
+        await using broker = await listener.accept();
+        await broker.expect(1);
+        await broker.send([0x20, 2, 0, 0]);
+        await client.expect(2);
+      } else {
+        const ca = await Deno.readTextFile(authority.cert);
+        const name = soon(commonNameAt(address.port, ca), "a TLS handshake");
+        assertEquals(await name, "here");
+      }
+      await soon(until(() => open() < files / 2), "descriptors given back");
+    },
+  );
+}
 
 /** The name that a listener shows in its TLS handshake. */
 function commonNameAt(port: number, ca: string): Promise<string> {

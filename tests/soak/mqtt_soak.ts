@@ -41,6 +41,11 @@ const LIFE_MS = 5000;
 /** Pools, caches and compiled code are full after this. */
 const WARM_UP_MS = 30_000;
 
+/** At the end, memory is looked at so often until it shrinks no more. */
+const LOOK_MS = 5000;
+const SAME_LOOKS = 4;
+const MOST_LOOKS = 24;
+
 const POLICY = `
 [acl]
 [[acl.rules]]
@@ -87,6 +92,7 @@ async function soak(): Promise<void> {
       if (next > half) floor = Math.min(floor, now.residentMiB);
     }
     await idle(port, role);
+    await settled(role);
     const after = await holdings(role);
     say("after", after, counts.sessions);
     floor = Math.min(floor, after.residentMiB);
@@ -219,6 +225,21 @@ async function idle(port: number, role: TestProcess): Promise<void> {
   }
   // Two looks at the heap apart: what the collector takes back, it takes by then.
   await new Promise((resolve) => setTimeout(resolve, 3000));
+}
+
+/**
+ * Waits until memory is given back no more. V8 looks for garbage in an idle
+ * process 8 s after its last collection, and again after that.
+ */
+async function settled(role: TestProcess): Promise<void> {
+  let least = Infinity;
+  let sameLooks = 0;
+  for (let look = 0; look < MOST_LOOKS && sameLooks < SAME_LOOKS; look++) {
+    const { residentMiB } = await holdings(role);
+    sameLooks = residentMiB < least ? 0 : sameLooks + 1;
+    least = Math.min(least, residentMiB);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
 }
 
 /** Why sessions ended, as the gateway counts. */

@@ -71,6 +71,9 @@ export interface StreamListener extends Disposable {
 /** Waits before the next accept where the system has no more files (EMFILE). */
 const ACCEPT_PAUSE_MS = 100;
 
+/** How long a TLS listener may be silent before it is made to look again. */
+const SILENCE_MS = 1000;
+
 /** Connections that wait to be accepted. */
 const BACKLOG = 511;
 
@@ -152,6 +155,7 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     server.listen(port, hostname, BACKLOG, resolve);
   });
   server.on("error", (error: Error) => onFailure("accept", error));
+  const silence = new SilenceWatch(server);
   const { address, port: realPort } = server.address() as {
     address: string;
     port: number;
@@ -159,8 +163,39 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
   return {
     endpoint: withAddress(endpoint, { hostname: address, port: realPort }),
     reloadTls: (tls) => setContext(server, tls),
-    [Symbol.dispose]: () => void server.close(),
+    [Symbol.dispose]() {
+      silence[Symbol.dispose]();
+      server.close();
+    },
   };
+}
+
+/** The part of a server that Node keeps to itself: listen(2) on its socket. */
+interface ServerHandle {
+  _handle?: { listen?(backlog: number): unknown } | null;
+}
+
+/**
+ * Where the system has no more descriptors (EMFILE), Deno's `node:net` stops
+ * to accept, says nothing, and does not begin again when there are some, not
+ * even for a new client. To listen once more on the same socket makes it look,
+ * and changes nothing where nobody waits; no public function does that.
+ */
+class SilenceWatch implements Disposable {
+  readonly #timer: ReturnType<typeof setInterval>;
+  #silent = false;
+
+  constructor(server: Server & ServerHandle) {
+    server.on("connection", () => this.#silent = false);
+    this.#timer = setInterval(() => {
+      if (this.#silent) server._handle?.listen?.(BACKLOG);
+      this.#silent = true;
+    }, SILENCE_MS);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
 }
 
 function setContext(server: Server, tls: ListenTlsOptions): void {
