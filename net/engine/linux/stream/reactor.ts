@@ -17,7 +17,7 @@
  * Orders wait for one piece of work at the most: an event of a side, a client,
  * a direction's turn, a deadline. After each a turn looks whether there are
  * some, which is a read of shared memory, and ends there; the next one goes on
- * with what it has left.
+ * with what it has left. An order that ends a crowd does so piece by piece.
  *
  * Functions stand in that order. Nothing is allocated per connection that goes
  * to a literal address at the first attempt, and nothing per read.
@@ -97,6 +97,12 @@ const MAX_PAUSE_MS = 1000;
 /** An address that has not answered by then is joined by the next (RFC 8305, section 5). */
 const RACE_MS = 250;
 
+/**
+ * Connections that an order ends in one go, so that the next order waits for no
+ * crowd: each takes some 25 µs.
+ */
+const ENDED_AT_ONCE = 256;
+
 /** How often events are told. */
 const TELL_MS = 100;
 
@@ -111,6 +117,18 @@ const LISTENER = -2;
 const EDGES = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 const NOTHING_TRIED: readonly number[] = [];
+
+/** An order that ends connections, done piece by piece. */
+interface Ending {
+  readonly service: Service;
+  /** Ends a connection where it is meant; whether it did. */
+  readonly visit: (c: number) => boolean;
+  /** Told when all were visited: how many were ended. */
+  readonly done: (ended: number) => void;
+  /** The next one to visit. */
+  next: number;
+  ended: number;
+}
 
 /** What a reactor is made of. */
 export interface ReactorOptions {
@@ -157,6 +175,8 @@ export class Reactor implements Disposable {
   #taken = 0;
   /** Directions that had more than one turn's worth. */
   readonly #ready: number[] = [];
+  /** What orders have left to end. */
+  readonly #endings: Ending[] = [];
   /** Connections that ended: events of the last wait may still name them. */
   readonly #ended: number[] = [];
   #nowMs: number;
@@ -198,6 +218,10 @@ export class Reactor implements Disposable {
    * was set. What it leaves undone then, the next turn does first.
    */
   turn(longestWaitMs: number): boolean {
+    if (this.#endings.length > 0) {
+      this.#nowMs = this.#clock();
+      this.#endSome();
+    }
     if (this.#taken === this.#count) {
       this.#count = this.#wait(this.#waitMs(longestWaitMs));
       this.#taken = 0;
@@ -241,7 +265,7 @@ export class Reactor implements Disposable {
 
   /** Until the nearest of what is due, rounded up; -1 is for ever. */
   #waitMs(longestMs: number): number {
-    if (this.#ready.length > 0) return 0;
+    if (this.#ready.length > 0 || this.#endings.length > 0) return 0;
     const dueMs = Math.min(
       this.#wheel.nextMs(),
       this.#resumeMs,
@@ -1155,20 +1179,9 @@ export class Reactor implements Disposable {
       case "connections":
         this.#answer(order.request, this.#connections(service));
         break;
-      case "abort": {
-        const { filter } = order;
-        const { id, remote } = this.#table;
-        const ended = this.#endAll(
-          service,
-          "aborted",
-          (c) =>
-            "connection" in filter
-              ? id[c] === filter.connection
-              : remote[c]!.id === filter.remote,
-        );
-        this.#answer(order.request, ended);
+      case "abort":
+        this.#abort(service, order);
         break;
-      }
       case "stop-accepting":
         this.#stopAccepting(service);
         this.#answer(order.request, 0);
@@ -1178,8 +1191,7 @@ export class Reactor implements Disposable {
         if (service.live === 0) this.#answerDrains(service);
         break;
       case "close":
-        this.#close(service);
-        this.#answer(order.request, 0);
+        this.#close(service, () => this.#answer(order.request, 0));
     }
     return true;
   }
@@ -1271,18 +1283,49 @@ export class Reactor implements Disposable {
     return found;
   }
 
-  #endAll(
+  #abort(
     service: Service,
-    reason: EndReason,
-    matches: (c: number) => boolean,
-  ): number {
-    let ended = 0;
-    this.#each(service, (c) => {
-      if (this.#table.state[c] !== State.piped || !matches(c)) return;
-      this.#end(c, reason);
-      ended++;
-    });
-    return ended;
+    { filter, request }: Extract<ReactorOrder, { kind: "abort" }>,
+  ): void {
+    const table = this.#table;
+    this.#endEach(
+      service,
+      (c) => {
+        if (table.state[c] !== State.piped) return false;
+        const meant = "connection" in filter
+          ? table.id[c] === filter.connection
+          : table.remote[c]!.id === filter.remote;
+        if (meant) this.#end(c, "aborted");
+        return meant;
+      },
+      (ended) => this.#answer(request, ended),
+    );
+  }
+
+  /** Ends connections of a service: some now, the others in the next turns. */
+  #endEach(
+    service: Service,
+    visit: (c: number) => boolean,
+    done: (ended: number) => void,
+  ): void {
+    this.#endings.push({ service, visit, done, next: 0, ended: 0 });
+    this.#endSome();
+  }
+
+  #endSome(): void {
+    const ending = this.#endings[0]!;
+    const table = this.#table;
+    for (let left = ENDED_AT_ONCE; left > 0;) {
+      const c = ending.next++;
+      if (c >= table.capacity) {
+        this.#endings.shift();
+        return ending.done(ending.ended);
+      }
+      if (table.state[c] === State.free) continue;
+      if (table.service[c] !== ending.service || !ending.visit(c)) continue;
+      ending.ended++;
+      left--;
+    }
   }
 
   #stopAccepting(service: Service): void {
@@ -1298,26 +1341,35 @@ export class Reactor implements Disposable {
     service.drains.length = 0;
   }
 
-  #close(service: Service): void {
+  #close(service: Service, done: () => void): void {
     this.#stopAccepting(service);
-    this.#endAll(service, "closed", () => true);
-    this.#each(service, (c) => {
-      const { dial, fd } = this.#table;
-      if (fd[2 * c]! >= 0) return this.#reject(c, "closed");
-      // A racer is freed with the connection that it dials for.
-      if (dial[c]?.probe) {
-        this.#giveUpDial(c);
-        this.#free(c);
-      }
-    });
-    this.#flush(service);
-    this.#services.delete(service.number);
-    this.#planProbe(service);
+    const table = this.#table;
+    this.#endEach(
+      service,
+      (c) => {
+        if (table.state[c] === State.piped) this.#end(c, "closed");
+        else if (table.fd[2 * c]! >= 0) this.#reject(c, "closed");
+        else if (table.dial[c]?.probe) {
+          this.#giveUpDial(c);
+          this.#free(c);
+        } else return false; // A racer is freed with the connection that it dials for.
+        return true;
+      },
+      () => {
+        this.#flush(service);
+        this.#services.delete(service.number);
+        this.#planProbe(service);
+        done();
+      },
+    );
   }
 
   /** Closes everything. */
   [Symbol.dispose](): void {
-    for (const service of [...this.#services.values()]) this.#close(service);
+    for (const service of this.#services.values()) {
+      this.#close(service, () => {});
+    }
+    while (this.#endings.length > 0) this.#endSome();
     this.#pipes.close();
     this.#epoll[Symbol.dispose]();
   }

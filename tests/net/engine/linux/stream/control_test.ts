@@ -154,6 +154,11 @@ class TirelessKernel {
     });
   }
 
+  /** Sockets that are waited for. */
+  get watching(): number {
+    return [...this.#watched.keys()].filter((fd) => fd !== WAKE).length;
+  }
+
   get orderWaits(): boolean {
     return this.calls >= this.orderAt;
   }
@@ -200,11 +205,17 @@ class Watched implements Disposable {
     kernel.orderAt = Infinity;
     const request = ++this.#request;
     assert(this.reactor.obey(order(request)));
+    const answer = this.answer(request);
+    assert(answer !== undefined, "an order was not answered");
+    return answer;
+  }
+
+  /** What a request was answered, if it was. */
+  answer(request: number): ConnectionInfo[] | number | undefined {
     const answer = this.#reports.find((report) =>
       report.kind === "answer" && report.request === request
     );
-    assert(answer?.kind === "answer", "an order was not answered");
-    return answer.value;
+    return answer?.kind === "answer" ? answer.value : undefined;
   }
 
   [Symbol.dispose](): void {
@@ -311,5 +322,36 @@ testUnless(
     assertEquals(left, 0);
     assert(worst.calls <= MOST_CALLS, `${worst.calls} calls`);
     assert(worst.bytes <= MOST_BYTES, `${worst.bytes} bytes`);
+  },
+);
+
+testUnless(
+  linuxEngineUnavailable(),
+  "Reactor ends a crowd piece by piece, and obeys other orders in between",
+  () => {
+    using watched = new Watched();
+    const { kernel, reactor } = watched;
+    assertEquals(reactor.obey(opening(1, LISTENER)(0)), true);
+    const list = (request: number): ReactorOrder => ({
+      kind: "connections",
+      request,
+      service: 1,
+    });
+    const left = (afterCalls: number) =>
+      (watched.order(afterCalls, list) as ConnectionInfo[]).length;
+    assertEquals(left(2_000_000), CLIENTS);
+    const before = kernel.calls;
+    reactor.obey({ kind: "close", request: -1, service: 1 });
+    // Two sockets and two pipes of each of 256 connections, and the listener.
+    assert(kernel.calls - before <= 6 * 256 + 1, `${kernel.calls - before}`);
+    assertEquals(watched.answer(-1), undefined);
+    assertEquals(left(1), CLIENTS - 2 * 256);
+    for (let i = 0; i < 10 && watched.answer(-1) === undefined; i++) {
+      reactor.turn(0);
+    }
+    assertEquals(watched.answer(-1), 0);
+    // Nobody serves them any more, and none is left open.
+    assertEquals(watched.order(1, list), []);
+    assertEquals(kernel.watching, 0);
   },
 );
