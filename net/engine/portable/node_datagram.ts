@@ -35,7 +35,7 @@ import { ownSockets, ProcDrops } from "./proc_drops.ts";
 const BATCH_SIZE = 16;
 
 /** What may wait for the loop. */
-const QUEUE_BYTES = 4 << 20;
+const QUEUE_BYTES = 2 << 20;
 
 /** The engine over `node:dgram`. */
 export const nodeDatagramEngine: DatagramEngine = {
