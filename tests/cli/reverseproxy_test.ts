@@ -337,7 +337,8 @@ for (const policy of ["drop-oldest", "drop-newest", "disconnect"] as const) {
       // A first drop may be a moment in which its socket had no room: it is full
       // where most of what comes is dropped. Ended, it gets no more to drop.
       const most = policy === "disconnect" ? 1 : 20 * 30 / 2;
-      for (let full = false, before = 0; !full;) {
+      let before = 0;
+      for (let full = false; !full;) {
         for (let i = 0; i < 20; i++) await round();
         const now = (await scrape(metrics!)).sum(dropped);
         full = now - before >= most;
