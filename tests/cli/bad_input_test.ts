@@ -85,7 +85,10 @@ testUnless(
         [to, `--path=${file}`, `--config=${file}`],
         `Cannot use "${file}:1:`,
       ],
-      [[to, path, `--config=${files.path}/none`], "Cannot read"],
+      [
+        [to, path, `--config=${files.path}/none`],
+        `Cannot read "${files.path}/none": there is no such file`,
+      ],
       ...SOCKET_OPTIONS.map(([args, wanted]) =>
         [[path, to, ...args], wanted] as const
       ),
@@ -234,7 +237,10 @@ testUnless(
       [[from, to, "--ttl=0", "--engine=linux"], "1 to 255 is wanted"],
       [[from, to, tls, `--tls-cert=${pem}`], "--tls-cert wants --tls-key too"],
       [[from, to, tls, `--tls-key=${pem}`], "--tls-key wants --tls-cert too"],
-      [[from, to, tls, `--tls-ca=${files.path}/none`], "--tls-ca: cannot read"],
+      [
+        [from, to, tls, `--tls-ca=${files.path}/none`],
+        `--tls-ca: Cannot read "${files.path}/none": there is no such file`,
+      ],
       [
         [from, to, tls, `--tls-ca=${pem}`],
         "holds no PEM block of a certificate",
