@@ -51,6 +51,10 @@ if (import.meta.main) {
     {
       string: ["runs", "seconds", "only", "patience"],
       boolean: ["quick", "list"],
+      unknown: (name) => {
+        if (name.startsWith("-")) wrongUsage(`Unknown option ${name}`);
+        return true;
+      },
     },
   );
   if (Deno.build.os !== "linux") {
@@ -68,6 +72,7 @@ if (import.meta.main) {
     list,
   };
   const memory = await memoryFolder();
+  let chosen = 0;
   for (const { name, open, inMemory } of SUITES) {
     const another = SUITES.some((one) =>
       one.name !== name && command.words.includes(one.name)
@@ -76,11 +81,19 @@ if (import.meta.main) {
     const dir = inMemory ? memory : undefined;
     const folder = await Deno.makeTempDir(dir === undefined ? {} : { dir });
     try {
-      await bench(name, await open(folder), command);
+      chosen += await bench(name, await open(folder), command);
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
   }
+  if (chosen === 0) {
+    wrongUsage(`No row is named "${words.join(" ")}": --list names all`);
+  }
+}
+
+function wrongUsage(what: string): never {
+  Deno.stderr.writeSync(new TextEncoder().encode(`bench: ${what}\n`));
+  Deno.exit(2);
 }
 
 interface Command {
@@ -98,19 +111,20 @@ interface Command {
   list: boolean;
 }
 
+/** Measures the rows that are chosen; their number. */
 async function bench(
   name: string,
   { rows, peers, appendix }: Suite,
   { words, runs, seconds, patienceSeconds, only, whole, list }: Command,
-): Promise<void> {
+): Promise<number> {
   const chosen = rows.filter((row) =>
     words.every((word) => `${name}/${row.name}`.includes(word))
   );
   if (list) {
     for (const row of chosen) say(`${name}/${row.name}`);
-    return;
+    return chosen.length;
   }
-  if (chosen.length === 0) return;
+  if (chosen.length === 0) return 0;
   const results: Results = {
     machine: describeMachine(),
     peers,
@@ -135,6 +149,7 @@ async function bench(
     await write(whole ? name : `${name}.partial`, results, more);
   }
   for (const line of [...more, ...expectationLines(results.rows)]) say(line);
+  return chosen.length;
 }
 
 async function write(
