@@ -173,7 +173,7 @@ Deno.test("every flag and metric that the documentation names is one that there 
     const text = Deno.readTextFileSync(join(ROOT, file));
     for (const [, flag] of text.matchAll(/`(--[a-z][\w-]*)/g)) {
       // Deno's own permissions and switches.
-      if (/^--(allow|deny|unstable)-/.test(flag!)) continue;
+      if (/^--(allow|deny|unstable)-|^--env-file$/.test(flag!)) continue;
       const name = flag!.replaceAll("_", "-");
       if (!flags.has(name)) wrong.push(`${file}: ${flag}`);
     }
