@@ -59,6 +59,9 @@ Deno.test("workflows name tasks, files and a Deno that there are", () => {
     for (const [, path] of text.matchAll(/deno run -A (\S+)/g)) {
       assert(Deno.statSync(join(ROOT, path!)).isFile);
     }
+    for (const [path] of text.matchAll(/\btests\/[\w/.]+/g)) {
+      Deno.statSync(join(ROOT, path));
+    }
     for (const [, used] of text.matchAll(/deno-version: v(\S+)/g)) {
       assertEquals(used, version);
     }
@@ -66,6 +69,19 @@ Deno.test("workflows name tasks, files and a Deno that there are", () => {
   assertMatch(
     read("packaging/Dockerfile"),
     new RegExp(`deno:debian-${version}\\b`),
+  );
+});
+
+Deno.test("on Windows ci leaves out those files of tests/cli that end roles by signals, and no others", () => {
+  const [, windows] = /os: windows-latest\s+tests: >-\n([\s\S]*?)\n {4}\w/.exec(
+    read(".github/workflows/ci.yml"),
+  )!;
+  const wanted = namesIn(join(ROOT, "tests/cli")).filter((name) =>
+    !/\.stop\(\)|signal\("SIG/.test(read(`tests/cli/${name}`))
+  ).map((name) => `tests/cli/${name}`);
+  assertEquals(
+    [...windows!.matchAll(/tests\/cli\/\S+/g)].map(([path]) => path).sort(),
+    wanted,
   );
 });
 
