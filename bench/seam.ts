@@ -7,7 +7,7 @@
  * process with the threads of V8, so other load moves it less than the rate.
  * Linux only, as the flood is.
  *
- *     deno task bench:seam [RUNS]
+ *     deno task bench:seam
  */
 import process from "node:process";
 import { Destination } from "../net/dispatch/destination.ts";
@@ -17,6 +17,7 @@ import { CounterBlock } from "../net/observe/counters.ts";
 import { startLoad } from "./dispatch/turn.ts";
 import { median } from "./harness/bench.ts";
 
+const RUNS = 21;
 const WARM_MS = 100;
 const TURN_MS = 250;
 const FLOOD_SECONDS = 5;
@@ -132,7 +133,6 @@ const LOOPS: Record<string, Loop> = {
 };
 
 if (import.meta.main) {
-  const runs = Number(Deno.args[0] ?? 9);
   const unread = listen("127.0.0.1");
   const to = unread.addr as Deno.NetAddr;
   const ways: [name: string, turn: () => Promise<Cost>][] = [
@@ -145,7 +145,7 @@ if (import.meta.main) {
     ["through the seam", () => measureRelay(to)],
   ];
   const costs = ways.map((): Cost[] => []);
-  for (let run = 0; run < runs; run++) {
+  for (let run = 0; run < RUNS; run++) {
     for (const [i, [, turn]] of ways.entries()) costs[i]!.push(await turn());
   }
   unread.close();
