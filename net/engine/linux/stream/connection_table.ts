@@ -113,6 +113,8 @@ export class ConnectionTable {
   readonly held: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   readonly #free: number[] = [];
+  /** Numbers that are free, but that events of the last wait may still name. */
+  readonly #left: number[] = [];
   readonly #onGrow: (capacity: number) => void;
 
   /** `onGrow` hears of each new capacity. */
@@ -121,10 +123,13 @@ export class ConnectionTable {
     this.#grow(FIRST_CAPACITY);
   }
 
-  /** A number that is not in use, all of whose figures are zero. */
-  take(): number {
+  /** A number for a connection of `service`, with nothing under way. */
+  take(service: Service, nowMs: number): number {
     if (this.#free.length === 0) this.#grow(2 * this.capacity);
     const c = this.#free.pop()!;
+    this.state[c] = State.pausing;
+    this.service[c] = service;
+    this.sinceMs[c] = nowMs;
     for (let s = 2 * c; s < 2 * c + 2; s++) {
       this.fd[s] = -1;
       this.bits[s] = 0;
@@ -140,9 +145,33 @@ export class ConnectionTable {
     return c;
   }
 
-  /** Gives a number back. */
-  give(c: number): void {
-    this.#free.push(c);
+  /** Gives a number back; it is not taken again before {@linkcode reuse}. */
+  free(c: number): void {
+    this.state[c] = State.free;
+    this.bits[2 * c] = 0;
+    this.bits[2 * c + 1] = 0;
+    this.service[c] = undefined;
+    this.remote[c] = undefined;
+    this.dial[c] = undefined;
+    this.#left.push(c);
+  }
+
+  /** Lets numbers be taken again: no event of the last wait is left to name one. */
+  reuse(): void {
+    for (const c of this.#left) this.#free.push(c);
+    this.#left.length = 0;
+  }
+
+  /** Calls `visit` for each connection of a service. */
+  each(service: Service, visit: (c: number) => void): void {
+    for (let c = 0; c < this.capacity; c++) {
+      if (this.service[c] === service) visit(c);
+    }
+  }
+
+  /** Whether one side has ended and the other goes on. */
+  halfClosed(c: number): boolean {
+    return ((this.bits[2 * c]! | this.bits[2 * c + 1]!) & Side.ended) !== 0;
   }
 
   #grow(capacity: number): void {

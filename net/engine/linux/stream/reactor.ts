@@ -177,8 +177,6 @@ export class Reactor implements Disposable {
   readonly #ready: number[] = [];
   /** What orders have left to end. */
   readonly #endings: Ending[] = [];
-  /** Connections that ended: events of the last wait may still name them. */
-  readonly #ended: number[] = [];
   #nowMs: number;
   #probeDueMs = Infinity;
   #resumeMs = Infinity;
@@ -243,8 +241,7 @@ export class Reactor implements Disposable {
     if (this.#nowMs >= this.#resumeMs) this.#resumeAccepting();
     if (this.#nowMs >= this.#probeDueMs) this.#probe();
     if (this.#nowMs >= this.#tellMs) this.#tellAll();
-    for (const c of this.#ended) this.#table.give(c);
-    this.#ended.length = 0;
+    this.#table.reuse();
     return woken || this.#ordersWait();
   }
 
@@ -387,7 +384,7 @@ export class Reactor implements Disposable {
 
   #serve(service: Service, fd: number): void {
     const table = this.#table;
-    const c = this.#takeConnection(service);
+    const c = table.take(service, this.#nowMs);
     table.fd[2 * c] = fd;
     table.address.set(this.#calls.address, c * SOCKADDR_BYTES);
     service.slots[ForwardSlot.accepted]!++;
@@ -406,16 +403,6 @@ export class Reactor implements Disposable {
       return this.#reject(c, "connect-failed");
     }
     this.#reach(c);
-  }
-
-  #takeConnection(service: Service): number {
-    const table = this.#table;
-    const c = table.take();
-    // Until a dial is under way, nothing that happens here means more.
-    table.state[c] = State.pausing;
-    table.service[c] = service;
-    table.sinceMs[c] = this.#nowMs;
-    return c;
   }
 
   /** The client's host where the policy looks at it. */
@@ -559,7 +546,7 @@ export class Reactor implements Disposable {
     const dial = table.dial[c]!;
     while (dial.addresses.length > 0) {
       const address = dial.addresses.shift()!;
-      const racer = this.#takeConnection(table.service[c]!);
+      const racer = table.take(table.service[c]!, this.#nowMs);
       this.#dialOf(racer).parent = c;
       const errno = this.#connect(racer, address);
       if (errno === 0) {
@@ -923,21 +910,14 @@ export class Reactor implements Disposable {
     this.#table.fd[side] = -1;
   }
 
-  /** Closes what is open of a connection and gives its number back, at the end of the turn. */
+  /** Closes what is open of a connection and gives its number back. */
   #free(c: number): void {
-    const table = this.#table;
     this.#wheel.cancel(c);
     this.#closeSide(2 * c);
     this.#closeSide(2 * c + 1);
     this.#mover.release(2 * c);
     this.#mover.release(2 * c + 1);
-    table.state[c] = State.free;
-    table.bits[2 * c] = 0;
-    table.bits[2 * c + 1] = 0;
-    table.service[c] = undefined;
-    table.remote[c] = undefined;
-    table.dial[c] = undefined;
-    this.#ended.push(c);
+    this.#table.free(c);
   }
 
   // ---- 6. deadlines
@@ -967,18 +947,13 @@ export class Reactor implements Disposable {
       case State.piped:
         return Math.min(
           after(table.movedMs[c]!, deadlines.idleTimeoutMs),
-          this.#halfClosed(c)
+          table.halfClosed(c)
             ? after(table.movedMs[c]!, deadlines.halfCloseTimeoutMs)
             : Infinity,
           after(table.sinceMs[c]!, deadlines.lifetimeMs),
         );
     }
     return Infinity;
-  }
-
-  #halfClosed(c: number): boolean {
-    const { bits } = this.#table;
-    return ((bits[2 * c]! | bits[2 * c + 1]!) & Side.ended) !== 0;
   }
 
   /** A deadline was met, or put off since by what moved. */
@@ -1010,7 +985,7 @@ export class Reactor implements Disposable {
         const { idleTimeoutMs, halfCloseTimeoutMs } = deadlines;
         const movedMs = table.movedMs[c]!;
         if (
-          this.#halfClosed(c) && after(movedMs, halfCloseTimeoutMs) <= nowMs
+          table.halfClosed(c) && after(movedMs, halfCloseTimeoutMs) <= nowMs
         ) this.#end(c, "half-close-timeout");
         else if (after(movedMs, idleTimeoutMs) <= nowMs) {
           this.#end(c, "idle-timeout");
@@ -1055,7 +1030,7 @@ export class Reactor implements Disposable {
         const id = service.policy.takeProbe(this.#nowMs);
         const remote = service.remotes.get(id);
         if (id === NO_REMOTE || !remote) break;
-        const c = this.#takeConnection(service);
+        const c = this.#table.take(service, this.#nowMs);
         this.#dialOf(c).probe = true;
         remote.slots[RemoteSlot.probes]!++;
         this.#dial(c, remote);
@@ -1224,7 +1199,7 @@ export class Reactor implements Disposable {
     }
     if (deadlines) {
       service.deadlines = { ...service.deadlines, ...deadlines };
-      this.#each(service, (c) => this.#schedule(c));
+      this.#table.each(service, (c) => this.#schedule(c));
     }
     if (policy) service.policy.configure(policy, this.#nowMs);
     if (remotes) this.#setRemotes(service, remotes);
@@ -1234,7 +1209,7 @@ export class Reactor implements Disposable {
   /** Bytes that moved before anybody wanted to hear of them are not told. */
   #beginTraffic(service: Service, wanted: boolean): void {
     const { bytes, told } = this.#table;
-    this.#each(service, (c) => {
+    this.#table.each(service, (c) => {
       for (let side = 2 * c; side < 2 * c + 2; side++) {
         if (!wanted) told[side] = NaN;
         else if (Number.isNaN(told[side]!)) told[side] = bytes[side]!;
@@ -1255,19 +1230,10 @@ export class Reactor implements Disposable {
     this.#planProbe(service);
   }
 
-  /** Every connection of a service that is in use. */
-  #each(service: Service, visit: (c: number) => void): void {
-    const { capacity } = this.#table;
-    for (let c = 0; c < capacity; c++) {
-      if (this.#table.state[c] === State.free) continue;
-      if (this.#table.service[c] === service) visit(c);
-    }
-  }
-
   #connections(service: Service): ConnectionInfo[] {
     const table = this.#table;
     const found: ConnectionInfo[] = [];
-    this.#each(service, (c) => {
+    table.each(service, (c) => {
       if (table.state[c] !== State.piped) return;
       found.push({
         id: table.id[c]!,
@@ -1277,7 +1243,7 @@ export class Reactor implements Disposable {
         idleMs: this.#nowMs - table.movedMs[c]!,
         bytesUpstream: table.bytes[2 * c]!,
         bytesDownstream: table.bytes[2 * c + 1]!,
-        halfClosed: this.#halfClosed(c),
+        halfClosed: table.halfClosed(c),
       });
     });
     return found;
@@ -1321,7 +1287,6 @@ export class Reactor implements Disposable {
         this.#endings.shift();
         return ending.done(ending.ended);
       }
-      if (table.state[c] === State.free) continue;
       if (table.service[c] !== ending.service || !ending.visit(c)) continue;
       ending.ended++;
       left--;
