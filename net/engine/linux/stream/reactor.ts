@@ -11,7 +11,7 @@
  * 5. end: counted, told and given back;
  * 6. deadlines, from one wheel,
  * 7. probe: remotes that the policy wants dialled to see whether they live,
- * 8. tell: events, at most every {@linkcode TELL_MS},
+ * 8. tell: `teller.ts` gathers events and gives them to the owner,
  * 9. orders of the owner.
  *
  * Orders wait for one piece of work at the most: an event of a side, a client,
@@ -22,7 +22,7 @@
  * Functions stand in that order. Nothing is allocated per connection that goes
  * to a literal address at the first attempt, and nothing per read.
  */
-import { formatAddress, isIpv6 } from "../../../address.ts";
+import { isIpv6 } from "../../../address.ts";
 import {
   type ConnectionInfo,
   type CreatePolicy,
@@ -33,7 +33,6 @@ import {
   NO_REMOTE,
   REJECT_REASONS,
   type RejectReason,
-  type StreamEvent,
 } from "../../stream.ts";
 import {
   CONNECT_BUCKETS_MS,
@@ -66,7 +65,7 @@ import {
   encodeSockaddr,
   SOCKADDR_BYTES,
 } from "../ffi/sockaddr.ts";
-import { clearEvent, interfaceName } from "../ffi/socket.ts";
+import { clearEvent } from "../ffi/socket.ts";
 import { StreamCalls } from "../ffi/stream.ts";
 import { findLinuxInterface } from "../interfaces.ts";
 import { ConnectionTable, type Dial, Side, State } from "./connection_table.ts";
@@ -82,6 +81,7 @@ import { PipePool } from "./pipe_pool.ts";
 import { Remote, Service } from "./service.ts";
 import { Spin, SPIN_MS } from "./spin.ts";
 import type { Splicing } from "./splicing.ts";
+import { Teller } from "./teller.ts";
 import { TimerWheel } from "./timer_wheel.ts";
 
 /** Events of one wait. */
@@ -102,12 +102,6 @@ const RACE_MS = 250;
  * crowd: each takes some 25 µs.
  */
 const ENDED_AT_ONCE = 256;
-
-/** How often events are told. */
-const TELL_MS = 100;
-
-/** Events told at once; more are counted and left out. */
-const EVENTS_PER_TELL = 10_000;
 
 /** Tokens: the wake event's, and a listener's less the number of its service. Sides are from 0 on. */
 const WAKE = -1;
@@ -166,6 +160,7 @@ export class Reactor implements Disposable {
   readonly #table: ConnectionTable;
   readonly #pipes: PipePool;
   readonly #mover: DirectionMover;
+  readonly #teller: Teller;
   readonly #services = new Map<number, Service>();
   /** Connections that dial, by the number of their open question. */
   readonly #lookups = new Map<number, number>();
@@ -180,8 +175,6 @@ export class Reactor implements Disposable {
   #nowMs: number;
   #probeDueMs = Infinity;
   #resumeMs = Infinity;
-  #tellMs = Infinity;
-  readonly #events = new Map<Service, StreamEvent[]>();
   readonly #expired = (c: number) => this.#timeIsUp(c);
 
   constructor(options: ReactorOptions) {
@@ -204,6 +197,7 @@ export class Reactor implements Disposable {
       this.#pipes,
       options.splicing,
     );
+    this.#teller = new Teller(options.libc, this.#table, options.report);
     this.#epoll = new Epoll(options.libc, WAIT_EVENTS);
     const errno = this.#epoll.add(this.#wakeDescriptor, EPOLLIN, WAKE);
     if (errno !== 0) throw new SystemCallError("epoll_ctl", errno);
@@ -240,7 +234,9 @@ export class Reactor implements Disposable {
     this.#wheel.advance(this.#nowMs, this.#expired, this.#ordersWait);
     if (this.#nowMs >= this.#resumeMs) this.#resumeAccepting();
     if (this.#nowMs >= this.#probeDueMs) this.#probe();
-    if (this.#nowMs >= this.#tellMs) this.#tellAll();
+    if (this.#nowMs >= this.#teller.dueMs) {
+      this.#teller.tellAll(this.#services.values(), this.#nowMs);
+    }
     this.#table.reuse();
     return woken || this.#ordersWait();
   }
@@ -267,7 +263,7 @@ export class Reactor implements Disposable {
       this.#wheel.nextMs(),
       this.#resumeMs,
       this.#probeDueMs,
-      this.#tellMs,
+      this.#teller.dueMs,
       longestMs < 0 ? Infinity : this.#nowMs + longestMs,
     );
     if (dueMs === Infinity) return -1;
@@ -331,12 +327,7 @@ export class Reactor implements Disposable {
   #acceptFailed(service: Service, call: string, errno: number): void {
     service.slots[ForwardSlot.acceptErrors]!++;
     const error = new SystemCallError(call, errno);
-    this.#tell(service, {
-      type: "accept-failed",
-      atMs: Date.now(),
-      code: error.code,
-      detail: error.message,
-    });
+    this.#teller.acceptFailed(service, error, this.#nowMs);
   }
 
   /**
@@ -410,19 +401,6 @@ export class Reactor implements Disposable {
     const table = this.#table;
     if (!table.service[c]!.policy.wantsClient) return "";
     return decodeSockaddr(table.address, c * SOCKADDR_BYTES).hostname;
-  }
-
-  #client(c: number): string {
-    const { hostname, port, scopeId } = decodeSockaddr(
-      this.#table.address,
-      c * SOCKADDR_BYTES,
-    );
-    const zone = scopeId === 0 ? undefined : interfaceName(this.#libc, scopeId);
-    return formatAddress({
-      hostname,
-      port,
-      ...(zone === undefined ? {} : { zone }),
-    });
   }
 
   // ---- 3. reach
@@ -658,14 +636,7 @@ export class Reactor implements Disposable {
     slots[RemoteSlot.failures + DIAL_FAILURES.indexOf(failure)]!++;
     const starved = failure === "resources" && this.#mayStarve(c);
     if (!starved) dial.tried.push(remote.id);
-    this.#tell(service, {
-      type: "dial-failed",
-      atMs: Date.now(),
-      client: this.#client(c),
-      remote: remote.id,
-      failure,
-      detail,
-    });
+    this.#teller.dialFailed(c, remote, failure, detail, this.#nowMs);
     service.forget(remote);
     // A limit of this machine says nothing about the remote.
     if (failure === "resources") {
@@ -735,18 +706,7 @@ export class Reactor implements Disposable {
     table.sinceMs[c] = this.#nowMs;
     table.movedMs[c] = this.#nowMs;
     this.#schedule(c);
-    if (service.report !== "problems") {
-      this.#tell(service, {
-        type: "opened",
-        atMs: Date.now(),
-        connection: table.id[c]!,
-        client: this.#client(c),
-        remote: remote.id,
-        connectMs: openingMs,
-      });
-    }
-    if (service.report === "traffic") this.#startTelling();
-    else table.told[2 * c] = table.told[2 * c + 1] = NaN;
+    this.#teller.opened(c, openingMs, this.#nowMs);
     if (table.bits[2 * c]! & (Side.arrived | Side.drain)) this.#move(2 * c);
     if (
       table.state[c] === State.piped &&
@@ -768,13 +728,8 @@ export class Reactor implements Disposable {
     if (remote) remote.slots[RemoteSlot.pending]!--;
     if (admitted) service.slots[ForwardSlot.opening]!--;
     service.slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
-    this.#tell(service, {
-      type: "rejected",
-      atMs: Date.now(),
-      client: this.#client(c),
-      reason,
-      attempts: (table.dial[c]?.tried.length ?? 0) + (remote ? 1 : 0),
-    });
+    const attempts = (table.dial[c]?.tried.length ?? 0) + (remote ? 1 : 0);
+    this.#teller.rejected(c, reason, attempts, this.#nowMs);
     this.#calls.reset(table.fd[2 * c]!);
     table.fd[2 * c] = -1;
     if (admitted) service.policy.released(this.#host(c));
@@ -874,20 +829,7 @@ export class Reactor implements Disposable {
       DURATION_BUCKETS_MS,
       durationMs,
     );
-    if (service.report === "traffic") this.#tellTraffic(c);
-    if (service.report !== "problems") {
-      this.#tell(service, {
-        type: "closed",
-        atMs: Date.now(),
-        connection: table.id[c]!,
-        client: this.#client(c),
-        remote: remote.id,
-        reason,
-        durationMs,
-        bytesUpstream: table.bytes[2 * c]!,
-        bytesDownstream: table.bytes[2 * c + 1]!,
-      });
-    }
+    this.#teller.closed(c, reason, durationMs, this.#nowMs);
     const cut = reason !== "eof" && reason !== "closed" &&
       !reason.endsWith("timeout") && reason !== "lifetime";
     for (let side = 2 * c; side < 2 * c + 2; side++) {
@@ -1001,14 +943,8 @@ export class Reactor implements Disposable {
     remote: Remote,
     before: number,
   ): void {
-    const state = remote.slots[RemoteSlot.state]!;
-    if (state !== before) {
-      this.#tell(service, {
-        type: "remote-state",
-        atMs: Date.now(),
-        remote: remote.id,
-        live: state === 0,
-      });
+    if (remote.slots[RemoteSlot.state] !== before) {
+      this.#teller.remoteState(service, remote, this.#nowMs);
     }
     this.#planProbe(service);
   }
@@ -1049,80 +985,18 @@ export class Reactor implements Disposable {
     const { slots } = remote;
     if (failure !== undefined) {
       slots[RemoteSlot.probeErrors]!++;
-      this.#tell(service, {
-        type: "probe-failed",
-        atMs: Date.now(),
-        remote: remote.id,
+      this.#teller.probeFailed(
+        service,
+        remote,
         failure,
         detail,
-      });
+        this.#nowMs,
+      );
     }
     const before = slots[RemoteSlot.state]!;
     service.policy.probed(remote.id, failure, this.#nowMs);
     this.#stateMayHaveChanged(service, remote, before);
     service.forget(remote);
-  }
-
-  // ---- 8. tell
-
-  #tell(service: Service, event: StreamEvent): void {
-    let events = this.#events.get(service);
-    if (!events) this.#events.set(service, events = []);
-    if (events.length >= EVENTS_PER_TELL) {
-      service.slots[ForwardSlot.eventsDropped]!++;
-      return;
-    }
-    events.push(event);
-    this.#startTelling();
-  }
-
-  #startTelling(): void {
-    if (this.#tellMs === Infinity) this.#tellMs = this.#nowMs + TELL_MS;
-  }
-
-  #tellAll(): void {
-    this.#tellMs = Infinity;
-    let traffic = false;
-    for (const { report } of this.#services.values()) {
-      if (report === "traffic") traffic = true;
-    }
-    if (traffic) {
-      const { state, service, capacity } = this.#table;
-      let open = false;
-      for (let c = 0; c < capacity; c++) {
-        if (state[c] !== State.piped) continue;
-        if (service[c]!.report !== "traffic") continue;
-        open = true;
-        this.#tellTraffic(c);
-      }
-      if (open) this.#tellMs = this.#nowMs + TELL_MS;
-    }
-    for (const service of this.#events.keys()) this.#flush(service);
-  }
-
-  #tellTraffic(c: number): void {
-    const { bytes, told, service, id } = this.#table;
-    const upstream = bytes[2 * c]! - told[2 * c]!;
-    const downstream = bytes[2 * c + 1]! - told[2 * c + 1]!;
-    // NaN where it was open before anybody wanted to hear.
-    if (!(upstream > 0 || downstream > 0)) return;
-    told[2 * c] = bytes[2 * c]!;
-    told[2 * c + 1] = bytes[2 * c + 1]!;
-    this.#tell(service[c]!, {
-      type: "traffic",
-      atMs: Date.now(),
-      connection: id[c]!,
-      client: this.#client(c),
-      upstream,
-      downstream,
-    });
-  }
-
-  #flush(service: Service): void {
-    const events = this.#events.get(service);
-    this.#events.delete(service);
-    if (!events) return;
-    this.#report({ kind: "events", service: service.number, events });
   }
 
   // ---- 9. orders
@@ -1195,7 +1069,7 @@ export class Reactor implements Disposable {
     const { deadlines, maxConnections, report, policy } = change;
     service.maxConnections = maxConnections ?? service.maxConnections;
     if (report !== undefined) {
-      this.#beginTraffic(service, report === "traffic");
+      this.#teller.followTraffic(service, report === "traffic", this.#nowMs);
     }
     if (deadlines) {
       service.deadlines = { ...service.deadlines, ...deadlines };
@@ -1204,18 +1078,6 @@ export class Reactor implements Disposable {
     if (policy) service.policy.configure(policy, this.#nowMs);
     if (remotes) this.#setRemotes(service, remotes);
     this.#planProbe(service);
-  }
-
-  /** Bytes that moved before anybody wanted to hear of them are not told. */
-  #beginTraffic(service: Service, wanted: boolean): void {
-    const { bytes, told } = this.#table;
-    this.#table.each(service, (c) => {
-      for (let side = 2 * c; side < 2 * c + 2; side++) {
-        if (!wanted) told[side] = NaN;
-        else if (Number.isNaN(told[side]!)) told[side] = bytes[side]!;
-      }
-    });
-    if (wanted) this.#startTelling();
   }
 
   #setRemotes(service: Service, shares: readonly RemoteShare[]): void {
@@ -1237,7 +1099,7 @@ export class Reactor implements Disposable {
       if (table.state[c] !== State.piped) return;
       found.push({
         id: table.id[c]!,
-        client: this.#client(c),
+        client: this.#teller.client(c),
         remote: table.remote[c]!.id,
         ageMs: this.#nowMs - table.sinceMs[c]!,
         idleMs: this.#nowMs - table.movedMs[c]!,
@@ -1321,7 +1183,7 @@ export class Reactor implements Disposable {
         return true;
       },
       () => {
-        this.#flush(service);
+        this.#teller.flush(service);
         this.#services.delete(service.number);
         this.#planProbe(service);
         done();
