@@ -4,6 +4,13 @@
  * is the other side and `s >> 1` the connection. A direction has the number of
  * the side that it reads.
  */
+import {
+  EPOLLET,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+} from "../ffi/constants.ts";
 import { SOCKADDR_BYTES } from "../ffi/sockaddr.ts";
 import { NO_PIPE } from "./pipe_pool.ts";
 import type { Remote, Service } from "./service.ts";
@@ -41,6 +48,9 @@ export const Side = {
   /** It was reset. */
   failed: 64,
 } as const;
+
+/** What is waited for on a side, as edges. */
+export const EDGES = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 /** What a dial needs that went beyond one connect to one address. */
 export interface Dial {
@@ -160,6 +170,21 @@ export class ConnectionTable {
   reuse(): void {
     for (const c of this.#left) this.#free.push(c);
     this.#left.length = 0;
+  }
+
+  /** What its dial needs, made where there is none yet. */
+  dialOf(c: number): Dial {
+    return this.dial[c] ??= {
+      tried: [],
+      lookup: 0,
+      addresses: [],
+      racers: [],
+      parent: -1,
+      raceAtMs: Infinity,
+      retryAtMs: Infinity,
+      probe: false,
+      errno: 0,
+    };
   }
 
   /** Calls `visit` for each connection of a service. */
