@@ -25,7 +25,7 @@ export const State = {
   connecting: 2,
   /** Connects to several addresses are under way, each with a number of its own. */
   racing: 3,
-  /** The pause before the next attempt. */
+  /** No attempt is under way: before the first, or between two. */
   pausing: 4,
   /** Both sides are there. */
   piped: 5,
@@ -86,7 +86,7 @@ export class ConnectionTable {
   state!: Uint8Array;
   /** Its number within the forwarder, once it is piped. */
   id!: Float64Array;
-  /** When it was accepted; from when it is piped on, when that was. */
+  /** When it was accepted; once it is piped, since when it is. */
   sinceMs!: Float64Array;
   /** When the attempt under way began. */
   attemptMs!: Float64Array;

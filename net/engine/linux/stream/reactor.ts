@@ -4,15 +4,14 @@
  *
  * 1. wait for events, for the nearest deadline or for the wake event,
  * 2. accept: clients in bursts; the limit and the policy,
- * 3. reach: choose a remote and dial it, again while the policy names another;
- *    a name is resolved by the thread that owns the reactor, and its addresses
- *    race (RFC 8305),
+ * 3. reach: choose a remote, which `dialer.ts` dials, again while the policy
+ *    names another,
  * 4. pipe: `direction.ts` moves the bytes; half-close each way,
  * 5. end: counted, told and given back;
- * 6. deadlines, from one wheel,
+ * 6. deadlines: `deadlines.ts` says which is next and which has passed,
  * 7. probe: remotes that the policy wants dialled to see whether they live,
- * 8. tell: `teller.ts` gathers events and gives them to the owner,
- * 9. orders of the owner.
+ * 8. tell: `teller.ts` makes events and gives them to the owner;
+ * 9. orders of the owner, between turns.
  *
  * Orders wait for one piece of work at the most: an event of a side, a client,
  * a direction's turn, a deadline. After each a turn looks whether there are
@@ -61,14 +60,9 @@ import { ConnectionTable, EDGES, Side, State } from "./connection_table.ts";
 import { after, nextDeadlineMs, Passed, passedDeadline } from "./deadlines.ts";
 import { Attempt, Dialer } from "./dialer.ts";
 import { DirectionMover, Turn } from "./direction.ts";
-import {
-  type ReactorOrder,
-  type ReactorReport,
-  type RemoteShare,
-  SharedSlot,
-} from "./orders.ts";
+import { type ReactorOrder, type ReactorReport, SharedSlot } from "./orders.ts";
 import { PipePool } from "./pipe_pool.ts";
-import { Remote, Service } from "./service.ts";
+import { type Remote, Service } from "./service.ts";
 import { Spin, SPIN_MS } from "./spin.ts";
 import type { Splicing } from "./splicing.ts";
 import { Teller } from "./teller.ts";
@@ -456,8 +450,10 @@ export class Reactor implements Disposable {
       // What a dial lacks the next client would lack too: it waits in the
       // backlog, and this one waits here. It says nothing about the remote.
       this.#pauseAccepting(service);
-      if (starved) service.starved.push(c);
-      if (starved) return false;
+      if (starved) {
+        service.starved.push(c);
+        return false;
+      }
     } else {
       const before = slots[RemoteSlot.state]!;
       service.policy.failed(remote.id, failure, this.#nowMs);
@@ -510,8 +506,7 @@ export class Reactor implements Disposable {
     const openingMs = this.#nowMs - table.sinceMs[c]!;
     table.dial[c] = undefined;
     table.state[c] = State.piped;
-    table.id[c] = service.nextId;
-    service.nextId += this.#reactors;
+    table.id[c] = service.takeId();
     table.sinceMs[c] = this.#nowMs;
     table.movedMs[c] = this.#nowMs;
     this.#schedule(c);
@@ -634,8 +629,7 @@ export class Reactor implements Disposable {
       durationMs,
     );
     this.#teller.closed(c, reason, durationMs, this.#nowMs);
-    const cut = reason !== "eof" && reason !== "closed" &&
-      !reason.endsWith("timeout") && reason !== "lifetime";
+    const cut = reason === "aborted" || reason.endsWith("reset");
     for (let side = 2 * c; side < 2 * c + 2; side++) {
       // A side that will not get all of what was sent must not take it for all.
       if (cut || this.#mover.blocked(side ^ 1)) {
@@ -811,15 +805,15 @@ export class Reactor implements Disposable {
   }
 
   #open(order: Extract<ReactorOrder, { kind: "open" }>): void {
-    const { plan } = order;
     const service = new Service(
-      order.service,
-      plan,
-      this.#createPolicy(plan.policy),
-      { ...order, reactor: this.#reactor },
+      order,
+      this.#createPolicy(order.plan.policy),
+      this.#reactor,
+      this.#reactors,
     );
     this.#services.set(service.number, service);
-    this.#setRemotes(service, order.remotes);
+    service.setRemotes(order.remotes, this.#nowMs);
+    this.#planProbe(service);
     this.#listen(service);
   }
 
@@ -827,30 +821,14 @@ export class Reactor implements Disposable {
     service: Service,
     { change, remotes }: Extract<ReactorOrder, { kind: "update" }>,
   ): void {
-    const { deadlines, maxConnections, report, policy } = change;
-    service.maxConnections = maxConnections ?? service.maxConnections;
+    const { deadlines, report } = change;
+    service.change(change, this.#nowMs);
+    if (remotes) service.setRemotes(remotes, this.#nowMs);
+    this.#planProbe(service);
+    if (deadlines) this.#table.each(service, (c) => this.#schedule(c));
     if (report !== undefined) {
       this.#teller.followTraffic(service, report === "traffic", this.#nowMs);
     }
-    if (deadlines) {
-      service.deadlines = { ...service.deadlines, ...deadlines };
-      this.#table.each(service, (c) => this.#schedule(c));
-    }
-    if (policy) service.policy.configure(policy, this.#nowMs);
-    if (remotes) this.#setRemotes(service, remotes);
-    this.#planProbe(service);
-  }
-
-  #setRemotes(service: Service, shares: readonly RemoteShare[]): void {
-    service.chosenFrom = shares.map((share) => {
-      const remote = service.remotes.get(share.id) ??
-        new Remote(share, this.#reactor);
-      service.remotes.set(share.id, remote);
-      return remote;
-    });
-    service.policy.setRemotes(service.chosenFrom, this.#nowMs);
-    for (const remote of [...service.remotes.values()]) service.forget(remote);
-    this.#planProbe(service);
   }
 
   #connections(service: Service): ConnectionInfo[] {
