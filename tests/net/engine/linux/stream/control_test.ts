@@ -16,9 +16,10 @@ import {
 } from "../../../../../net/engine/linux/ffi/constants.ts";
 import { encodeSockaddr } from "../../../../../net/engine/linux/ffi/sockaddr.ts";
 import { EPOLL_EVENT } from "../../../../../net/engine/linux/ffi/structs.ts";
-import type {
-  ReactorOrder,
-  ReactorReport,
+import {
+  type ReactorOrder,
+  type ReactorReport,
+  SHARED_BYTES,
 } from "../../../../../net/engine/linux/stream/orders.ts";
 import { Reactor } from "../../../../../net/engine/linux/stream/reactor.ts";
 import { DEFAULT_SPLICING } from "../../../../../net/engine/linux/stream/splicing.ts";
@@ -242,7 +243,7 @@ function opening(service: number, listener: number) {
     },
     listener,
     slots: forwardSlots().buffer,
-    shared: new SharedArrayBuffer(8),
+    shared: new SharedArrayBuffer(SHARED_BYTES),
     remotes: remotes.slice(0, 1),
   });
 }
