@@ -5,8 +5,8 @@
  * 2. resolve: a name is resolved by the thread that owns the reactor,
  * 3. race: its addresses join in one after the other (RFC 8305), each as a
  *    connection with a number of its own,
- * 4. happened: the first that is connected takes part no more and wins,
- * 5. give up: what is under way ends, by a failure or by who wanted it.
+ * 4. happened: the first that connects wins, and the others end,
+ * 5. fail and give up: all that is under way ends.
  *
  * Which attempts are made, and what follows, is the reactor's. Functions stand
  * in that order. Nothing is allocated for a connect to a literal address.
@@ -48,9 +48,11 @@ export const Attempt = {
 
 /** Makes attempts for the connections of a table. */
 export class Dialer {
-  /** Why the last attempt that failed did: in a word, as text, and the errno where it was a call's. */
+  /** Why the last attempt that failed did. */
   failure: DialFailure = "other";
+  /** The same as text. */
   detail = "";
+  /** The same as errno, where a call failed. */
   errno = 0;
   readonly #libc: Libc;
   readonly #calls: StreamCalls;
