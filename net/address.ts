@@ -122,6 +122,16 @@ export function formatAddress(address: Address): string {
   return `${before}${host}:${port}`;
 }
 
+/** Throws a UsageError where an address can only be listened on. */
+export function checkSendable(address: Address): void {
+  if (address.source === undefined) return;
+  throw new UsageError(
+    `Cannot send to "${
+      formatAddress(address)
+    }": a source before @ is for listening`,
+  );
+}
+
 /** The host as the system's resolver takes it: `fe80::1%eth0` where there is a zone. */
 export function hostWithZone({ hostname, zone }: Address): string {
   return zone === undefined ? hostname : `${hostname}%${zone}`;

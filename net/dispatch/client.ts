@@ -13,8 +13,8 @@ import { Feed, FEED_COUNTERS } from "./feed.ts";
 import { checkFileSource, openFileSource } from "./file_source.ts";
 import {
   checkDatagramBytes,
-  checkDestinations,
   checkDispatchOptions,
+  checkEngine,
   chooseEngine,
   type DispatchOptions,
   logOf,
@@ -79,11 +79,11 @@ export async function startClient(
   }
   checkDatagramBytes(datagramBytes);
   checkDispatchOptions(options, addresses);
-  checkDestinations(addresses);
   await checkFileSource(path, { follow });
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
+  checkEngine(engine, options, { to: addresses });
   const startedMs = performance.now();
   const pacer = bitsPerSecond === undefined
     ? undefined

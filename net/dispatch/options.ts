@@ -110,18 +110,6 @@ export function checkGroup(address: Address): void {
   );
 }
 
-/** Throws a UsageError where an address can only be listened on. */
-export function checkDestinations(addresses: readonly Address[]): void {
-  for (const address of addresses) {
-    if (address.source === undefined) continue;
-    throw new UsageError(
-      `Cannot send to "${
-        formatAddress(address)
-      }": a source before @ is for listening`,
-    );
-  }
-}
-
 /** The engine for a role's options, said in the log. */
 export function chooseEngine(
   options: DispatchOptions,
@@ -132,6 +120,27 @@ export function chooseEngine(
   });
   log.debug("engine", { name: engine.name, over: engine.description });
   return engine;
+}
+
+/** Throws a UsageError for what the engine never does, before anything is opened. */
+export function checkEngine(
+  engine: DatagramEngine,
+  options: DispatchOptions & { workers?: number | undefined },
+  { listen = [], to = [] }: {
+    listen?: readonly Address[];
+    to?: readonly Address[];
+  },
+): void {
+  const { networkInterface, receiveBufferBytes, ttl, workers = 1 } = options;
+  for (const address of listen) {
+    engine.checkListen({
+      address,
+      networkInterface,
+      receiveBufferBytes,
+      reusePort: workers > 1,
+    });
+  }
+  for (const address of to) engine.checkConnect({ address, ttl });
 }
 
 /** The log of a role's options. */

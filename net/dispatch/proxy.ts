@@ -11,8 +11,8 @@ import { Listeners, type ListenerStats } from "./listeners.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
   checkDatagramBytes,
-  checkDestinations,
   checkDispatchOptions,
+  checkEngine,
   checkRange,
   chooseEngine,
   type DispatchOptions,
@@ -88,11 +88,11 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
     ...connect.map(({ address }) => address),
     ...to,
   ]);
-  checkDestinations(to);
   checkNoLoop(listen, to, options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
+  checkEngine(engine, options, { listen, to });
   const startedMs = performance.now();
   const destinations = new Destinations(engine, to, options, log);
   await using opening = new AsyncDisposableStack();

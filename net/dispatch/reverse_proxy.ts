@@ -19,8 +19,8 @@ import { Listeners, type ListenerStats } from "./listeners.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
   checkDatagramBytes,
-  checkDestinations,
   checkDispatchOptions,
+  checkEngine,
   checkGroup,
   checkRange,
   chooseEngine,
@@ -117,12 +117,15 @@ export async function startReverseProxy(
     ...tcpOutput,
     ...udpOutput,
   ]);
-  checkDestinations(hasSources ? [group, ...udpOutput] : udpOutput);
   if (hasSources) checkNoLoop(udpListen, [group, ...udpOutput], options);
   if (hasOutputs) checkNoLoop([group], udpOutput, options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
+  checkEngine(engine, options, {
+    listen: hasOutputs ? [...udpListen, group] : udpListen,
+    to: hasSources ? [group, ...udpOutput] : udpOutput,
+  });
   const startedMs = performance.now();
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;

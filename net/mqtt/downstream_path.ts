@@ -153,7 +153,9 @@ export class DownstreamPath extends PacketPath {
     if (!denial) return this.#dispatch();
     const { type } = this.current;
     if (type === PacketType.PUBLISH) {
-      this.#denyPublish(this.current.publish, denial);
+      const { publish } = this.current;
+      this.#arrived(publish);
+      this.#denyPublish(publish, denial);
       return;
     }
     return this.#finishDenied(packetName(type), denial);
@@ -302,9 +304,14 @@ export class DownstreamPath extends PacketPath {
 
   // PUBLISH
 
-  #publish(view: PublishView): Promise<void> | undefined {
+  /** Counts a message; returns the topic that it has by an alias, which it may also make. */
+  #arrived(view: PublishView): string | undefined {
     this.context.metrics.published("downstream", view.qos);
-    const topic = view.topicAlias === 0 ? undefined : this.#resolve(view);
+    return view.topicAlias === 0 ? undefined : this.#resolve(view);
+  }
+
+  #publish(view: PublishView): Promise<void> | undefined {
+    const topic = this.#arrived(view);
     const { downFlow } = this.#link;
     if (view.dup && view.qos === 2 && downFlow.owns(view.packetId)) {
       downFlow.repeat(view.packetId);

@@ -3,7 +3,8 @@
  * files say is read again by `reload`.
  */
 import { resolve, toFileUrl } from "@std/path";
-import { UsageError } from "../errors.ts";
+import { errorText, UsageError } from "../errors.ts";
+import { readTextFile } from "../text_file.ts";
 import type { Log } from "../observe/log.ts";
 import {
   CertificateError,
@@ -269,15 +270,15 @@ function readCertificate(
   certFile: string,
   keyFile: string,
 ): { cert: string; key: string } {
-  const cert = readText(certFile);
-  const key = readText(keyFile);
+  const cert = readTextFile(certFile);
+  const key = readTextFile(keyFile);
   asUsage(() => checkCertificate(cert, key, certFile, keyFile));
   return { cert, key };
 }
 
 function readRoots(file: string | undefined): string | undefined {
   if (file === undefined) return undefined;
-  const pem = readText(file);
+  const pem = readTextFile(file);
   asUsage(() => checkRoots(pem, file));
   return pem;
 }
@@ -303,7 +304,7 @@ function targetCertificate(options: OpenMqttGatewayOptions) {
 // Policy and hooks
 
 function readPolicy(file: string): PolicyConfig {
-  return parsePolicy(readText(file), file, readText);
+  return parsePolicy(readTextFile(file), file, readTextFile);
 }
 
 /** Makes a policy of a configuration, or gives it to one that is there. */
@@ -325,7 +326,7 @@ async function loadHooks(file: string): Promise<NamedHooks> {
     if (typeof exported === "function") exported = await exported();
   } catch (cause) {
     throw new UsageError(
-      `Cannot load hooks from "${file}": ${(cause as Error).message}`,
+      `Cannot load hooks from "${file}": ${errorText(cause)}`,
       { cause },
     );
   }
@@ -362,17 +363,6 @@ function checkHooks(hooks: Record<string, unknown>, file: string): void {
 
 // Files
 
-function readText(file: string): string {
-  try {
-    return Deno.readTextFileSync(file);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot read "${file}": ${(cause as Error).message}`,
-      { cause },
-    );
-  }
-}
-
 function auditOptions(
   file: AuditFile,
   options: OpenMqttGatewayOptions,
@@ -408,7 +398,7 @@ class AuditFile {
       next = Deno.openSync(this.#name, { append: true, create: true });
     } catch (cause) {
       throw new UsageError(
-        `Cannot write "${this.#name}": ${(cause as Error).message}`,
+        `Cannot write "${this.#name}": ${errorText(cause)}`,
         { cause },
       );
     }

@@ -178,8 +178,11 @@ export class UpstreamPath extends PacketPath {
   #denyPacket(denial: Denial): Promise<void> | undefined {
     const { type } = this.current;
     switch (type) {
-      case PacketType.PUBLISH:
-        return this.#denyPublish(this.current.publish, denial);
+      case PacketType.PUBLISH: {
+        const { publish } = this.current;
+        this.#arrived(publish);
+        return this.#denyPublish(publish, denial);
+      }
       case PacketType.SUBSCRIBE:
       case PacketType.UNSUBSCRIBE: {
         const draft = this.#filterDraft();
@@ -221,11 +224,16 @@ export class UpstreamPath extends PacketPath {
 
   // PUBLISH
 
-  #publish(view: PublishView): Promise<void> | undefined {
+  /** Counts a message; returns the topic that it has by an alias, which it may also make. */
+  #arrived(view: PublishView): string | undefined {
     this.#messages++;
     this.context.metrics.published("upstream", view.qos);
+    return view.topicAlias === 0 ? undefined : this.#resolve(view);
+  }
+
+  #publish(view: PublishView): Promise<void> | undefined {
+    const topic = this.#arrived(view);
     const { upFlow } = this.#link;
-    const topic = view.topicAlias === 0 ? undefined : this.#resolve(view);
     if (view.dup && view.qos === 2 && upFlow.owns(view.packetId)) {
       upFlow.repeat(view.packetId);
       return;

@@ -13,6 +13,7 @@
  */
 import { type Address, formatAddress } from "../address.ts";
 import { dialStream, type StreamConn } from "../engine/portable/stream.ts";
+import { errorText } from "../errors.ts";
 import { LatencyHistogram } from "../observe/latency_histogram.ts";
 import { LoadPace } from "./load_pace.ts";
 import type { LoadScenario } from "./load_plan.ts";
@@ -247,7 +248,7 @@ class ScenarioRun {
     } catch (error) {
       if (!this.#stopped) {
         this.#countError(
-          `connect ${formatAddress(target)}: ${(error as Error).message}`,
+          `connect ${formatAddress(target)}: ${errorText(error)}`,
         );
       }
       return undefined;
@@ -277,7 +278,7 @@ class ScenarioRun {
       } catch (error) {
         if (!this.#sending) return;
         this.#pendingSince[index] = NaN;
-        this.#countError((error as Error).message);
+        this.#countError(errorText(error));
         this.#drop(conn);
         const again = await this.#connect();
         if (!again) return;
@@ -338,8 +339,7 @@ class ScenarioRun {
 
   #countError(text: string): void {
     this.#errors++;
-    const plain = text.replace(/ \(os error \d+\)$/, "");
-    this.#errorTexts.set(plain, (this.#errorTexts.get(plain) ?? 0) + 1);
+    this.#errorTexts.set(text, (this.#errorTexts.get(text) ?? 0) + 1);
   }
 
   #drop(conn: StreamConn): void {

@@ -15,7 +15,7 @@ import type {
   StreamEngine,
   StreamEvent,
 } from "../engine/stream.ts";
-import { OperationError } from "../errors.ts";
+import { errorText, OperationError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
 import { chooseStreamEngine } from "./choose.ts";
@@ -424,7 +424,7 @@ export class Tunnels implements AsyncDisposable {
         const label = formatAddress(spec.local);
         failed.push({ tunnel: label, error });
         this.#log.error(
-          error instanceof Error ? error.message : String(error),
+          errorText(error),
           {
             tunnel: label,
           },
@@ -480,7 +480,7 @@ export class Tunnels implements AsyncDisposable {
     const forget = () => this.#forget(tunnel);
     tunnel.finished.then(forget, (error) => {
       this.#log.error(
-        `A tunnel broke: ${error instanceof Error ? error.message : error}`,
+        `A tunnel broke: ${errorText(error)}`,
         { tunnel: tunnel.label },
       );
       forget();
@@ -522,9 +522,7 @@ export class Tunnels implements AsyncDisposable {
       await this.#save();
     } catch (error) {
       throw new OperationError(
-        `The change was made, but is lost with a restart: ${
-          error instanceof Error ? error.message : error
-        }`,
+        `The change was made, but is lost with a restart: ${errorText(error)}`,
         { cause: error },
       );
     }
@@ -552,9 +550,7 @@ export class Tunnels implements AsyncDisposable {
         }
       } catch (error) {
         this.#log.warn(
-          `Certificates stay as they were: ${
-            error instanceof Error ? error.message : error
-          }`,
+          `Certificates stay as they were: ${errorText(error)}`,
           { tunnel: tunnel.label },
         );
       }

@@ -1,4 +1,5 @@
 /** Authenticates by a JSON Web Token (RFC 7519) in the password or the username. */
+import { createPublicKey, type KeyObject } from "node:crypto";
 import {
   createRemoteJWKSet,
   errors,
@@ -47,6 +48,8 @@ const decoder = new TextDecoder();
 
 /** Checks tokens. */
 export class JwtAuthenticator {
+  /** What a token is held to, but for the clocks: the same for those that take the same ones. */
+  readonly terms: string;
   readonly #options: JwtOptions;
   #key: Promise<Uint8Array | CryptoKey> | undefined;
   readonly #keySet: JWTVerifyGetKey | undefined;
@@ -55,22 +58,33 @@ export class JwtAuthenticator {
   constructor(options: JwtOptions) {
     const { secret, publicKey, jwksUrl, algorithms } = options;
     if ([secret, publicKey, jwksUrl].filter(Boolean).length !== 1) {
-      throw new UsageError("one of secret, public_key and jwks_url is wanted");
+      throw new UsageError(
+        "auth.jwt: one of secret, public_key and jwks_url is wanted",
+      );
     }
     // A public key that is taken for a secret would let everybody sign.
     for (const algorithm of algorithms) {
       if (algorithm.startsWith("HS") !== (secret !== undefined)) {
         throw new UsageError(
-          `${algorithm} does not go with ${
+          `auth.jwt: ${algorithm} does not go with ${
             secret ? "a secret" : "a public key"
           }`,
         );
       }
     }
-    if (algorithms.length === 0) throw new UsageError("no algorithm is given");
-    if (publicKey && algorithms.length > 1) {
-      throw new UsageError("one public key has one algorithm");
+    if (algorithms.length === 0) {
+      throw new UsageError("auth.jwt: no algorithm is given");
     }
+    if (publicKey && algorithms.length > 1) {
+      throw new UsageError("auth.jwt: one public key has one algorithm");
+    }
+    if (publicKey && !isKeyFor(publicKey, algorithms[0]!)) {
+      throw new UsageError(
+        `auth.jwt: public_key is no PEM public key for ${algorithms[0]}`,
+      );
+    }
+    const { leewaySeconds: _, ...terms } = options;
+    this.terms = JSON.stringify(terms);
     if (jwksUrl) this.#keySet = createRemoteJWKSet(new URL(jwksUrl));
     this.#options = options;
   }
@@ -146,5 +160,26 @@ export class JwtAuthenticator {
     return this.#key ??= secret === undefined
       ? importSPKI(publicKey!, algorithms[0]!) as Promise<CryptoKey>
       : Promise.resolve(new TextEncoder().encode(secret));
+  }
+}
+
+/** Checked here: the import of a key says so at each token, and nobody at the start. */
+function isKeyFor(publicKey: string, algorithm: JwtAlgorithm): boolean {
+  let key: KeyObject;
+  try {
+    key = createPublicKey(publicKey);
+  } catch {
+    return false;
+  }
+  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
+  switch (algorithm) {
+    case "ES256":
+      return type === "ec" && details?.namedCurve === "prime256v1";
+    case "ES384":
+      return type === "ec" && details?.namedCurve === "secp384r1";
+    case "EdDSA":
+      return type === "ed25519";
+    default:
+      return type === "rsa";
   }
 }

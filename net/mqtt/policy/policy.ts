@@ -21,14 +21,22 @@ import { matchesAny, type SubjectAcl, subjectAcl } from "./acl.ts";
 import { authenticateByHttp } from "./http_auth.ts";
 import { JwtAuthenticator } from "./jwt.ts";
 import { verifyPassword } from "./password.ts";
-import type { PolicyConfig } from "./policy_file.ts";
+import type { CertificateName, PolicyConfig } from "./policy_file.ts";
 import { TokenBucket } from "./token_bucket.ts";
 import { type Credentials, type Verdict, VerdictCache } from "./verdict.ts";
 
-/** How a session came in. */
+/** How a session came in: what must still hold when the configuration changes. */
 type Entrance =
-  | { readonly by: "anonymous" | "certificate" | "jwt" | "http" }
-  | { readonly by: "password"; readonly name: string; readonly hash: string };
+  | { readonly by: "http" }
+  | { readonly by: "anonymous"; readonly hasName: boolean }
+  | { readonly by: "certificate"; readonly named: CertificateName }
+  | { readonly by: "jwt"; readonly terms: string }
+  | {
+    readonly by: "password";
+    readonly name: string;
+    readonly hash: string;
+    readonly clientId: string;
+  };
 
 /** What a policy knows of a session. */
 interface Admitted {
@@ -188,6 +196,10 @@ export class Policy implements Throttle {
     const entrance = await this.#enter(config, session, connect, now);
     if (entrance instanceof Denial) return entrance;
     const { admitted, expiresMs } = entrance;
+    // A session that waited while the configuration changed was not reviewed.
+    if (config !== this.#config && !this.#stillGood(admitted.entrance)) {
+      return BAD_CREDENTIALS;
+    }
     this.#admitted.set(session, admitted);
     if (expiresMs !== undefined) this.#expiresMs.set(session, expiresMs);
     const { username } = admitted;
@@ -223,7 +235,12 @@ export class Policy implements Throttle {
       : config.certificate === "common_name"
       ? certificate?.commonName
       : certificate?.subject;
-    if (certificateName) return admit({ by: "certificate" }, certificateName);
+    if (certificateName) {
+      return admit(
+        { by: "certificate", named: config.certificate },
+        certificateName,
+      );
+    }
 
     const credentials: Credentials = {
       clientId,
@@ -251,21 +268,24 @@ export class Policy implements Throttle {
         return deny(0x85, "this user may not have this client identifier");
       }
       return admit(
-        { by: "password", name: user.name, hash: user.password },
+        { by: "password", name: user.name, hash: user.password, clientId },
         user.name,
       );
     }
     const asked = await this.#ask(config, credentials, now);
     if (asked) {
-      const { by, verdict } = asked;
+      const { entrance, verdict } = asked;
       return verdict.kind === "deny"
         ? deny(verdict.reasonCode, verdict.reason)
-        : admit({ by }, verdict.username ?? username, verdict.expiresMs);
+        : admit(entrance, verdict.username ?? username, verdict.expiresMs);
     }
     // A name that nobody knows is no anonymous client, where names mean something.
     if (!config.anonymous) return BAD_CREDENTIALS;
     if (username !== undefined && config.users.size > 0) return BAD_CREDENTIALS;
-    return admit({ by: "anonymous" }, username);
+    return admit(
+      { by: "anonymous", hasName: username !== undefined },
+      username,
+    );
   }
 
   /** Asks for a token's or a service's verdict, where there is one to be asked. */
@@ -273,10 +293,13 @@ export class Policy implements Throttle {
     config: PolicyConfig,
     credentials: Credentials,
     now: number,
-  ): Promise<{ by: "jwt" | "http"; verdict: Verdict } | undefined> {
-    if (this.#jwt) {
-      const verdict = await this.#jwt.authenticate(credentials, now);
-      if (verdict) return { by: "jwt", verdict };
+  ): Promise<{ entrance: Entrance; verdict: Verdict } | undefined> {
+    const jwt = this.#jwt;
+    if (jwt) {
+      const verdict = await jwt.authenticate(credentials, now);
+      if (verdict) {
+        return { entrance: { by: "jwt", terms: jwt.terms }, verdict };
+      }
     }
     const { http } = config;
     const { username, password, commonName } = credentials;
@@ -288,7 +311,7 @@ export class Policy implements Throttle {
       now,
       () => authenticateByHttp(http, credentials, now),
     );
-    return { by: "http", verdict };
+    return { entrance: { by: "http" }, verdict };
   }
 
   #admit(entrance: Entrance, username: string | undefined): Admitted {
@@ -304,19 +327,24 @@ export class Policy implements Throttle {
     };
   }
 
+  /** Whether somebody would come in again as he did, and under the same name. */
   #stillGood(entrance: Entrance): boolean {
-    const { users, anonymous, certificate, jwt, http } = this.#config;
+    const { users, anonymous, certificate, http } = this.#config;
     switch (entrance.by) {
-      case "password":
-        return users.get(entrance.name)?.password === entrance.hash;
+      case "password": {
+        const user = users.get(entrance.name);
+        return user?.password === entrance.hash &&
+          matchesAny(user.clientIds, entrance.clientId);
+      }
       case "certificate":
-        return certificate !== "none" || anonymous;
+        return certificate === entrance.named;
       case "jwt":
-        return jwt !== undefined || anonymous;
+        return this.#jwt?.terms === entrance.terms;
       case "http":
-        return http !== undefined || anonymous;
+        return http !== undefined;
       case "anonymous":
-        return anonymous;
+        // A name that was anybody's may be a user's now.
+        return anonymous && !(entrance.hasName && users.size > 0);
     }
   }
 

@@ -36,7 +36,7 @@ export interface PolicyConfig {
   /** Whether clients without credentials are let in. */
   readonly anonymous: boolean;
   /** What of a client's certificate is its username. */
-  readonly certificate: "none" | "common_name" | "subject";
+  readonly certificate: CertificateName;
   /** How long verdicts are believed. */
   readonly cache: VerdictCacheOptions;
   /** How tokens are checked, where they are taken. */
@@ -56,6 +56,9 @@ export interface PolicyConfig {
   /** Whether brokers get no credentials at all. */
   readonly hidesCredentials: boolean;
 }
+
+/** What of a certificate is a username. */
+export type CertificateName = "none" | "common_name" | "subject";
 
 /** Limits of a policy. */
 export interface PolicyLimits {

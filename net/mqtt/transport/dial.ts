@@ -2,7 +2,7 @@
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls, rootCertificates } from "node:tls";
 import { type Address, isIp } from "../../address.ts";
-import { OperationError } from "../../errors.ts";
+import { errorText, OperationError } from "../../errors.ts";
 import type { BufferPool } from "../buffer_pool.ts";
 import type { ByteStream } from "./byte_stream.ts";
 import { TcpStream } from "./tcp_stream.ts";
@@ -90,9 +90,7 @@ export async function dial(
     open.close();
     const reason = signal.aborted ? signal.reason : cause;
     throw new OperationError(
-      `Cannot connect to ${formatEndpoint(endpoint)}: ${
-        reason instanceof Error ? reason.message : reason
-      }`,
+      `Cannot connect to ${formatEndpoint(endpoint)}: ${errorText(reason)}`,
       { cause: reason },
     );
   }

@@ -436,6 +436,25 @@ for (const upwards of [true, false]) {
   });
 }
 
+for (const upwards of [true, false]) {
+  const way = upwards ? "UpstreamPath" : "DownstreamPath";
+
+  Deno.test(`${way} knows an alias that came with a message which \`intercept\` denied`, async () => {
+    const denied = aliased("a/b", 1, "1");
+    await using bench = await openAliasSession({
+      hooks: {
+        intercept: (_, { bytes }) =>
+          bytes.toHex() === denied.toHex() ? deny() : undefined,
+      },
+    });
+    const from = upwards ? bench.client : bench.broker;
+    from.push(join(denied, aliased("", 1, "2")));
+    const { client, broker } = await look(bench);
+    assertEquals(upwards ? broker : client, aliased("a/b", 1, "2"));
+    assertEquals(bench.session.isOver, false);
+  });
+}
+
 Deno.test("UpstreamPath refuses an alias that stands for nothing, and one beyond the broker's maximum", async () => {
   const cases: [Uint8Array, number][] = [
     [aliased("", 1, "x"), 0x82],

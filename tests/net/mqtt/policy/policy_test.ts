@@ -1,9 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { exportSPKI, generateKeyPair, SignJWT } from "jose";
+import { once } from "node:events";
+import { connect as connectTls } from "node:tls";
+import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from "jose";
 import { UsageError } from "../../../../net/errors.ts";
 import { hashPassword } from "../../../../net/mqtt/policy/password.ts";
 import { Policy } from "../../../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../../../net/mqtt/policy/policy_file.ts";
+import { CertificateAuthority } from "../../../support/certificate_authority.ts";
 import { startMosquitto } from "../../../support/mosquitto.ts";
 import {
   bytes,
@@ -13,6 +16,7 @@ import {
   type MqttPeer,
   openBench,
   packet,
+  portOf,
   publishPacket,
   ScriptedBroker,
   startTestGateway,
@@ -161,11 +165,86 @@ Deno.test("Policy refuses keys and algorithms that do not belong together", () =
     'algorithms = ["HS256"]\nsecret = "x"\njwks_url = "http://127.0.0.1/"',
   ];
   for (const text of wrong) {
-    assertThrows(() => new Policy(config(`[auth.jwt]\n${text}`)), UsageError);
+    assertThrows(
+      () => new Policy(config(`[auth.jwt]\n${text}`)),
+      UsageError,
+      "auth.jwt",
+    );
   }
 });
 
-Deno.test("Policy asks a web service, and remembers what it said", async () => {
+Deno.test("Policy refuses a public key that is none, or of another algorithm, before a token comes", async () => {
+  const keyOf = async (algorithm: string) =>
+    await exportSPKI(
+      (await generateKeyPair(algorithm, { extractable: true })).publicKey,
+    );
+  const [rsa, p256, p384, ed25519] = await Promise.all(
+    ["RS256", "ES256", "ES384", "EdDSA"].map(keyOf),
+  ) as [string, string, string, string];
+  const policyWith = (algorithm: string, key: string) =>
+    new Policy(config(
+      `[auth.jwt]\nalgorithms = ["${algorithm}"]\npublic_key_file = "key"`,
+      { key },
+    ));
+  const wrong: [string, string][] = [
+    ["RS256", "nonsense"],
+    ["RS256", rsa.replace(/[a-zA-Z0-9]{20}/, "")],
+    ["RS256", p256],
+    ["ES256", p384],
+    ["ES256", ed25519],
+    ["EdDSA", rsa],
+  ];
+  for (const [algorithm, key] of wrong) {
+    const error = assertThrows(() => policyWith(algorithm, key), UsageError);
+    assertEquals(
+      (error as Error).message,
+      `auth.jwt: public_key is no PEM public key for ${algorithm}`,
+    );
+  }
+  const right: [string, string][] = [
+    ["RS256", rsa],
+    ["PS256", rsa],
+    ["ES256", p256],
+    ["ES384", p384],
+    ["EdDSA", ed25519],
+  ];
+  for (const [algorithm, key] of right) policyWith(algorithm, key);
+});
+
+Deno.test("Policy checks tokens with the keys that are published at a URL, which it asks for once", async () => {
+  const { publicKey, privateKey } = await generateKeyPair("ES256", {
+    extractable: true,
+  });
+  const keys = [{ ...await exportJWK(publicKey), kid: "one" }];
+  let asked = 0;
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => {
+      asked++;
+      return Response.json({ keys });
+    },
+  );
+  const jwksUrl = `http://127.0.0.1:${server.addr.port}/keys`;
+  const text = `[auth.jwt]\nalgorithms = ["ES256"]\njwks_url = "${jwksUrl}"`;
+  const sign = (kid: string) =>
+    new SignJWT({}).setProtectedHeader({ alg: "ES256", kid }).sign(privateKey);
+  const policy = new Policy(config(text));
+  const codes = [];
+  for (const kid of ["one", "one", "two"]) {
+    codes.push(
+      await codeFor(policy, { username: "u", password: await sign(kid) }),
+    );
+  }
+  assertEquals(codes, [0, 0, 0x86]);
+  assertEquals(asked, 1);
+  await server.shutdown();
+  // Whose keys cannot be had is not let in, and may come again.
+  const later = new Policy(config(text));
+  const who = { username: "u", password: await sign("one") };
+  assertEquals(await codeFor(later, who), 0x88);
+});
+
+Deno.test("Policy asks a web service", async () => {
   const asked: Record<string, unknown>[] = [];
   const answers: Record<string, Response> = {};
   await using server = Deno.serve(
@@ -198,15 +277,12 @@ Deno.test("Policy asks a web service, and remembers what it said", async () => {
     ["broken", 0x88],
   ];
   for (const [username, code] of cases) {
-    for (let i = 0; i < 2; i++) {
-      assertEquals(
-        [username, await codeFor(policy, { username, password: "pw" })],
-        [username, code],
-      );
-    }
+    assertEquals(
+      [username, await codeFor(policy, { username, password: "pw" })],
+      [username, code],
+    );
   }
-  // The listener's port is a new one each time, so each was asked for anew.
-  assertEquals(asked.length, 12);
+  assertEquals(asked.length, cases.length);
   const { client_id: id, username, password, header, version } = asked[0]!;
   assertEquals([id, username, password, header, version], [
     "tester",
@@ -215,6 +291,63 @@ Deno.test("Policy asks a web service, and remembers what it said", async () => {
     "7",
     5,
   ]);
+});
+
+Deno.test("Policy remembers what a web service said for as long as the file and the service say", async () => {
+  let asked = 0;
+  let now = 1_000_000;
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    async (request) => {
+      asked++;
+      const { username } = await request.json();
+      return username === "no"
+        ? new Response(null, { status: 403 })
+        : Response.json({
+          allow: true,
+          expires_in: username === "short" ? 3 : undefined,
+        });
+    },
+  );
+  const policy = new Policy(
+    config(`
+      [auth]
+      cache_seconds = 60
+      deny_cache_seconds = 5
+      [auth.http]
+      url = "http://127.0.0.1:${server.addr.port}/"
+    `),
+    () => now,
+  );
+  using listener = new ScriptedBroker();
+  await using gateway = await startTestGateway(listener.url, { policy });
+  const come = async (username: string) => {
+    using client = await connectPeer(gateway, 5);
+    await client.send(
+      connectPacket({ version: 5, username, password: "pw" }),
+    );
+    if (username === "no") return (await client.expect(2))[3]!;
+    using broker = await listener.accept();
+    await broker.expect(1);
+    await broker.send([0x20, 3, 0, 0, 0]);
+    return (await client.expect(2))[3]!;
+  };
+  const steps: [username: string, afterMs: number, asked: number][] = [
+    ["yes", 0, 1],
+    ["yes", 59_000, 1],
+    ["yes", 1000, 2],
+    ["no", 0, 3],
+    ["no", 4999, 3],
+    ["no", 1, 4],
+    ["short", 0, 5],
+    ["short", 2999, 5],
+    ["short", 1, 6],
+  ];
+  for (const [username, afterMs, times] of steps) {
+    now += afterMs;
+    assertEquals(await come(username), username === "no" ? 0x86 : 0);
+    assertEquals([username, afterMs, asked], [username, afterMs, times]);
+  }
 });
 
 Deno.test("Policy refuses with 0x88 where the web service cannot be asked", async () => {
@@ -403,6 +536,188 @@ Deno.test("Policy.replace() ends sessions that could not come in any more, and l
   assertEquals([disconnect![0], disconnect![2]], [0xe0, 0x87]);
   await alice.client.send([0xc0, 0]);
   await alice.broker.expect(12);
+});
+
+Deno.test("Policy.replace() ends each session that would not come in as who it is", async () => {
+  const hash = await hashPassword("secret");
+  const other = await hashPassword("other");
+  const user = (name: string, ids: string[]) =>
+    `[[users]]\nname = "${name}"\npassword = "${hash}"\nclient_ids = ${
+      JSON.stringify(ids)
+    }\n`;
+  const jwt = (lines: string) =>
+    `[auth.jwt]\nalgorithms = ["HS256"]\n${lines}\n`;
+  const secret = "a secret of thirty-two characters";
+  const token = await new SignJWT({}).setProtectedHeader({ alg: "HS256" })
+    .setSubject("alice").sign(new TextEncoder().encode(secret));
+  const alice = { username: "alice", password: "secret" };
+  const bearer = { username: "any", password: token };
+  const known = jwt(`secret = "${secret}"`);
+  const cases: [
+    what: string,
+    who: ConnectOptions,
+    before: string,
+    after: string,
+    ends: boolean,
+  ][] = [
+    [
+      "a user who may not have the client identifier any more",
+      alice,
+      user("alice", ["tester", "x"]),
+      user("alice", ["x"]),
+      true,
+    ],
+    [
+      "a user who may have one identifier less",
+      alice,
+      user("alice", ["tester", "x"]),
+      user("alice", ["tester"]),
+      false,
+    ],
+    [
+      "a name that was anybody's and is a user's now",
+      alice,
+      "",
+      `${user("alice", ["*"])}[auth]\nanonymous = true`,
+      true,
+    ],
+    [
+      "nobody, where others have names now",
+      {},
+      "",
+      `${user("alice", ["*"])}[auth]\nanonymous = true`,
+      false,
+    ],
+    [
+      "a token of a secret that is replaced",
+      bearer,
+      known,
+      jwt('secret = "another secret, as long as that"'),
+      true,
+    ],
+    [
+      "a token for another audience",
+      bearer,
+      known,
+      jwt(`secret = "${secret}"\naudience = "elsewhere"`),
+      true,
+    ],
+    [
+      "a token whose secret stays, where clocks may differ more",
+      bearer,
+      known,
+      jwt(`secret = "${secret}"\nleeway_seconds = 9`),
+      false,
+    ],
+    [
+      "a token where nobody asks for one",
+      bearer,
+      known,
+      "",
+      true,
+    ],
+    [
+      "a user with another password",
+      alice,
+      user("alice", ["*"]),
+      user("alice", ["*"]).replace(hash, other),
+      true,
+    ],
+  ];
+  for (const [what, who, before, after, ends] of cases) {
+    const policy = new Policy(config(before));
+    await using bench = await openBench({
+      version: 5,
+      policy,
+      connect: connectPacket({ version: 5, ...who }),
+    });
+    policy.replace(config(after));
+    bench.gateway.reviewSessions();
+    if (ends) {
+      const disconnect = await bench.client.next();
+      assertEquals([what, disconnect?.[2]], [what, 0x87]);
+    } else {
+      await bench.client.send([0xc0, 0]);
+      assertEquals([what, (await bench.broker.next())?.[0]], [what, 0xc0]);
+    }
+  }
+});
+
+testUnless(
+  needsProgram("openssl"),
+  "Policy.replace() ends sessions whose certificate is not their name any more",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const server = await authority.sign("IP:127.0.0.1");
+    const device = await authority.issue("/O=Acme/CN=device-7", "DNS:device-7");
+    const read = (file: string) => Deno.readTextFileSync(file);
+    const policyFor = (certificate: string) =>
+      config(`[auth]\ncertificate = "${certificate}"\nanonymous = true`);
+    for (const next of ["none", "subject"]) {
+      const policy = new Policy(policyFor("common_name"));
+      using listener = new ScriptedBroker();
+      await using gateway = await startTestGateway(listener.url, {
+        policy,
+        listeners: [{
+          url: "mqtts://127.0.0.1:0",
+          tls: {
+            cert: read(server.cert),
+            key: read(server.key),
+            clientCa: read(authority.cert),
+          },
+        }],
+      });
+      const client = connectTls({
+        host: "127.0.0.1",
+        port: portOf(gateway.urls[0]!),
+        ca: read(authority.cert),
+        cert: read(device.cert),
+        key: read(device.key),
+      });
+      client.write(connectPacket({ version: 5, username: "x", password: "y" }));
+      using broker = await listener.accept();
+      // The certificate's name takes the place of what the client said.
+      assertEquals(
+        await broker.expect(1),
+        connectPacket({
+          version: 5,
+          username: "device-7",
+          properties: [0x27, 0, 0x10, 0, 0],
+        }),
+      );
+      await broker.send([0x20, 3, 0, 0, 0]);
+      const [connack] = await once(client, "data");
+      assertEquals([connack[0], connack[3]], [0x20, 0]);
+      const last = once(client, "data");
+      policy.replace(policyFor(next));
+      gateway.reviewSessions();
+      const [disconnect] = await last;
+      assertEquals([disconnect[0], disconnect[2]], [0xe0, 0x87]);
+      client.destroy();
+    }
+  },
+);
+
+Deno.test("Policy lets nobody in by rules that were replaced while he waited", async () => {
+  const hash = await hashPassword("secret");
+  const policy = new Policy(
+    config(`[[users]]\nname = "alice"\npassword = "${hash}"`),
+  );
+  using listener = new ScriptedBroker();
+  const asked = Promise.withResolvers<void>();
+  await using gateway = await startTestGateway(listener.url, {
+    policy,
+    // Before the policy, so that what is replaced is what it works with.
+    hooks: { intercept: () => asked.resolve() },
+  });
+  using client = await connectPeer(gateway, 5);
+  await client.send(
+    connectPacket({ version: 5, username: "alice", password: "secret" }),
+  );
+  await asked.promise;
+  policy.replace(config("[auth]\nanonymous = false"));
+  gateway.reviewSessions();
+  assertEquals((await client.expect(2))[3], 0x86);
 });
 
 Deno.test("Policy.replace() silences what a session may not receive any more, and denies what it may not send", async () => {
