@@ -155,11 +155,16 @@ export class ConnectionTable {
     return c;
   }
 
-  /** Gives a number back; it is not taken again before {@linkcode reuse}. */
+  /**
+   * Gives the number of a connection back whose descriptors are closed; it is
+   * not taken again before {@linkcode reuse}.
+   */
   free(c: number): void {
     this.state[c] = State.free;
-    this.bits[2 * c] = 0;
-    this.bits[2 * c + 1] = 0;
+    for (let s = 2 * c; s < 2 * c + 2; s++) {
+      this.fd[s] = -1;
+      this.bits[s] = 0;
+    }
     this.service[c] = undefined;
     this.remote[c] = undefined;
     this.dial[c] = undefined;
