@@ -11,7 +11,7 @@ export class UsageError extends RangeError {
 
 /** What a failed operation knows beside its message. */
 export interface OperationErrorOptions extends ErrorOptions {
-  /** The system's name of the error, such as `EADDRINUSE`. */
+  /** The system's name of the error, such as `EADDRINUSE`. None where no system call failed. */
   code?: string | undefined;
 }
 

@@ -62,6 +62,7 @@ export type ClientHandle = RoleHandle<ClientStats>;
 /**
  * Sends a file to every destination. `finished` resolves when all of it is
  * sent, and rejects where reading fails.
+ * As MPROXY's `client_socket_stream`.
  *
  * @throws {UsageError} where the options cannot be right or the file cannot be read.
  * @throws {OperationError} where a destination cannot be reached at all.

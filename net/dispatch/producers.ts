@@ -15,7 +15,7 @@ export interface ProducersStats {
   address: string;
   /** Producers connected now. */
   connected: number;
-  /** Producers so far. */
+  /** Connections of producers so far. */
   total: number;
   /** Bytes read from all producers so far. */
   readBytes: number;

@@ -56,6 +56,7 @@ export interface ServerHandle extends RoleHandle<ServerStats> {
 
 /**
  * Logs what comes from every address, until drained.
+ * As MPROXY's `listener`.
  *
  * @throws {UsageError} where the options cannot be right.
  * @throws {OperationError} where an address or a file cannot be had.

@@ -23,7 +23,7 @@ import type { DatagramSink } from "./sink.ts";
 export interface TcpUpstream {
   /** Where to connect. */
   address: Address;
-  /** TLS where it is spoken. */
+  /** TLS where it is spoken. Default: plain TCP. */
   tls?: TlsClientOptions | undefined;
 }
 

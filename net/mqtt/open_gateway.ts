@@ -58,9 +58,9 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   listen: readonly string[];
   /** The brokers. */
   target: readonly string[];
-  /** The listeners' certificate. */
+  /** The listeners' certificate. Default: none. */
   cert?: string | undefined;
-  /** Its key. */
+  /** Its key. Default: none. */
   key?: string | undefined;
   /** Roots that clients' certificates must come from; none are asked for without it. */
   clientCa?: string | undefined;
@@ -68,25 +68,25 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   clientAuth?: "required" | "optional" | undefined;
   /** Values of `Origin` from which browsers may connect; all where there are none. */
   webSocketOrigins?: readonly string[] | undefined;
-  /** Roots that are trusted beside the system's. */
+  /** Roots that are trusted beside the system's. Default: the system's alone. */
   targetCa?: string | undefined;
-  /** The gateway's own certificate. */
+  /** The gateway's own certificate. Default: none. */
   targetCert?: string | undefined;
-  /** Its key. */
+  /** Its key. Default: none. */
   targetKey?: string | undefined;
   /** The name that the brokers' certificates must have. Default: the target's host. */
   targetServerName?: string | undefined;
-  /** Whether the brokers' certificates are not checked. */
+  /** Whether the brokers' certificates are not checked. Default: they are. */
   targetInsecure?: boolean | undefined;
-  /** A policy in TOML. */
+  /** A policy in TOML. Default: all is allowed. */
   policy?: string | undefined;
   /** Modules whose default export is hooks, or a function that makes them. */
   hooks?: readonly string[] | undefined;
-  /** A file that is written on, or `-` for stdout. */
+  /** A file that is written on, or `-` for stdout. Default: nowhere. */
   audit?: string | undefined;
   /** Whether every message is written down, not only denied ones. */
   auditMessages?: boolean | undefined;
-  /** Whether payloads are written down. */
+  /** Whether payloads are written down. Default: they are not. */
   auditPayloads?: boolean | undefined;
   /** Variables of mProxy and mGate. Default: none. */
   environment?: Readonly<Record<string, string>> | undefined;

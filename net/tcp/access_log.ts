@@ -38,7 +38,7 @@ export interface AccessLogOptions {
    * @default {"text"}
    */
   readonly format?: AccessLogFormat;
-  /** Told once of the first line that is left out, and why. */
+  /** Told once of the first line that is left out, and why. Default: none. */
   readonly onDrop?: (reason: string) => void;
 }
 

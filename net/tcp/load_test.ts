@@ -47,9 +47,9 @@ export interface LoadTestOptions {
    * @default {10000}
    */
   connectTimeoutMs?: number;
-  /** Called before a scenario. */
+  /** Called before a scenario. Default: none. */
   onScenario?: (scenario: LoadScenario, index: number) => void;
-  /** Called after a scenario. */
+  /** Called after a scenario. Default: none. */
   onResult?: (result: LoadResult) => void;
 }
 
@@ -83,7 +83,10 @@ export interface LoadResult {
   readonly stopped: boolean;
 }
 
-/** A running load test. */
+/**
+ * A running load test. As Monkey D. TCP's load tester: each connection has
+ * one request under way.
+ */
 export class LoadTest implements AsyncDisposable {
   /** What was run so far. */
   readonly results: LoadResult[] = [];

@@ -56,19 +56,19 @@ export interface TunnelsConfig {
 
 /** Options of {@linkcode Tunnels}. */
 export interface TunnelsOptions {
-  /** Tunnels to begin with, as specifications or as text. */
+  /** Tunnels to begin with, as specifications or as text. Default: none. */
   readonly tunnels?: readonly (TunnelSpec | string)[];
-  /** What holds where a tunnel says nothing. */
+  /** What holds where a tunnel says nothing. Default: `DEFAULT_TUNNEL_OPTIONS`. */
   readonly defaults?: Partial<TunnelOptions>;
   /** Reads the configuration anew; in place of `tunnels` and `defaults`. */
   readonly load?: () => TunnelsConfig | Promise<TunnelsConfig>;
-  /** PEM file of roots for TLS to remotes, beside the built-in ones. */
+  /** PEM file of roots for TLS to remotes, beside the built-in ones. Default: the built-in ones alone. */
   readonly caBundle?: string | undefined;
   /** Largest buffer of one direction of a connection. Default: the engine's. */
   readonly bufferBytes?: number | undefined;
   /** File that keeps changes over a restart. Default: none. */
   readonly stateFile?: string | undefined;
-  /** Told of every client. It stays the caller's. */
+  /** Told of every client. It stays the caller's. Default: none. */
   readonly accessLog?: AccessLog | undefined;
   /** Default: stderr. */
   readonly log?: Log;
@@ -88,7 +88,7 @@ export interface TunnelsOptions {
    * @default {2000}
    */
   readonly tlsCheckMs?: number;
-  /** Closes everything when it is aborted. */
+  /** Closes everything when it is aborted. Default: none. */
   readonly signal?: AbortSignal;
 }
 
@@ -135,6 +135,7 @@ export interface TunnelTotals {
 
 /**
  * Tunnels that run.
+ * As Plexy's, balanced and changed while they run.
  *
  * @example
  * ```ts

@@ -20,9 +20,9 @@ import { connectWebSocket } from "./websocket_stream.ts";
 
 /** How TLS to a broker is done. */
 export interface DialTlsOptions {
-  /** Roots in PEM that are trusted beside the system's. */
+  /** Roots in PEM that are trusted beside the system's. Default: the system's alone. */
   ca?: string | undefined;
-  /** The gateway's own certificate and key in PEM. */
+  /** The gateway's own certificate and key in PEM. Default: none. */
   certificate?: { readonly cert: string; readonly key: string } | undefined;
   /** The name that the broker's certificate must have. Default: the target's host. */
   serverName?: string | undefined;
