@@ -79,12 +79,12 @@ export async function startClient(
     );
   }
   checkDatagramBytes(datagramBytes);
-  checkDispatchOptions(options, addresses);
-  await checkFileSource(path, { follow });
+  checkDispatchOptions(options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
   checkEngine(engine, options, { to: addresses });
+  await checkFileSource(path, { follow });
   const startedMs = performance.now();
   const pacer = bitsPerSecond === undefined
     ? undefined

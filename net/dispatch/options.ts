@@ -3,7 +3,6 @@ import { UsageError } from "../errors.ts";
 import { MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
 import { chooseDatagramEngine } from "../engine/choose.ts";
 import type { DatagramEngine, EngineChoice } from "../engine/engine.ts";
-import { findInterface } from "../engine/interfaces.ts";
 import {
   type Address,
   formatAddress,
@@ -51,29 +50,11 @@ export interface DispatchOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Checks what no socket is needed for; throws a UsageError. */
-export function checkDispatchOptions(
-  options: DispatchOptions,
-  addresses: readonly Address[],
-): void {
-  const { networkInterface, ttl, receiveBufferBytes } = options;
-  if (networkInterface !== undefined) findInterface(networkInterface);
-  for (const address of addresses) {
-    if (address.zone !== undefined) checkZone(address);
-  }
+/** Checks what no engine is needed for; throws a UsageError. */
+export function checkDispatchOptions(options: DispatchOptions): void {
+  const { ttl, receiveBufferBytes } = options;
   checkRange("ttl", ttl, 0, 255);
   checkRange("receiveBufferBytes", receiveBufferBytes, 1, 2 ** 31 - 1);
-}
-
-function checkZone(address: Address): void {
-  try {
-    findInterface(address.zone!);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot use "${formatAddress(address)}": ${(cause as Error).message}`,
-      { cause },
-    );
-  }
 }
 
 /**
@@ -131,16 +112,25 @@ export function chooseEngine(
   return engine;
 }
 
-/** Throws a UsageError for what the engine never does, before anything is opened. */
+/**
+ * Throws a UsageError for what the engine never does, and for interfaces that it
+ * does not find, before anything is opened.
+ */
 export function checkEngine(
   engine: DatagramEngine,
   options: DispatchOptions & { workers?: number | undefined },
-  { listen = [], to = [] }: {
+  { listen = [], to = [], streams = [] }: {
     listen?: readonly Address[];
     to?: readonly Address[];
+    /** Addresses of TCP. */
+    streams?: readonly Address[];
   },
 ): void {
   const { networkInterface, receiveBufferBytes, ttl, workers = 1 } = options;
+  if (networkInterface !== undefined) engine.checkInterface(networkInterface);
+  for (const address of [...listen, ...to, ...streams]) {
+    checkZone(engine, address);
+  }
   for (const address of listen) {
     engine.checkListen({
       address,
@@ -150,6 +140,18 @@ export function checkEngine(
     });
   }
   for (const address of to) engine.checkConnect({ address, ttl });
+}
+
+function checkZone(engine: DatagramEngine, address: Address): void {
+  if (address.zone === undefined) return;
+  try {
+    engine.checkInterface(address.zone);
+  } catch (cause) {
+    throw new UsageError(
+      `Cannot use "${formatAddress(address)}": ${(cause as Error).message}`,
+      { cause },
+    );
+  }
 }
 
 /** The log of a role's options. */

@@ -84,16 +84,13 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
   }
   checkDatagramBytes(datagramBytes);
   checkRange("workers", options.workers, 1, 64);
-  checkDispatchOptions(options, [
-    ...listen,
-    ...connect.map(({ address }) => address),
-    ...to,
-  ]);
+  checkDispatchOptions(options);
   checkNoLoop(listen, to, options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
-  checkEngine(engine, options, { listen, to });
+  const streams = connect.map(({ address }) => address);
+  checkEngine(engine, options, { listen, to, streams });
   const startedMs = performance.now();
   const destinations = new Destinations(engine, to, options, log);
   await using opening = new AsyncDisposableStack();

@@ -112,13 +112,7 @@ export async function startReverseProxy(
   checkGroup(group);
   checkDatagramBytes(options.datagramBytes);
   checkRange("queueBytes", queueBytes, 65536, 2 ** 40);
-  checkDispatchOptions(options, [
-    ...udpListen,
-    ...tcpListen,
-    group,
-    ...tcpOutput,
-    ...udpOutput,
-  ]);
+  checkDispatchOptions(options);
   if (hasSources) checkNoLoop(udpListen, [group, ...udpOutput], options);
   if (hasOutputs) checkNoLoop([group], udpOutput, options);
 
@@ -127,6 +121,7 @@ export async function startReverseProxy(
   checkEngine(engine, options, {
     listen: hasOutputs ? [...udpListen, group] : udpListen,
     to: hasSources ? [group, ...udpOutput] : udpOutput,
+    streams: [...tcpListen, ...tcpOutput],
   });
   const startedMs = performance.now();
   await using opening = new AsyncDisposableStack();

@@ -74,12 +74,12 @@ export async function startServer(
     );
   }
   checkRange("workers", options.workers, 1, 64);
-  checkDispatchOptions(options, listen);
-  const kind = checkOutput(options);
+  checkDispatchOptions(options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
   checkEngine(engine, options, { listen });
+  const kind = checkOutput(options);
   const startedMs = performance.now();
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;

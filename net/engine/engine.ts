@@ -141,6 +141,8 @@ export interface DatagramEngine {
   readonly description: string;
   /** Slots that a batch should have so that one call can be worth it. */
   readonly batchSize: number;
+  /** Throws a UsageError where there is no interface of a name or an address. */
+  checkInterface(nameOrAddress: string): void;
   /** Throws a UsageError for what `listen` never does; opens and resolves nothing. */
   checkListen(options: DatagramListenOptions): void;
   /** Throws a UsageError for what `connect` never does; opens and resolves nothing. */

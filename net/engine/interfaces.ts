@@ -1,4 +1,7 @@
-/** Network interfaces by name or address, as `--interface` and zones name them. */
+/**
+ * Network interfaces by name or address, as `--interface` and zones name them,
+ * for engines that know what Deno knows. `linux/interfaces.ts` asks the kernel.
+ */
 import { canonicalIp, isIp, isOfOneLink } from "../address.ts";
 import { UsageError } from "../errors.ts";
 

@@ -46,6 +46,7 @@ export class MemoryNetwork {
     name: "portable",
     description: "memory",
     batchSize: 16,
+    checkInterface: () => {},
     checkListen: () => {},
     checkConnect: ({ address }) => checkSendable(address),
     listen: (options) => this.#listen(options),

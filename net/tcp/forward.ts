@@ -2,7 +2,7 @@
  * The forwarder of the portable engine: what a connection goes through in the
  * isolate that opened it.
  *
- * 1. accept: `accept.ts` only accepts; it never waits for a client or a remote,
+ * 1. accept: `accept_loop.ts` only accepts; it never waits for a client or a remote,
  * 2. admit: the limit and the policy, then the client's TLS handshake,
  * 3. reach: choose a remote and dial it, again while the policy names another,
  * 4. pipe: `pipe.ts` moves the bytes,

@@ -5,6 +5,7 @@ import {
   formatAddress,
   parseAddress,
 } from "../../net/address.ts";
+import { CertificateAuthority } from "../support/certificate_authority.ts";
 import {
   type ProcessEnd,
   startPeer,
@@ -853,7 +854,8 @@ testUnless(
   "tunnel terminates TLS 1.2 and 1.3 for openssl s_client, with the certificate of the moment",
   async () => {
     await withFolder(async (folder) => {
-      await makeCertificate(folder, "first.test");
+      await using authority = await CertificateAuthority.create();
+      await renew(folder, authority, "first.test");
       await using echo = echoServer();
       const options = `tls-cert=${folder}/cert.pem,tls-key=${folder}/key.pem`;
       await using tunnel = startTunnel([
@@ -866,7 +868,7 @@ testUnless(
           "-connect",
           formatAddress(address),
           "-CAfile",
-          `${folder}/cert.pem`,
+          authority.cert,
           ...args,
         ], { stdin: true });
         const stdin = client.stdin.getWriter();
@@ -898,36 +900,22 @@ testUnless(
         await greet("-verify_hostname", "other.test", "-verify_return_error"),
         /[Hh]ostname mismatch/,
       );
-      await makeCertificate(folder, "second.test");
+      await renew(folder, authority, "second.test");
       await tunnel.line(/certificates read again/);
       assertMatch(await greet(), /subject=CN ?= ?second\.test/);
     });
   },
 );
 
-async function makeCertificate(folder: string, name: string): Promise<void> {
-  // Made beside and put in place, as an ACME client does.
-  await program("openssl", [
-    "req",
-    "-x509",
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:P-256",
-    "-nodes",
-    "-keyout",
-    `${folder}/key.new`,
-    "-out",
-    `${folder}/cert.new`,
-    "-days",
-    "2",
-    "-subj",
-    `/CN=${name}`,
-    "-addext",
-    `subjectAltName=DNS:${name}`,
-  ]);
-  await Deno.rename(`${folder}/cert.new`, `${folder}/cert.pem`);
-  await Deno.rename(`${folder}/key.new`, `${folder}/key.pem`);
+/** Puts a certificate for a name in place of the last one, as an ACME client does. */
+async function renew(
+  folder: string,
+  authority: CertificateAuthority,
+  name: string,
+): Promise<void> {
+  const { cert, key } = await authority.sign(`DNS:${name}`);
+  await Deno.rename(cert, `${folder}/cert.pem`);
+  await Deno.rename(key, `${folder}/key.pem`);
 }
 
 testUnless(

@@ -336,7 +336,13 @@ function datagramConformance(
   test("listen() and connect() refuse an unknown interface", async () => {
     const engine = makeEngine();
     const group = { hostname: "239.77.1.1", port: 0 };
+    engine.checkInterface("127.0.0.1");
     for (const networkInterface of ["nosuch0", "192.0.2.254"]) {
+      assertThrows(
+        () => engine.checkInterface(networkInterface),
+        UsageError,
+        networkInterface,
+      );
       await assertRejects(
         async () => await engine.listen({ address: group, networkInterface }),
         UsageError,

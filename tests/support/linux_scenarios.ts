@@ -5,13 +5,16 @@
  * another. Run as a program, with a scenario's name; fails with its error.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
 import type { Address } from "../../net/address.ts";
 import { parseAddress } from "../../net/address.ts";
 import { errorCode, OperationError } from "../../net/errors.ts";
 import { DatagramBatch } from "../../net/engine/batch.ts";
 import { type DatagramListener, SentSlot } from "../../net/engine/engine.ts";
 import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
+import { startServer } from "../../net/dispatch/server.ts";
 import { batchOf, openSender, pattern, receive } from "./datagrams.ts";
+import { TestFolder } from "./folder.ts";
 
 const engine = createLinuxEngine({ blocking: false });
 
@@ -138,6 +141,29 @@ const scenarios: Record<string, () => Promise<void>> = {
       assertEquals(received!.source.hostname, "10.77.0.1");
     }
     assert(silent(onLo));
+  },
+
+  /** A role takes an interface that has no address, which Deno does not list. */
+  async "no address"() {
+    ip("address", "flush", "dev", "a0");
+    assert(!Deno.networkInterfaces().some(({ name }) => name === "a0"));
+    await using folder = await TestFolder.create();
+    for (
+      const options of [
+        { listen: ["239.77.2.3"], networkInterface: "a0" },
+        { listen: ["[ff12::7b%a0]"] },
+      ]
+    ) {
+      const port = await freePort();
+      const server = await startServer({
+        ...options,
+        listen: options.listen.map((host) => parseAddress(`${host}:${port}`)),
+        path: join(folder.path, "log"),
+        engine: "linux",
+      });
+      await server.drain();
+      await server.finished;
+    }
   },
 
   /** Hosts: a link-local address with its zone, an interface or an address to send from. */

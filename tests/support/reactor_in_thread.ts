@@ -5,12 +5,10 @@ import {
   EPOLL_CTL_DEL,
   EPOLL_CTL_MOD,
 } from "../../net/engine/linux/ffi/constants.ts";
-import {
-  linuxStreamEngine,
-  type StartReactor,
-} from "../../net/engine/linux/stream/engine.ts";
+import { linuxStreamEngine } from "../../net/engine/linux/stream/engine.ts";
 import type { ReactorOrder } from "../../net/engine/linux/stream/orders.ts";
 import { Reactor } from "../../net/engine/linux/stream/reactor.ts";
+import type { StartReactor } from "../../net/engine/linux/stream/reactor_link.ts";
 import type { StreamEngine } from "../../net/engine/stream.ts";
 import { createPolicy } from "../../net/tcp/policy.ts";
 import type { FaultyLibc } from "./faulty_libc.ts";

@@ -14,6 +14,7 @@ import type {
 import { resolveAll } from "../resolve.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import { findLibc, type Libc, openLibc } from "./ffi/libc.ts";
+import { findLinuxInterface } from "./interfaces.ts";
 import { BATCH_SLOTS } from "./listener.ts";
 import {
   checkListenOptions,
@@ -78,6 +79,14 @@ export function createLinuxEngine(options: LinuxEngineOptions): LinuxEngine {
     },
     batchSize: BATCH_SLOTS,
 
+    checkInterface(nameOrAddress: string): void {
+      const libc = shared.acquire();
+      try {
+        findLinuxInterface(libc, nameOrAddress);
+      } finally {
+        shared.release();
+      }
+    },
     checkListen: checkListenOptions,
     checkConnect: checkConnectOptions,
 

@@ -1,7 +1,8 @@
 /**
  * Network interfaces by name, by index or by one of their addresses, as the
  * kernel tells them: without a permission but for addresses, and those too
- * that have no address, which Deno does not list.
+ * that have no address, which Deno does not list. `../interfaces.ts` finds them
+ * for engines that need their addresses and may not ask the kernel.
  */
 import { canonicalIp, isIp } from "../../address.ts";
 import { nameOfAddress, unknownInterface } from "../interfaces.ts";

@@ -42,6 +42,7 @@ export const denoDatagramEngine: DatagramEngine = {
   name: "portable",
   description: "Deno.listenDatagram",
   batchSize: 1,
+  checkInterface: findInterface,
   checkListen,
   checkConnect,
   listen: listenDeno,

@@ -44,6 +44,7 @@ export const nodeDatagramEngine: DatagramEngine = {
   name: "portable",
   description: "node:dgram",
   batchSize: BATCH_SIZE,
+  checkInterface: findInterface,
   checkListen,
   checkConnect,
   listen: listenNode,

@@ -4,6 +4,13 @@
  * is the other side and `s >> 1` the connection. A direction has the number of
  * the side that it reads.
  */
+import {
+  EPOLLET,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+} from "../ffi/constants.ts";
 import { SOCKADDR_BYTES } from "../ffi/sockaddr.ts";
 import { NO_PIPE } from "./pipe_pool.ts";
 import type { Remote, Service } from "./service.ts";
@@ -18,7 +25,7 @@ export const State = {
   connecting: 2,
   /** Connects to several addresses are under way, each with a number of its own. */
   racing: 3,
-  /** The pause before the next attempt. */
+  /** No attempt is under way: before the first, or between two. */
   pausing: 4,
   /** Both sides are there. */
   piped: 5,
@@ -41,6 +48,9 @@ export const Side = {
   /** It was reset. */
   failed: 64,
 } as const;
+
+/** What is waited for on a side, as edges. */
+export const EDGES = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 /** What a dial needs that went beyond one connect to one address. */
 export interface Dial {
@@ -76,7 +86,7 @@ export class ConnectionTable {
   state!: Uint8Array;
   /** Its number within the forwarder, once it is piped. */
   id!: Float64Array;
-  /** When it was accepted; from when it is piped on, when that was. */
+  /** When it was accepted; once it is piped, since when it is. */
   sinceMs!: Float64Array;
   /** When the attempt under way began. */
   attemptMs!: Float64Array;
@@ -113,6 +123,8 @@ export class ConnectionTable {
   readonly held: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   readonly #free: number[] = [];
+  /** Numbers that are free, but that events of the last wait may still name. */
+  readonly #left: number[] = [];
   readonly #onGrow: (capacity: number) => void;
 
   /** `onGrow` hears of each new capacity. */
@@ -121,10 +133,13 @@ export class ConnectionTable {
     this.#grow(FIRST_CAPACITY);
   }
 
-  /** A number that is not in use, all of whose figures are zero. */
-  take(): number {
+  /** A number for a connection of `service`, with nothing under way. */
+  take(service: Service, nowMs: number): number {
     if (this.#free.length === 0) this.#grow(2 * this.capacity);
     const c = this.#free.pop()!;
+    this.state[c] = State.pausing;
+    this.service[c] = service;
+    this.sinceMs[c] = nowMs;
     for (let s = 2 * c; s < 2 * c + 2; s++) {
       this.fd[s] = -1;
       this.bits[s] = 0;
@@ -140,9 +155,53 @@ export class ConnectionTable {
     return c;
   }
 
-  /** Gives a number back. */
-  give(c: number): void {
-    this.#free.push(c);
+  /**
+   * Gives the number of a connection back whose descriptors are closed; it is
+   * not taken again before {@linkcode reuse}.
+   */
+  free(c: number): void {
+    this.state[c] = State.free;
+    for (let s = 2 * c; s < 2 * c + 2; s++) {
+      this.fd[s] = -1;
+      this.bits[s] = 0;
+    }
+    this.service[c] = undefined;
+    this.remote[c] = undefined;
+    this.dial[c] = undefined;
+    this.#left.push(c);
+  }
+
+  /** Lets numbers be taken again: no event of the last wait is left to name one. */
+  reuse(): void {
+    for (const c of this.#left) this.#free.push(c);
+    this.#left.length = 0;
+  }
+
+  /** What its dial needs, made where there is none yet. */
+  dialOf(c: number): Dial {
+    return this.dial[c] ??= {
+      tried: [],
+      lookup: 0,
+      addresses: [],
+      racers: [],
+      parent: -1,
+      raceAtMs: Infinity,
+      retryAtMs: Infinity,
+      probe: false,
+      errno: 0,
+    };
+  }
+
+  /** Calls `visit` for each connection of a service. */
+  each(service: Service, visit: (c: number) => void): void {
+    for (let c = 0; c < this.capacity; c++) {
+      if (this.service[c] === service) visit(c);
+    }
+  }
+
+  /** Whether one side has ended and the other goes on. */
+  halfClosed(c: number): boolean {
+    return ((this.bits[2 * c]! | this.bits[2 * c + 1]!) & Side.ended) !== 0;
   }
 
   #grow(capacity: number): void {

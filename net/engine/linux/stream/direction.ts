@@ -139,7 +139,7 @@ export class DirectionMover {
           const errno = calls.errno();
           if (errno !== EAGAIN && errno !== EINTR) return Turn.sinkFailed;
         } else this.#count(direction, sent, nowMs);
-        this.#hold(direction, buffer, Math.max(0, sent), read);
+        this.#hold(direction, Math.max(0, sent), read);
         const turn = this.#sendHeld(direction, nowMs);
         if (turn !== Turn.more) return turn;
       } else this.#count(direction, sent, nowMs);
@@ -156,16 +156,11 @@ export class DirectionMover {
     return Turn.more;
   }
 
-  /** Keeps bytes of the shared buffer until the sink takes them. */
-  #hold(
-    direction: number,
-    buffer: Uint8Array<ArrayBuffer>,
-    from: number,
-    to: number,
-  ): void {
+  /** Keeps bytes of the one buffer until the sink takes them. */
+  #hold(direction: number, from: number, to: number): void {
     const kept = this.#freeBuffers.pop() ??
       new Uint8Array(new ArrayBuffer(LARGEST_READ_BYTES));
-    kept.set(buffer.subarray(from, to));
+    kept.set(this.#buffer.subarray(from, to));
     this.#table.held[direction] = kept;
     this.#table.heldFrom[direction] = 0;
     this.#table.heldBytes[direction] = to - from;

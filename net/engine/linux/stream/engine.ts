@@ -1,11 +1,9 @@
 /**
  * The linux engine for streams, as the thread that uses it sees it: it binds,
- * gives listeners to reactors in threads of their own, reads shared slots, and
- * resolves names, for which a reactor that blocks has no event loop.
+ * gives listeners to reactors in threads of their own, and reads shared slots.
  */
-import { lookup } from "node:dns/promises";
 import { type Address, formatAddress, isIpv6 } from "../../../address.ts";
-import { failedCall, OperationError, UsageError } from "../../../errors.ts";
+import { failedCall, UsageError } from "../../../errors.ts";
 import { workerModuleUnreadable } from "../../../worker_module.ts";
 import { resolveAll } from "../../resolve.ts";
 import type {
@@ -35,33 +33,23 @@ import { closeDescriptor, localAddress } from "../ffi/socket.ts";
 import { openStreamListener } from "../ffi/stream.ts";
 import { findLinuxInterface } from "../interfaces.ts";
 import { linuxEngineUnavailable } from "../engine.ts";
-import { WakeEvent } from "../wake_event.ts";
 import {
-  type ReactorOrder,
-  type ReactorReport,
-  type ReactorStart,
+  type ReactorQuestion,
   type RemoteShare,
   REPORT_LEVELS,
+  SHARED_BYTES,
   SharedSlot,
 } from "./orders.ts";
+import {
+  REACTOR_MODULE,
+  ReactorLink,
+  type StartReactor,
+  startReactorWorker,
+} from "./reactor_link.ts";
 import { DEFAULT_SPLICING, type Splicing } from "./splicing.ts";
 
 /** Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn. */
 const BACKLOG = 4096;
-
-/** A thread with a reactor, or what stands for one. */
-export interface ReactorThread {
-  /** Gives an order; the wake event is set afterwards. */
-  post(order: ReactorOrder): void;
-  /** Ends the thread once its reactor has ended. */
-  terminate(): void;
-}
-
-/** Starts a thread; `onReport` hears what its reactor says. */
-export type StartReactor = (
-  start: ReactorStart,
-  onReport: (report: ReactorReport) => void,
-) => ReactorThread;
 
 /** Options of {@linkcode linuxStreamEngine}. */
 export interface LinuxStreamOptions {
@@ -88,30 +76,10 @@ export function linuxStreamEngine(
   return new LinuxStreamEngine(options);
 }
 
-const WORKER_MODULE = import.meta.resolve("./reactor_worker.ts");
-
 /** Why the engine cannot be had here, or undefined where it can. Never prompts. */
 export function linuxStreamEngineUnavailable(): string | undefined {
-  return linuxEngineUnavailable() ?? workerModuleUnreadable(WORKER_MODULE);
+  return linuxEngineUnavailable() ?? workerModuleUnreadable(REACTOR_MODULE);
 }
-
-/** A reactor in a Worker. */
-export const startReactorWorker: StartReactor = (start, onReport) => {
-  const worker = new Worker(WORKER_MODULE, {
-    type: "module",
-    name: "reactor",
-  });
-  worker.onmessage = ({ data }: MessageEvent<ReactorReport>) => onReport(data);
-  worker.onerror = (event) => {
-    event.preventDefault();
-    onReport({ kind: "failed", message: event.message });
-  };
-  worker.postMessage(start);
-  return {
-    post: (order) => worker.postMessage(order),
-    terminate: () => worker.terminate(),
-  };
-};
 
 class LinuxStreamEngine implements StreamEngine {
   readonly name = "linux";
@@ -139,11 +107,7 @@ class LinuxStreamEngine implements StreamEngine {
     plan: ForwardPlan,
     onEvents?: StreamEventSink,
   ): Promise<Forwarder> {
-    if (plan.tls || plan.remoteTls) {
-      throw new UsageError(
-        "Cannot speak TLS on the linux engine: use --engine portable or auto",
-      );
-    }
+    refuseTls(plan);
     this.#libc ??= this.#options.libc ?? openLibc();
     const { listeners, address } = await bind(
       this.#libc,
@@ -187,6 +151,13 @@ class LinuxStreamEngine implements StreamEngine {
     if (this.#libc !== this.#options.libc) this.#libc?.[Symbol.dispose]();
     this.#libc = undefined;
   }
+}
+
+function refuseTls({ tls, remoteTls }: ForwardPlan | ForwardChange): void {
+  if (!tls && !remoteTls) return;
+  throw new UsageError(
+    "Cannot speak TLS on the linux engine: use --engine portable or auto",
+  );
 }
 
 /**
@@ -238,133 +209,6 @@ async function bind(
   throw failedCall("listen on", formatAddress(listen), failure);
 }
 
-/** A reactor as its owner sees it: orders with answers, reports by service. */
-class ReactorLink {
-  readonly #thread: ReactorThread;
-  readonly #wake: WakeEvent;
-  readonly #posted = new Int32Array(new SharedArrayBuffer(4));
-  readonly #requests = new Map<
-    number,
-    PromiseWithResolvers<ConnectionInfo[] | number>
-  >();
-  readonly #sinks = new Map<number, StreamEventSink>();
-  /** Lookups under way, so that dials that begin together ask once. */
-  readonly #lookups = new Map<string, Promise<string[]>>();
-  readonly #ended = Promise.withResolvers<void>();
-  readonly #failed = Promise.withResolvers<never>();
-  #nextRequest = 1;
-  #over = false;
-
-  constructor(
-    libc: Libc,
-    start: StartReactor,
-    place: Pick<ReactorStart, "reactor" | "reactors" | "splicing">,
-  ) {
-    this.#wake = new WakeEvent(libc);
-    this.#failed.promise.catch(() => {});
-    this.#thread = start({
-      ...place,
-      wakeDescriptor: this.#wake.descriptor,
-      posted: this.#posted.buffer,
-    }, (report) => this.#hear(report));
-  }
-
-  /** Rejects where the reactor broke; never resolves. */
-  get failed(): Promise<never> {
-    return this.#failed.promise;
-  }
-
-  /** Where the events of a service go. */
-  listen(service: number, sink: StreamEventSink): void {
-    this.#sinks.set(service, sink);
-  }
-
-  /** Nothing of a service is heard any more. */
-  unlisten(service: number): void {
-    this.#sinks.delete(service);
-  }
-
-  /** Gives an order and waits for its answer; rejects where the reactor broke. */
-  async ask(
-    order: (request: number) => ReactorOrder,
-  ): Promise<ConnectionInfo[] | number> {
-    if (this.#over) return await this.#failed.promise;
-    const request = this.#nextRequest++;
-    const answer = Promise.withResolvers<ConnectionInfo[] | number>();
-    this.#requests.set(request, answer);
-    this.#post(order(request));
-    return await answer.promise;
-  }
-
-  #post(order: ReactorOrder): void {
-    Atomics.add(this.#posted, 0, 1);
-    this.#thread.post(order);
-    this.#wake.wake();
-  }
-
-  #hear(report: ReactorReport): void {
-    switch (report.kind) {
-      case "answer":
-        this.#requests.get(report.request)?.resolve(report.value);
-        this.#requests.delete(report.request);
-        break;
-      case "events":
-        this.#sinks.get(report.service)?.(report.events);
-        break;
-      case "lookup":
-        this.#resolve(report.lookup, report.hostname);
-        break;
-      case "failed":
-        this.#break(
-          new OperationError(
-            `A reactor of the engine failed: ${report.message}`,
-          ),
-        );
-        break;
-      case "ended":
-        this.#over = true;
-        this.#ended.resolve();
-    }
-  }
-
-  #break(error: Error): void {
-    this.#over = true;
-    this.#failed.reject(error);
-    for (const answer of this.#requests.values()) answer.reject(error);
-    this.#requests.clear();
-    this.#ended.resolve();
-  }
-
-  async #resolve(id: number, hostname: string): Promise<void> {
-    let hostnames: string[] = [];
-    let detail = "";
-    try {
-      let asked = this.#lookups.get(hostname);
-      if (!asked) {
-        asked = lookup(hostname, { all: true, verbatim: true })
-          .then((found) => found.map(({ address }) => address));
-        this.#lookups.set(hostname, asked);
-      }
-      hostnames = await asked;
-      if (hostnames.length === 0) detail = `no address of "${hostname}"`;
-    } catch (error) {
-      detail = error instanceof Error ? error.message : String(error);
-    } finally {
-      this.#lookups.delete(hostname);
-    }
-    if (this.#over) return;
-    this.#post({ kind: "resolved", lookup: id, hostnames, detail });
-  }
-
-  /** Ends the reactor and its thread. */
-  async end(): Promise<void> {
-    if (!this.#over) this.#post({ kind: "end" });
-    await this.#ended.promise;
-    this.#thread.terminate();
-    this.#wake[Symbol.dispose]();
-  }
-}
-
 class LinuxForwarder implements Forwarder {
   readonly engine = "linux";
   readonly address: Address;
@@ -372,7 +216,7 @@ class LinuxForwarder implements Forwarder {
   readonly #service: number;
   readonly #links: readonly ReactorLink[];
   readonly #slots: readonly Float64Array<SharedArrayBuffer>[];
-  readonly #shared = new Int32Array(new SharedArrayBuffer(8));
+  readonly #shared = new Int32Array(new SharedArrayBuffer(SHARED_BYTES));
   /** Slots of remotes, one array per reactor, by id. */
   readonly #remotes = new Map<number, Float64Array<SharedArrayBuffer>[]>();
   #current: ReadonlySet<number> = new Set();
@@ -409,16 +253,15 @@ class LinuxForwarder implements Forwarder {
   async open(plan: ForwardPlan, listeners: readonly number[]): Promise<void> {
     const remotes = this.#share(plan.remotes);
     await Promise.all(this.#links.map((link, i) =>
-      link.ask((request) => ({
+      link.ask({
         kind: "open",
-        request,
         service: this.#service,
         plan,
         listener: listeners[i]!,
         slots: this.#slots[i]!.buffer,
         shared: this.#shared.buffer,
         remotes,
-      }))
+      })
     ));
   }
 
@@ -435,9 +278,9 @@ class LinuxForwarder implements Forwarder {
   }
 
   #askAll(
-    order: (request: number) => ReactorOrder,
+    question: ReactorQuestion,
   ): Promise<(ConnectionInfo[] | number)[]> {
-    return Promise.all(this.#links.map((link) => link.ask(order)));
+    return Promise.all(this.#links.map((link) => link.ask(question)));
   }
 
   stats(): ForwardStats {
@@ -452,32 +295,19 @@ class LinuxForwarder implements Forwarder {
   async connections(): Promise<ConnectionInfo[]> {
     if (this.#closed) return [];
     const service = this.#service;
-    const found = await this.#askAll((request) => ({
-      kind: "connections",
-      request,
-      service,
-    }));
+    const found = await this.#askAll({ kind: "connections", service });
     return (found as ConnectionInfo[][]).flat();
   }
 
   async abort(filter: ConnectionFilter): Promise<number> {
     if (this.#closed) return 0;
     const service = this.#service;
-    const counts = await this.#askAll((request) => ({
-      kind: "abort",
-      request,
-      service,
-      filter,
-    }));
+    const counts = await this.#askAll({ kind: "abort", service, filter });
     return (counts as number[]).reduce((all, one) => all + one, 0);
   }
 
   async update(change: ForwardChange): Promise<void> {
-    if (change.tls || change.remoteTls) {
-      throw new UsageError(
-        "Cannot speak TLS on the linux engine: use --engine portable or auto",
-      );
-    }
+    refuseTls(change);
     if (this.#closed) return;
     if (change.report) this.#setReport(change.report);
     const service = this.#service;
@@ -485,13 +315,7 @@ class LinuxForwarder implements Forwarder {
     const done = (async () => {
       await before;
       const remotes = change.remotes && this.#share(change.remotes);
-      await this.#askAll((request) => ({
-        kind: "update",
-        request,
-        service,
-        change,
-        remotes,
-      }));
+      await this.#askAll({ kind: "update", service, change, remotes });
     })();
     this.#turn = done.catch(() => {});
     await done;
@@ -507,22 +331,15 @@ class LinuxForwarder implements Forwarder {
 
   stopAccepting(): Promise<void> {
     const service = this.#service;
-    return this.#stopped ??= this.#askAll((request) => ({
-      kind: "stop-accepting",
-      request,
-      service,
-    })).then(() => {});
+    return this.#stopped ??= this.#askAll({ kind: "stop-accepting", service })
+      .then(() => {});
   }
 
   async drain(deadlineMs = Infinity): Promise<void> {
     await this.stopAccepting();
     if (deadlineMs > 0 && !this.#closed) {
       const service = this.#service;
-      const drained = this.#askAll((request) => ({
-        kind: "drained",
-        request,
-        service,
-      }));
+      const drained = this.#askAll({ kind: "drained", service });
       let timer: ReturnType<typeof setTimeout> | undefined;
       const late = Promise.withResolvers<void>();
       if (deadlineMs !== Infinity) timer = setTimeout(late.resolve, deadlineMs);
@@ -540,7 +357,7 @@ class LinuxForwarder implements Forwarder {
     const service = this.#service;
     try {
       // Whatever was asked before is answered by then: orders keep their order.
-      await this.#askAll((request) => ({ kind: "close", request, service }));
+      await this.#askAll({ kind: "close", service });
     } finally {
       for (const link of this.#links) link.unlisten(service);
     }

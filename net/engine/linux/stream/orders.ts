@@ -21,6 +21,9 @@ export const SharedSlot = {
   report: 1,
 } as const;
 
+/** Bytes of all of them. */
+export const SHARED_BYTES = 8;
+
 /** All levels, in order. */
 export const REPORT_LEVELS: readonly ReportLevel[] = [
   "problems",
@@ -95,6 +98,14 @@ export type ReactorOrder =
     readonly detail: string;
   }
   | { readonly kind: "end" };
+
+/** An order that is answered, before its request has a number. */
+export type ReactorQuestion = Unnumbered<
+  Extract<ReactorOrder, { request: number }>
+>;
+
+/** Of each kind of its own, so that kind and fields stay together. */
+type Unnumbered<O> = O extends unknown ? Omit<O, "request"> : never;
 
 /** What a reactor says. */
 export type ReactorReport =

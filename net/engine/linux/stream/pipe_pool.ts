@@ -31,11 +31,6 @@ export class PipePool {
     this.#bytes = bytes;
   }
 
-  /** Pipes lent now. */
-  get lent(): number {
-    return this.#lent;
-  }
-
   /** A pipe, or {@linkcode NO_PIPE} where there is none to be had: bulk is copied then. */
   take(): number {
     const free = this.#free.pop();

@@ -4,15 +4,14 @@
  *
  * 1. wait for events, for the nearest deadline or for the wake event,
  * 2. accept: clients in bursts; the limit and the policy,
- * 3. reach: choose a remote and dial it, again while the policy names another;
- *    a name is resolved by the thread that owns the reactor, and its addresses
- *    race (RFC 8305),
+ * 3. reach: choose a remote, which `dialer.ts` dials, again while the policy
+ *    names another,
  * 4. pipe: `direction.ts` moves the bytes; half-close each way,
  * 5. end: counted, told and given back;
- * 6. deadlines, from one wheel,
+ * 6. deadlines: `deadlines.ts` says which is next and which has passed,
  * 7. probe: remotes that the policy wants dialled to see whether they live,
- * 8. tell: events, at most every {@linkcode TELL_MS},
- * 9. orders of the owner.
+ * 8. tell: `teller.ts` makes events and gives them to the owner;
+ * 9. orders of the owner, between turns.
  *
  * Orders wait for one piece of work at the most: an event of a side, a client,
  * a direction's turn, a deadline. After each a turn looks whether there are
@@ -22,7 +21,6 @@
  * Functions stand in that order. Nothing is allocated per connection that goes
  * to a literal address at the first attempt, and nothing per read.
  */
-import { formatAddress, isIpv6 } from "../../../address.ts";
 import {
   type ConnectionInfo,
   type CreatePolicy,
@@ -33,7 +31,6 @@ import {
   NO_REMOTE,
   REJECT_REASONS,
   type RejectReason,
-  type StreamEvent,
 } from "../../stream.ts";
 import {
   CONNECT_BUCKETS_MS,
@@ -43,45 +40,32 @@ import {
   RemoteSlot,
 } from "../../stream_counters.ts";
 import {
-  AF_INET,
-  AF_INET6,
   EAGAIN,
   ECONNABORTED,
-  EINPROGRESS,
   EINTR,
   EPOLLERR,
-  EPOLLET,
   EPOLLHUP,
   EPOLLIN,
   EPOLLOUT,
   EPOLLPRI,
   EPOLLRDHUP,
-  ETIMEDOUT,
 } from "../ffi/constants.ts";
 import { Epoll } from "../ffi/epoll.ts";
 import { SystemCallError } from "../ffi/errno.ts";
 import type { Libc } from "../ffi/libc.ts";
-import {
-  decodeSockaddr,
-  encodeSockaddr,
-  SOCKADDR_BYTES,
-} from "../ffi/sockaddr.ts";
-import { clearEvent, interfaceName } from "../ffi/socket.ts";
+import { decodeSockaddr, SOCKADDR_BYTES } from "../ffi/sockaddr.ts";
+import { clearEvent } from "../ffi/socket.ts";
 import { StreamCalls } from "../ffi/stream.ts";
-import { findLinuxInterface } from "../interfaces.ts";
-import { ConnectionTable, type Dial, Side, State } from "./connection_table.ts";
-import { dialFailure } from "./dial_failure.ts";
+import { ConnectionTable, EDGES, Side, State } from "./connection_table.ts";
+import { after, nextDeadlineMs, Passed, passedDeadline } from "./deadlines.ts";
+import { Attempt, Dialer } from "./dialer.ts";
 import { DirectionMover, Turn } from "./direction.ts";
-import {
-  type ReactorOrder,
-  type ReactorReport,
-  type RemoteShare,
-  SharedSlot,
-} from "./orders.ts";
+import { type ReactorOrder, type ReactorReport, SharedSlot } from "./orders.ts";
 import { PipePool } from "./pipe_pool.ts";
-import { Remote, Service } from "./service.ts";
+import { type Remote, Service } from "./service.ts";
 import { Spin, SPIN_MS } from "./spin.ts";
 import type { Splicing } from "./splicing.ts";
+import { Teller } from "./teller.ts";
 import { TimerWheel } from "./timer_wheel.ts";
 
 /** Events of one wait. */
@@ -94,27 +78,15 @@ const ACCEPT_BURST = 64;
 const PAUSE_MS = 10;
 const MAX_PAUSE_MS = 1000;
 
-/** An address that has not answered by then is joined by the next (RFC 8305, section 5). */
-const RACE_MS = 250;
-
 /**
  * Connections that an order ends in one go, so that the next order waits for no
  * crowd: each takes some 25 µs.
  */
 const ENDED_AT_ONCE = 256;
 
-/** How often events are told. */
-const TELL_MS = 100;
-
-/** Events told at once; more are counted and left out. */
-const EVENTS_PER_TELL = 10_000;
-
 /** Tokens: the wake event's, and a listener's less the number of its service. Sides are from 0 on. */
 const WAKE = -1;
 const LISTENER = -2;
-
-/** What is waited for on a connection, as edges. */
-const EDGES = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 const NOTHING_TRIED: readonly number[] = [];
 
@@ -166,10 +138,9 @@ export class Reactor implements Disposable {
   readonly #table: ConnectionTable;
   readonly #pipes: PipePool;
   readonly #mover: DirectionMover;
+  readonly #dialer: Dialer;
+  readonly #teller: Teller;
   readonly #services = new Map<number, Service>();
-  /** Connections that dial, by the number of their open question. */
-  readonly #lookups = new Map<number, number>();
-  #nextLookup = 1;
   /** Events of the last wait, and how many of them were taken. */
   #count = 0;
   #taken = 0;
@@ -177,13 +148,9 @@ export class Reactor implements Disposable {
   readonly #ready: number[] = [];
   /** What orders have left to end. */
   readonly #endings: Ending[] = [];
-  /** Connections that ended: events of the last wait may still name them. */
-  readonly #ended: number[] = [];
   #nowMs: number;
   #probeDueMs = Infinity;
   #resumeMs = Infinity;
-  #tellMs = Infinity;
-  readonly #events = new Map<Service, StreamEvent[]>();
   readonly #expired = (c: number) => this.#timeIsUp(c);
 
   constructor(options: ReactorOptions) {
@@ -207,6 +174,14 @@ export class Reactor implements Disposable {
       options.splicing,
     );
     this.#epoll = new Epoll(options.libc, WAIT_EVENTS);
+    this.#dialer = new Dialer(
+      options.libc,
+      this.#calls,
+      this.#epoll,
+      this.#table,
+      options.report,
+    );
+    this.#teller = new Teller(options.libc, this.#table, options.report);
     const errno = this.#epoll.add(this.#wakeDescriptor, EPOLLIN, WAKE);
     if (errno !== 0) throw new SystemCallError("epoll_ctl", errno);
   }
@@ -242,9 +217,10 @@ export class Reactor implements Disposable {
     this.#wheel.advance(this.#nowMs, this.#expired, this.#ordersWait);
     if (this.#nowMs >= this.#resumeMs) this.#resumeAccepting();
     if (this.#nowMs >= this.#probeDueMs) this.#probe();
-    if (this.#nowMs >= this.#tellMs) this.#tellAll();
-    for (const c of this.#ended) this.#table.give(c);
-    this.#ended.length = 0;
+    if (this.#nowMs >= this.#teller.dueMs) {
+      this.#teller.tellAll(this.#services.values(), this.#nowMs);
+    }
+    this.#table.reuse();
     return woken || this.#ordersWait();
   }
 
@@ -270,7 +246,7 @@ export class Reactor implements Disposable {
       this.#wheel.nextMs(),
       this.#resumeMs,
       this.#probeDueMs,
-      this.#tellMs,
+      this.#teller.dueMs,
       longestMs < 0 ? Infinity : this.#nowMs + longestMs,
     );
     if (dueMs === Infinity) return -1;
@@ -293,8 +269,11 @@ export class Reactor implements Disposable {
       if (events & EPOLLERR) table.bits[side]! |= Side.failed;
     }
     if (state !== State.piped) {
-      if (side & 1) this.#connectHappened(c, events);
-      else if (events & (EPOLLERR | EPOLLHUP)) this.#clientGone(c);
+      if (side & 1) {
+        const dialling = this.#dialer.attemptOf(c);
+        const attempt = this.#dialer.happened(c, events, this.#nowMs);
+        this.#attempted(dialling, attempt, events);
+      } else if (events & (EPOLLERR | EPOLLHUP)) this.#reject(c, "client-gone");
       else if (events & EPOLLIN) table.bits[side]! |= Side.arrived;
       return;
     }
@@ -334,12 +313,7 @@ export class Reactor implements Disposable {
   #acceptFailed(service: Service, call: string, errno: number): void {
     service.slots[ForwardSlot.acceptErrors]!++;
     const error = new SystemCallError(call, errno);
-    this.#tell(service, {
-      type: "accept-failed",
-      atMs: Date.now(),
-      code: error.code,
-      detail: error.message,
-    });
+    this.#teller.acceptFailed(service, error, this.#nowMs);
   }
 
   /**
@@ -387,7 +361,7 @@ export class Reactor implements Disposable {
 
   #serve(service: Service, fd: number): void {
     const table = this.#table;
-    const c = this.#takeConnection(service);
+    const c = table.take(service, this.#nowMs);
     table.fd[2 * c] = fd;
     table.address.set(this.#calls.address, c * SOCKADDR_BYTES);
     service.slots[ForwardSlot.accepted]!++;
@@ -408,34 +382,11 @@ export class Reactor implements Disposable {
     this.#reach(c);
   }
 
-  #takeConnection(service: Service): number {
-    const table = this.#table;
-    const c = table.take();
-    // Until a dial is under way, nothing that happens here means more.
-    table.state[c] = State.pausing;
-    table.service[c] = service;
-    table.sinceMs[c] = this.#nowMs;
-    return c;
-  }
-
   /** The client's host where the policy looks at it. */
   #host(c: number): string {
     const table = this.#table;
     if (!table.service[c]!.policy.wantsClient) return "";
     return decodeSockaddr(table.address, c * SOCKADDR_BYTES).hostname;
-  }
-
-  #client(c: number): string {
-    const { hostname, port, scopeId } = decodeSockaddr(
-      this.#table.address,
-      c * SOCKADDR_BYTES,
-    );
-    const zone = scopeId === 0 ? undefined : interfaceName(this.#libc, scopeId);
-    return formatAddress({
-      hostname,
-      port,
-      ...(zone === undefined ? {} : { zone }),
-    });
   }
 
   // ---- 3. reach
@@ -455,213 +406,35 @@ export class Reactor implements Disposable {
           tried.length === 0 ? "no-remote" : "connect-failed",
         );
       }
-      if (this.#dial(c, remote)) return;
-      if (!this.#mayGoOn(c)) return;
+      remote.slots[RemoteSlot.pending]!++;
+      const attempt = this.#dialer.dial(c, remote, this.#nowMs);
+      if (attempt === Attempt.underWay) return this.#schedule(c);
+      if (!this.#attemptFailed(c)) return;
     }
   }
 
-  /** Begins an attempt; false where it has failed already. */
-  #dial(c: number, remote: Remote): boolean {
+  /** How an attempt goes on that was under way; `events` are its socket's. */
+  #attempted(c: number, attempt: number, events: number): void {
+    if (attempt === Attempt.underWay) this.#schedule(c);
+    else if (attempt === Attempt.connected) this.#connected(c, events);
+    else if (this.#attemptFailed(c)) this.#reach(c);
+  }
+
+  /** Counts and tells; whether the next attempt may be made now. A probe ends here. */
+  #attemptFailed(c: number): boolean {
     const table = this.#table;
-    table.remote[c] = remote;
-    table.attemptMs[c] = this.#nowMs;
-    if (!table.dial[c]?.probe) remote.slots[RemoteSlot.pending]!++;
-    if (remote.sockaddr) return this.#connectOrFail(c, remote.sockaddr);
-    const { hostname, port, zone } = remote.address;
-    if (zone !== undefined) {
-      let scopeId: number;
-      try {
-        scopeId = findLinuxInterface(this.#libc, zone).index;
-      } catch (error) {
-        this.#attemptFailed(c, "resolve", (error as Error).message);
-        return false;
-      }
-      return this.#connectOrFail(c, encodeSockaddr(hostname, port, scopeId));
-    }
-    const lookup = this.#nextLookup++;
-    this.#dialOf(c).lookup = lookup;
-    this.#lookups.set(lookup, c);
-    table.state[c] = State.resolving;
-    this.#schedule(c);
-    this.#report({ kind: "lookup", lookup, hostname });
-    return true;
-  }
-
-  #connectOrFail(c: number, address: Uint8Array<ArrayBuffer>): boolean {
-    const errno = this.#connect(c, address);
-    if (errno === 0) return true;
-    this.#connectFailed(c, errno);
-    return false;
-  }
-
-  /** Begins a connect; 0, or the errno with which it has failed at once. */
-  #connect(c: number, address: Uint8Array<ArrayBuffer>): number {
-    const table = this.#table;
-    const calls = this.#calls;
-    const family = address.length === SOCKADDR_BYTES ? AF_INET6 : AF_INET;
-    const fd = calls.open(family, table.service[c]!.keepAlive);
-    if (fd < 0) return calls.errno();
-    let errno = 0;
-    if (calls.connect(fd, address) < 0) errno = calls.errno();
-    // An interrupted connect goes on as one in progress (connect(2)).
-    if (errno === EINPROGRESS || errno === EINTR) errno = 0;
-    if (errno === 0) errno = this.#epoll.add(fd, EDGES, 2 * c + 1);
-    if (errno !== 0) {
-      calls.close(fd);
-      return errno;
-    }
-    table.fd[2 * c + 1] = fd;
-    table.bits[2 * c + 1] = 0;
-    table.state[c] = State.connecting;
-    this.#schedule(c);
-    return 0;
-  }
-
-  #dialOf(c: number): Dial {
-    return this.#table.dial[c] ??= {
-      tried: [],
-      lookup: 0,
-      addresses: [],
-      racers: [],
-      parent: -1,
-      raceAtMs: Infinity,
-      retryAtMs: Infinity,
-      probe: false,
-      errno: 0,
-    };
-  }
-
-  /** The owner has resolved a name. */
-  #resolved(
-    { lookup, hostnames, detail }: Extract<ReactorOrder, { kind: "resolved" }>,
-  ): void {
-    const c = this.#lookups.get(lookup);
-    if (c === undefined) return; // The dial was given up.
-    this.#lookups.delete(lookup);
-    const dial = this.#dialOf(c);
-    dial.lookup = 0;
-    const { port } = this.#table.remote[c]!.address;
-    if (hostnames.length === 0) {
-      this.#attemptFailed(c, "resolve", detail);
-      if (this.#mayGoOn(c)) this.#reach(c);
-      return;
-    }
-    dial.addresses = inTurn(hostnames).map((host) =>
-      encodeSockaddr(host, port)
-    );
-    this.#table.state[c] = State.racing;
-    this.#race(c);
-  }
-
-  /** Begins a connect to the next address; ends the attempt where there is none and none is under way. */
-  #race(c: number): void {
-    const table = this.#table;
-    const dial = table.dial[c]!;
-    while (dial.addresses.length > 0) {
-      const address = dial.addresses.shift()!;
-      const racer = this.#takeConnection(table.service[c]!);
-      this.#dialOf(racer).parent = c;
-      const errno = this.#connect(racer, address);
-      if (errno === 0) {
-        dial.racers.push(racer);
-        break;
-      }
-      dial.errno = errno;
-      this.#free(racer);
-    }
-    if (dial.racers.length === 0) {
-      this.#connectFailed(c, dial.errno);
-      if (this.#mayGoOn(c)) this.#reach(c);
-      return;
-    }
-    dial.raceAtMs = dial.addresses.length > 0
-      ? this.#nowMs + RACE_MS
-      : Infinity;
-    this.#schedule(c);
-  }
-
-  /** Something happened on a socket that connects. */
-  #connectHappened(c: number, events: number): void {
-    const table = this.#table;
-    if (table.state[c] !== State.connecting) return;
-    const fd = table.fd[2 * c + 1]!;
-    let errno = 0;
-    if (events & (EPOLLERR | EPOLLHUP)) errno = this.#calls.takeError(fd);
-    else if (!(events & EPOLLOUT)) return;
-    const parent = table.dial[c]?.parent ?? -1;
-    if (parent >= 0) return this.#racerEnded(c, parent, errno, events);
-    if (errno === 0) return this.#connected(c, events);
-    this.#closeSide(2 * c + 1);
-    this.#connectFailed(c, errno);
-    if (this.#mayGoOn(c)) this.#reach(c);
-  }
-
-  #racerEnded(
-    racer: number,
-    c: number,
-    errno: number,
-    events: number,
-  ): void {
-    const table = this.#table;
-    const dial = table.dial[c]!;
-    dial.racers.splice(dial.racers.indexOf(racer), 1);
-    if (errno === 0) {
-      // The socket goes over to the connection that it was opened for.
-      const fd = table.fd[2 * racer + 1]!;
-      errno = this.#epoll.modify(fd, EDGES, 2 * c + 1);
-      if (errno === 0) {
-        table.fd[2 * c + 1] = fd;
-        table.bits[2 * c + 1] = table.bits[2 * racer + 1]!;
-        table.fd[2 * racer + 1] = -1;
-        this.#free(racer);
-        this.#giveUpDial(c);
-        return this.#connected(c, events);
-      }
-    }
-    dial.errno = errno;
-    this.#free(racer);
-    this.#race(c);
-  }
-
-  /** Ends what is under way of an attempt, but for a socket of its own side. */
-  #giveUpDial(c: number): void {
-    const dial = this.#table.dial[c];
-    if (!dial) return;
-    if (dial.lookup !== 0) this.#lookups.delete(dial.lookup);
-    dial.lookup = 0;
-    dial.addresses.length = 0;
-    dial.raceAtMs = Infinity;
-    for (const racer of dial.racers) this.#free(racer);
-    dial.racers.length = 0;
-  }
-
-  #connectFailed(c: number, errno: number): void {
-    const failure = dialFailure(errno);
-    // What a dial lacks the next client would lack too: it waits in the backlog,
-    // and this one waits here.
-    if (failure === "resources") {
-      this.#acceptFailed(this.#table.service[c]!, "socket", errno);
-    }
-    this.#attemptFailed(
-      c,
-      failure,
-      new SystemCallError("connect", errno).message,
-    );
-  }
-
-  /** Counts and tells; a probe ends here. */
-  #attemptFailed(c: number, failure: DialFailure, detail: string): void {
-    const table = this.#table;
+    const { failure, detail, errno } = this.#dialer;
     const service = table.service[c]!;
     const remote = table.remote[c]!;
-    const dial = this.#dialOf(c);
-    this.#giveUpDial(c);
+    const dial = table.dialOf(c);
+    const lacking = failure === "resources";
+    if (lacking) this.#acceptFailed(service, "socket", errno);
     this.#wheel.cancel(c);
-    table.state[c] = State.pausing;
     table.remote[c] = undefined;
     if (dial.probe) {
       this.#free(c);
-      return this.#probed(service, remote, failure, detail);
+      this.#probed(service, remote, failure, detail);
+      return false;
     }
     const { slots } = remote;
     service.slots[ForwardSlot.dialErrors]!++;
@@ -669,25 +442,28 @@ export class Reactor implements Disposable {
     slots[RemoteSlot.errors]!++;
     slots[RemoteSlot.lastErrorAtMs] = Date.now();
     slots[RemoteSlot.failures + DIAL_FAILURES.indexOf(failure)]!++;
-    const starved = failure === "resources" && this.#mayStarve(c);
+    const starved = lacking && this.#mayStarve(c);
     if (!starved) dial.tried.push(remote.id);
-    this.#tell(service, {
-      type: "dial-failed",
-      atMs: Date.now(),
-      client: this.#client(c),
-      remote: remote.id,
-      failure,
-      detail,
-    });
+    this.#teller.dialFailed(c, remote, failure, detail, this.#nowMs);
     service.forget(remote);
-    // A limit of this machine says nothing about the remote.
-    if (failure === "resources") {
-      if (starved) service.starved.push(c);
-      return this.#pauseAccepting(service);
+    if (lacking) {
+      // What a dial lacks the next client would lack too: it waits in the
+      // backlog, and this one waits here. It says nothing about the remote.
+      this.#pauseAccepting(service);
+      if (starved) {
+        service.starved.push(c);
+        return false;
+      }
+    } else {
+      const before = slots[RemoteSlot.state]!;
+      service.policy.failed(remote.id, failure, this.#nowMs);
+      this.#stateMayHaveChanged(service, remote, before);
     }
-    const before = slots[RemoteSlot.state];
-    service.policy.failed(remote.id, failure, this.#nowMs);
-    this.#stateMayHaveChanged(service, remote, before!);
+    const delayMs = service.policy.retryDelayMs(dial.tried);
+    if (delayMs <= 0) return true;
+    dial.retryAtMs = this.#nowMs + delayMs;
+    this.#schedule(c);
+    return false;
   }
 
   /** Whether a client may wait for others to end: for as long as a connect may take. */
@@ -695,19 +471,6 @@ export class Reactor implements Disposable {
     const { sinceMs, service } = this.#table;
     const { connectTimeoutMs } = service[c]!.deadlines;
     return after(sinceMs[c]!, connectTimeoutMs) > this.#nowMs;
-  }
-
-  /** Whether the next attempt may be made now; else it comes after a pause, or never. */
-  #mayGoOn(c: number): boolean {
-    const table = this.#table;
-    if (table.state[c] !== State.pausing) return false;
-    if (table.service[c]!.starved.includes(c)) return false;
-    const dial = table.dial[c]!;
-    const delayMs = table.service[c]!.policy.retryDelayMs(dial.tried);
-    if (delayMs <= 0) return true;
-    dial.retryAtMs = this.#nowMs + delayMs;
-    this.#schedule(c);
-    return false;
   }
 
   #connected(c: number, events: number): void {
@@ -743,23 +506,11 @@ export class Reactor implements Disposable {
     const openingMs = this.#nowMs - table.sinceMs[c]!;
     table.dial[c] = undefined;
     table.state[c] = State.piped;
-    table.id[c] = service.nextId;
-    service.nextId += this.#reactors;
+    table.id[c] = service.takeId();
     table.sinceMs[c] = this.#nowMs;
     table.movedMs[c] = this.#nowMs;
     this.#schedule(c);
-    if (service.report !== "problems") {
-      this.#tell(service, {
-        type: "opened",
-        atMs: Date.now(),
-        connection: table.id[c]!,
-        client: this.#client(c),
-        remote: remote.id,
-        connectMs: openingMs,
-      });
-    }
-    if (service.report === "traffic") this.#startTelling();
-    else table.told[2 * c] = table.told[2 * c + 1] = NaN;
+    this.#teller.opened(c, openingMs, this.#nowMs);
     if (table.bits[2 * c]! & (Side.arrived | Side.drain)) this.#move(2 * c);
     if (
       table.state[c] === State.piped &&
@@ -767,27 +518,17 @@ export class Reactor implements Disposable {
     ) this.#move(2 * c + 1);
   }
 
-  /** The client has been reset, or has closed both ways, before there was a remote. */
-  #clientGone(c: number): void {
-    if (this.#table.fd[2 * c]! >= 0) this.#reject(c, "client-gone");
-  }
-
   /** Lets a client go without a remote, with a reset: nobody has heard it. */
   #reject(c: number, reason: RejectReason, admitted = true): void {
     const table = this.#table;
     const service = table.service[c]!;
     const remote = table.remote[c];
-    this.#giveUpDial(c);
+    this.#dialer.giveUp(c);
     if (remote) remote.slots[RemoteSlot.pending]!--;
     if (admitted) service.slots[ForwardSlot.opening]!--;
     service.slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
-    this.#tell(service, {
-      type: "rejected",
-      atMs: Date.now(),
-      client: this.#client(c),
-      reason,
-      attempts: (table.dial[c]?.tried.length ?? 0) + (remote ? 1 : 0),
-    });
+    const attempts = (table.dial[c]?.tried.length ?? 0) + (remote ? 1 : 0);
+    this.#teller.rejected(c, reason, attempts, this.#nowMs);
     this.#calls.reset(table.fd[2 * c]!);
     table.fd[2 * c] = -1;
     if (admitted) service.policy.released(this.#host(c));
@@ -887,22 +628,8 @@ export class Reactor implements Disposable {
       DURATION_BUCKETS_MS,
       durationMs,
     );
-    if (service.report === "traffic") this.#tellTraffic(c);
-    if (service.report !== "problems") {
-      this.#tell(service, {
-        type: "closed",
-        atMs: Date.now(),
-        connection: table.id[c]!,
-        client: this.#client(c),
-        remote: remote.id,
-        reason,
-        durationMs,
-        bytesUpstream: table.bytes[2 * c]!,
-        bytesDownstream: table.bytes[2 * c + 1]!,
-      });
-    }
-    const cut = reason !== "eof" && reason !== "closed" &&
-      !reason.endsWith("timeout") && reason !== "lifetime";
+    this.#teller.closed(c, reason, durationMs, this.#nowMs);
+    const cut = reason === "aborted" || reason.endsWith("reset");
     for (let side = 2 * c; side < 2 * c + 2; side++) {
       // A side that will not get all of what was sent must not take it for all.
       if (cut || this.#mover.blocked(side ^ 1)) {
@@ -916,106 +643,44 @@ export class Reactor implements Disposable {
     this.#clientLeft(service);
   }
 
-  #closeSide(side: number): void {
-    const fd = this.#table.fd[side]!;
-    if (fd < 0) return;
-    this.#calls.close(fd);
-    this.#table.fd[side] = -1;
-  }
-
-  /** Closes what is open of a connection and gives its number back, at the end of the turn. */
+  /** Closes what is open of a connection and gives its number back. */
   #free(c: number): void {
-    const table = this.#table;
+    const { fd } = this.#table;
     this.#wheel.cancel(c);
-    this.#closeSide(2 * c);
-    this.#closeSide(2 * c + 1);
-    this.#mover.release(2 * c);
-    this.#mover.release(2 * c + 1);
-    table.state[c] = State.free;
-    table.bits[2 * c] = 0;
-    table.bits[2 * c + 1] = 0;
-    table.service[c] = undefined;
-    table.remote[c] = undefined;
-    table.dial[c] = undefined;
-    this.#ended.push(c);
+    for (let side = 2 * c; side < 2 * c + 2; side++) {
+      if (fd[side]! >= 0) this.#calls.close(fd[side]!);
+      this.#mover.release(side);
+    }
+    this.#table.free(c);
   }
 
   // ---- 6. deadlines
 
   /** Sets the one deadline that is next for a connection. */
   #schedule(c: number): void {
-    this.#wheel.set(c, this.#dueMs(c));
-  }
-
-  #dueMs(c: number): number {
-    const table = this.#table;
-    const { deadlines } = table.service[c]!;
-    const dial = table.dial[c];
-    switch (table.state[c]) {
-      case State.pausing:
-        return dial?.retryAtMs ?? Infinity;
-      case State.connecting:
-        // The connection that a racer dials for keeps the time of both.
-        if (dial && dial.parent >= 0) return Infinity;
-        return after(table.attemptMs[c]!, deadlines.connectTimeoutMs);
-      case State.resolving:
-      case State.racing:
-        return Math.min(
-          after(table.attemptMs[c]!, deadlines.connectTimeoutMs),
-          dial!.raceAtMs,
-        );
-      case State.piped:
-        return Math.min(
-          after(table.movedMs[c]!, deadlines.idleTimeoutMs),
-          this.#halfClosed(c)
-            ? after(table.movedMs[c]!, deadlines.halfCloseTimeoutMs)
-            : Infinity,
-          after(table.sinceMs[c]!, deadlines.lifetimeMs),
-        );
-    }
-    return Infinity;
-  }
-
-  #halfClosed(c: number): boolean {
-    const { bits } = this.#table;
-    return ((bits[2 * c]! | bits[2 * c + 1]!) & Side.ended) !== 0;
+    this.#wheel.set(c, nextDeadlineMs(this.#table, c));
   }
 
   /** A deadline was met, or put off since by what moved. */
   #timeIsUp(c: number): void {
     const table = this.#table;
     if (table.state[c] === State.free) return;
-    const nowMs = this.#nowMs;
-    if (this.#dueMs(c) > nowMs) return this.#schedule(c);
-    const { deadlines } = table.service[c]!;
-    switch (table.state[c]) {
-      case State.pausing:
+    switch (passedDeadline(table, c, this.#nowMs)) {
+      case Passed.none:
+        return this.#schedule(c);
+      case Passed.pause:
         table.dial[c]!.retryAtMs = Infinity;
         return this.#reach(c);
-      case State.connecting:
-      case State.resolving:
-      case State.racing:
-        if (
-          after(table.attemptMs[c]!, deadlines.connectTimeoutMs) > nowMs
-        ) return this.#race(c);
-        this.#closeSide(2 * c + 1);
-        this.#attemptFailed(
-          c,
-          dialFailure(ETIMEDOUT),
-          `no connection in ${deadlines.connectTimeoutMs} ms`,
-        );
-        if (this.#mayGoOn(c)) this.#reach(c);
-        return;
-      case State.piped: {
-        const { idleTimeoutMs, halfCloseTimeoutMs } = deadlines;
-        const movedMs = table.movedMs[c]!;
-        if (
-          this.#halfClosed(c) && after(movedMs, halfCloseTimeoutMs) <= nowMs
-        ) this.#end(c, "half-close-timeout");
-        else if (after(movedMs, idleTimeoutMs) <= nowMs) {
-          this.#end(c, "idle-timeout");
-        } else this.#end(c, "lifetime");
-      }
+      case Passed.headStart:
+        return this.#attempted(c, this.#dialer.race(c, this.#nowMs), 0);
+      case Passed.connectTimeout:
+        return this.#attempted(c, this.#dialer.timedOut(c), 0);
+      case Passed.halfCloseTimeout:
+        return this.#end(c, "half-close-timeout");
+      case Passed.idleTimeout:
+        return this.#end(c, "idle-timeout");
+      case Passed.lifetime:
+        return this.#end(c, "lifetime");
     }
   }
 
@@ -1026,14 +691,8 @@ export class Reactor implements Disposable {
     remote: Remote,
     before: number,
   ): void {
-    const state = remote.slots[RemoteSlot.state]!;
-    if (state !== before) {
-      this.#tell(service, {
-        type: "remote-state",
-        atMs: Date.now(),
-        remote: remote.id,
-        live: state === 0,
-      });
+    if (remote.slots[RemoteSlot.state] !== before) {
+      this.#teller.remoteState(service, remote, this.#nowMs);
     }
     this.#planProbe(service);
   }
@@ -1055,10 +714,11 @@ export class Reactor implements Disposable {
         const id = service.policy.takeProbe(this.#nowMs);
         const remote = service.remotes.get(id);
         if (id === NO_REMOTE || !remote) break;
-        const c = this.#takeConnection(service);
-        this.#dialOf(c).probe = true;
+        const c = this.#table.take(service, this.#nowMs);
+        this.#table.dialOf(c).probe = true;
         remote.slots[RemoteSlot.probes]!++;
-        this.#dial(c, remote);
+        const attempt = this.#dialer.dial(c, remote, this.#nowMs);
+        this.#attempted(c, attempt, 0);
         if (this.#ordersWait()) return this.#planProbe(service);
       }
       this.#planProbe(service);
@@ -1074,80 +734,18 @@ export class Reactor implements Disposable {
     const { slots } = remote;
     if (failure !== undefined) {
       slots[RemoteSlot.probeErrors]!++;
-      this.#tell(service, {
-        type: "probe-failed",
-        atMs: Date.now(),
-        remote: remote.id,
+      this.#teller.probeFailed(
+        service,
+        remote,
         failure,
         detail,
-      });
+        this.#nowMs,
+      );
     }
     const before = slots[RemoteSlot.state]!;
     service.policy.probed(remote.id, failure, this.#nowMs);
     this.#stateMayHaveChanged(service, remote, before);
     service.forget(remote);
-  }
-
-  // ---- 8. tell
-
-  #tell(service: Service, event: StreamEvent): void {
-    let events = this.#events.get(service);
-    if (!events) this.#events.set(service, events = []);
-    if (events.length >= EVENTS_PER_TELL) {
-      service.slots[ForwardSlot.eventsDropped]!++;
-      return;
-    }
-    events.push(event);
-    this.#startTelling();
-  }
-
-  #startTelling(): void {
-    if (this.#tellMs === Infinity) this.#tellMs = this.#nowMs + TELL_MS;
-  }
-
-  #tellAll(): void {
-    this.#tellMs = Infinity;
-    let traffic = false;
-    for (const { report } of this.#services.values()) {
-      if (report === "traffic") traffic = true;
-    }
-    if (traffic) {
-      const { state, service, capacity } = this.#table;
-      let open = false;
-      for (let c = 0; c < capacity; c++) {
-        if (state[c] !== State.piped) continue;
-        if (service[c]!.report !== "traffic") continue;
-        open = true;
-        this.#tellTraffic(c);
-      }
-      if (open) this.#tellMs = this.#nowMs + TELL_MS;
-    }
-    for (const service of this.#events.keys()) this.#flush(service);
-  }
-
-  #tellTraffic(c: number): void {
-    const { bytes, told, service, id } = this.#table;
-    const upstream = bytes[2 * c]! - told[2 * c]!;
-    const downstream = bytes[2 * c + 1]! - told[2 * c + 1]!;
-    // NaN where it was open before anybody wanted to hear.
-    if (!(upstream > 0 || downstream > 0)) return;
-    told[2 * c] = bytes[2 * c]!;
-    told[2 * c + 1] = bytes[2 * c + 1]!;
-    this.#tell(service[c]!, {
-      type: "traffic",
-      atMs: Date.now(),
-      connection: id[c]!,
-      client: this.#client(c),
-      upstream,
-      downstream,
-    });
-  }
-
-  #flush(service: Service): void {
-    const events = this.#events.get(service);
-    this.#events.delete(service);
-    if (!events) return;
-    this.#report({ kind: "events", service: service.number, events });
   }
 
   // ---- 9. orders
@@ -1196,20 +794,26 @@ export class Reactor implements Disposable {
     return true;
   }
 
+  #resolved(order: Extract<ReactorOrder, { kind: "resolved" }>): void {
+    const c = this.#dialer.askerOf(order.lookup);
+    if (c === undefined) return;
+    this.#attempted(c, this.#dialer.resolved(c, order, this.#nowMs), 0);
+  }
+
   #answer(request: number, value: ConnectionInfo[] | number): void {
     this.#report({ kind: "answer", request, value });
   }
 
   #open(order: Extract<ReactorOrder, { kind: "open" }>): void {
-    const { plan } = order;
     const service = new Service(
-      order.service,
-      plan,
-      this.#createPolicy(plan.policy),
-      { ...order, reactor: this.#reactor },
+      order,
+      this.#createPolicy(order.plan.policy),
+      this.#reactor,
+      this.#reactors,
     );
     this.#services.set(service.number, service);
-    this.#setRemotes(service, order.remotes);
+    service.setRemotes(order.remotes, this.#nowMs);
+    this.#planProbe(service);
     this.#listen(service);
   }
 
@@ -1217,67 +821,30 @@ export class Reactor implements Disposable {
     service: Service,
     { change, remotes }: Extract<ReactorOrder, { kind: "update" }>,
   ): void {
-    const { deadlines, maxConnections, report, policy } = change;
-    service.maxConnections = maxConnections ?? service.maxConnections;
+    const { deadlines, report } = change;
+    service.change(change, this.#nowMs);
+    if (remotes) service.setRemotes(remotes, this.#nowMs);
+    this.#planProbe(service);
+    if (deadlines) this.#table.each(service, (c) => this.#schedule(c));
     if (report !== undefined) {
-      this.#beginTraffic(service, report === "traffic");
-    }
-    if (deadlines) {
-      service.deadlines = { ...service.deadlines, ...deadlines };
-      this.#each(service, (c) => this.#schedule(c));
-    }
-    if (policy) service.policy.configure(policy, this.#nowMs);
-    if (remotes) this.#setRemotes(service, remotes);
-    this.#planProbe(service);
-  }
-
-  /** Bytes that moved before anybody wanted to hear of them are not told. */
-  #beginTraffic(service: Service, wanted: boolean): void {
-    const { bytes, told } = this.#table;
-    this.#each(service, (c) => {
-      for (let side = 2 * c; side < 2 * c + 2; side++) {
-        if (!wanted) told[side] = NaN;
-        else if (Number.isNaN(told[side]!)) told[side] = bytes[side]!;
-      }
-    });
-    if (wanted) this.#startTelling();
-  }
-
-  #setRemotes(service: Service, shares: readonly RemoteShare[]): void {
-    service.chosenFrom = shares.map((share) => {
-      const remote = service.remotes.get(share.id) ??
-        new Remote(share, this.#reactor);
-      service.remotes.set(share.id, remote);
-      return remote;
-    });
-    service.policy.setRemotes(service.chosenFrom, this.#nowMs);
-    for (const remote of [...service.remotes.values()]) service.forget(remote);
-    this.#planProbe(service);
-  }
-
-  /** Every connection of a service that is in use. */
-  #each(service: Service, visit: (c: number) => void): void {
-    const { capacity } = this.#table;
-    for (let c = 0; c < capacity; c++) {
-      if (this.#table.state[c] === State.free) continue;
-      if (this.#table.service[c] === service) visit(c);
+      this.#teller.followTraffic(service, report === "traffic", this.#nowMs);
     }
   }
 
   #connections(service: Service): ConnectionInfo[] {
     const table = this.#table;
     const found: ConnectionInfo[] = [];
-    this.#each(service, (c) => {
+    table.each(service, (c) => {
       if (table.state[c] !== State.piped) return;
       found.push({
         id: table.id[c]!,
-        client: this.#client(c),
+        client: this.#teller.client(c),
         remote: table.remote[c]!.id,
         ageMs: this.#nowMs - table.sinceMs[c]!,
         idleMs: this.#nowMs - table.movedMs[c]!,
         bytesUpstream: table.bytes[2 * c]!,
         bytesDownstream: table.bytes[2 * c + 1]!,
-        halfClosed: this.#halfClosed(c),
+        halfClosed: table.halfClosed(c),
       });
     });
     return found;
@@ -1321,7 +888,6 @@ export class Reactor implements Disposable {
         this.#endings.shift();
         return ending.done(ending.ended);
       }
-      if (table.state[c] === State.free) continue;
       if (table.service[c] !== ending.service || !ending.visit(c)) continue;
       ending.ended++;
       left--;
@@ -1350,13 +916,13 @@ export class Reactor implements Disposable {
         if (table.state[c] === State.piped) this.#end(c, "closed");
         else if (table.fd[2 * c]! >= 0) this.#reject(c, "closed");
         else if (table.dial[c]?.probe) {
-          this.#giveUpDial(c);
+          this.#dialer.giveUp(c);
           this.#free(c);
         } else return false; // A racer is freed with the connection that it dials for.
         return true;
       },
       () => {
-        this.#flush(service);
+        this.#teller.flush(service);
         this.#services.delete(service.number);
         this.#planProbe(service);
         done();
@@ -1375,25 +941,6 @@ export class Reactor implements Disposable {
   }
 }
 
-/** `ms` after a time, or never where a deadline is off. */
-function after(sinceMs: number, ms: number): number {
-  return ms > 0 ? sinceMs + ms : Infinity;
-}
-
 function resetOf(side: number): EndReason {
   return side & 1 ? "remote-reset" : "client-reset";
-}
-
-/** Addresses of the two families in turn, beginning with that of the first (RFC 8305, section 4). */
-function inTurn(hostnames: readonly string[]): string[] {
-  const first = hostnames.filter((host) =>
-    isIpv6(host) === isIpv6(hostnames[0]!)
-  );
-  const second = hostnames.filter((host) => !first.includes(host));
-  const ordered: string[] = [];
-  for (let i = 0; i < Math.max(first.length, second.length); i++) {
-    if (i < first.length) ordered.push(first[i]!);
-    if (i < second.length) ordered.push(second[i]!);
-  }
-  return ordered;
 }

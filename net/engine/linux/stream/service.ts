@@ -4,16 +4,21 @@ import { isIp } from "../../../address.ts";
 import {
   type Deadlines,
   DEFAULT_DEADLINES,
-  type ForwardPlan,
+  type ForwardChange,
   type ForwardPolicy,
   type PolicyRemote,
   type ReportLevel,
 } from "../../stream.ts";
 import { RemoteSlot } from "../../stream_counters.ts";
 import { encodeSockaddr } from "../ffi/sockaddr.ts";
-import { type RemoteShare, REPORT_LEVELS, SharedSlot } from "./orders.ts";
+import {
+  type ReactorOrder,
+  type RemoteShare,
+  REPORT_LEVELS,
+  SharedSlot,
+} from "./orders.ts";
 
-/** Where a short send's rest is kept has this size at the most, and so have reads. */
+/** Reads have this size at the most, and so has what a short send leaves of one. */
 export const LARGEST_READ_BYTES = 262_144;
 
 /** A remote, as the reactor dials it and the policy sees it. */
@@ -80,39 +85,67 @@ export class Service {
   live = 0;
   /** Who waits for that to be none. */
   readonly drains: number[] = [];
-  /** The next connection's number: reactors count in steps, so that no two are alike. */
-  nextId: number;
-  closed = false;
+  readonly #reactor: number;
+  readonly #reactors: number;
+  #nextId: number;
 
+  /** What `order` opens, for reactor number `reactor` of `reactors`. */
   constructor(
-    number: number,
-    plan: ForwardPlan,
+    order: Extract<ReactorOrder, { kind: "open" }>,
     policy: ForwardPolicy,
-    shares: {
-      listener: number;
-      slots: SharedArrayBuffer;
-      shared: SharedArrayBuffer;
-      reactor: number;
-    },
+    reactor: number,
+    reactors: number,
   ) {
+    const { plan } = order;
     const bufferBytes = plan.bufferBytes ?? LARGEST_READ_BYTES;
-    this.number = number;
+    this.number = order.service;
     this.policy = policy;
-    this.slots = new Float64Array(shares.slots);
-    this.shared = new Int32Array(shares.shared);
-    this.listener = shares.listener;
+    this.slots = new Float64Array(order.slots);
+    this.shared = new Int32Array(order.shared);
+    this.listener = order.listener;
     this.keepAlive = plan.keepAlive ?? true;
     this.readLength = Math.min(bufferBytes, LARGEST_READ_BYTES);
     this.readBytes = BigInt(this.readLength);
     this.pipeBytes = bufferBytes;
     this.deadlines = { ...DEFAULT_DEADLINES, ...plan.deadlines };
     this.maxConnections = plan.maxConnections ?? 0;
-    this.nextId = shares.reactor + 1;
+    this.#reactor = reactor;
+    this.#reactors = reactors;
+    this.#nextId = reactor + 1;
   }
 
   /** What is told: the owner may change it from one event to the next. */
   get report(): ReportLevel {
     return REPORT_LEVELS[this.shared[SharedSlot.report]!]!;
+  }
+
+  /** The next connection's number: reactors count in steps, so that no two are alike. */
+  takeId(): number {
+    const id = this.#nextId;
+    this.#nextId += this.#reactors;
+    return id;
+  }
+
+  /** Serves otherwise from now on. What is told of it is the owner's to say. */
+  change(
+    { deadlines, maxConnections, policy }: ForwardChange,
+    nowMs: number,
+  ): void {
+    this.deadlines = { ...this.deadlines, ...deadlines };
+    this.maxConnections = maxConnections ?? this.maxConnections;
+    if (policy) this.policy.configure(policy, nowMs);
+  }
+
+  /** Chooses from these from now on; those whose id is known stay what they are. */
+  setRemotes(shares: readonly RemoteShare[], nowMs: number): void {
+    this.chosenFrom = shares.map((share) => {
+      const remote = this.remotes.get(share.id) ??
+        new Remote(share, this.#reactor);
+      this.remotes.set(share.id, remote);
+      return remote;
+    });
+    this.policy.setRemotes(this.chosenFrom, nowMs);
+    for (const remote of [...this.remotes.values()]) this.forget(remote);
   }
 
   /** Drops a remote that was removed once nothing uses it any more. */

@@ -49,6 +49,7 @@ for (
       "connect() decides whether this machine hears what it sends to a group",
     ],
     ["one interface", "listen() joins a group on one interface alone"],
+    ["no address", "roles take an interface that has no address"],
     ["unicast", "connect() and listen() take zones and interfaces of hosts"],
     ["no route", "connect() and send() say and count what has no route"],
   ] as const

@@ -22,13 +22,10 @@ import type {
 } from "../../../../../net/engine/linux/stream/orders.ts";
 import { Reactor } from "../../../../../net/engine/linux/stream/reactor.ts";
 import { DEFAULT_SPLICING } from "../../../../../net/engine/linux/stream/splicing.ts";
-import {
-  forwardSlots,
-  remoteSlots,
-} from "../../../../../net/engine/stream_counters.ts";
 import type { ConnectionInfo } from "../../../../../net/engine/stream.ts";
 import { createPolicy } from "../../../../../net/tcp/policy.ts";
 import { FaultyLibc } from "../../../../support/faulty_libc.ts";
+import { openOrder, remoteShare } from "../../../../support/reactor_orders.ts";
 import { testUnless } from "../../../../support/skip.ts";
 
 /**
@@ -224,27 +221,11 @@ class Watched implements Disposable {
   }
 }
 
-const remotes = [1, 2].map((id) => ({
-  id,
-  address: { hostname: "127.0.0.1", port: id },
-  slots: [remoteSlots().buffer],
-}));
+const remotes = [1, 2].map((id) => remoteShare(id, "127.0.0.1", id));
 
 function opening(service: number, listener: number) {
-  return (request: number): ReactorOrder => ({
-    kind: "open",
-    request,
-    service,
-    plan: {
-      listen: { hostname: "127.0.0.1", port: 0 },
-      remotes: [],
-      policy: { kind: "single" },
-    },
-    listener,
-    slots: forwardSlots().buffer,
-    shared: new SharedArrayBuffer(8),
-    remotes: remotes.slice(0, 1),
-  });
+  return (request: number): ReactorOrder =>
+    openOrder({ request, service, listener, remotes: remotes.slice(0, 1) });
 }
 
 testUnless(
