@@ -3,7 +3,7 @@
  * answers, events, and the names that a reactor that blocks cannot resolve.
  */
 import { lookup } from "node:dns/promises";
-import { OperationError } from "../../../errors.ts";
+import { errorText, OperationError } from "../../../errors.ts";
 import type { ConnectionInfo, StreamEventSink } from "../../stream.ts";
 import type { Libc } from "../ffi/libc.ts";
 import { WakeEvent } from "../wake_event.ts";
@@ -159,7 +159,7 @@ export class ReactorLink {
       hostnames = await asked;
       if (hostnames.length === 0) detail = `no address of "${hostname}"`;
     } catch (error) {
-      detail = error instanceof Error ? error.message : String(error);
+      detail = errorText(error);
     } finally {
       this.#lookups.delete(hostname);
     }

@@ -1,5 +1,6 @@
 /** A reactor in a thread of its own: it blocks in its waits, and reads orders when it is woken. */
 /// <reference lib="deno.worker" />
+import { errorText } from "../../../errors.ts";
 import { createPolicy } from "../../../tcp/policy.ts";
 import { openLibc } from "../ffi/libc.ts";
 import type { ReactorOrder, ReactorReport, ReactorStart } from "./orders.ts";
@@ -48,7 +49,7 @@ self.onmessage = async ({ data: start }: MessageEvent<ReactorStart>) => {
   } catch (error) {
     report({
       kind: "failed",
-      message: error instanceof Error ? error.message : String(error),
+      message: errorText(error),
     });
   }
   self.close();
