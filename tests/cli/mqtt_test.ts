@@ -56,6 +56,28 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     [[...listen, ...target, "--on-deny", "shrug"], /none of ack, close/],
     [[...listen, ...target, "--max-packet-size", "1"], /128/],
     [[...listen, ...target, "--target-cert", "x"], /belong together/],
+    // What has no effect is no protection either.
+    [[...listen, ...target, "--client-ca", "x"], /--client-ca.* no --listen/],
+    [
+      [...listen, ...target, "--cert", "x"],
+      /--cert.* no --listen URL is mqtts/,
+    ],
+    [[...listen, ...target, "--client-auth", "optional"], /--client-auth/],
+    [[...listen, ...target, "--ws-origin", "https://a.b"], /--ws-origin.* ws:/],
+    [
+      ["--listen", "ws://:0", ...target, "--ws-origin", "a.b/c"],
+      /"a.b\/c".* https:\/\/HOST/,
+    ],
+    [[...listen, ...target, "--target-insecure"], /no --target URL is mqtts/],
+    [[...listen, ...target, "--target-server-name", "x"], /--target-server-na/],
+    [[...listen, ...target, "--audit-messages"], /--audit FILE/],
+    [
+      [...listen, ...target, "--audit", "-", "--audit-payloads"],
+      /--audit-messages/,
+    ],
+    [[...listen, ...target, "--connect-timeout", "0"], /"0".* above 0/],
+    [[...listen, ...target, "--broker-timeout", "0"], /"0".* above 0/],
+    [[...listen, ...target, "--hook-timeout", "0"], /"0".* above 0/],
   ];
   for (const [args, line] of cases) await assertWrongUsage("mqtt", args, line);
 });
@@ -183,13 +205,19 @@ Deno.test("mproxy-mqtt refuses hooks that it would never ask", async () => {
         ["{ authpublish() {} }", /"authpublish" is none of the hooks .*authPu/],
         ["{ authPublish: true }", /"authPublish" must be a function/],
         ["{ limit: 3 }", /none of the hooks/],
+        ["() => { throw new Error('one\\ntwo') }", /one two/],
+        ["() => Promise.reject(undefined)", /hooks.*: undefined/],
+        ["{ get deliver() { throw new Error('no') } }", /hooks.*: no$/],
+        ["null; throw null", /hooks.*: null/],
+        ["(", /SyntaxError/],
+        ["{}; import './nowhere.ts'", /^[^\x1b]*Module not found[^\x1b]*$/],
       ] as const
     ) {
       await Deno.writeTextFile(file, `export default ${code};\n`);
       const { code: exit, stderr } = await startRole("mqtt", [
         ...["--listen", "mqtt://127.0.0.1:0", "--target", "mqtt://127.0.0.1:1"],
         ...["--hooks", file],
-      ]).end;
+      ], { env: { NO_COLOR: "" } }).end;
       assertEquals([code, exit], [code, 2]);
       assertMatch(stderr, says);
       assertEquals(stderr.split("\n").length, 1);
