@@ -7,6 +7,9 @@ import type { MqttSession } from "../../../net/mqtt/hooks.ts";
 import { parseEndpoint } from "../../../net/mqtt/transport/endpoint.ts";
 import { dial } from "../../../net/mqtt/transport/dial.ts";
 import { BufferPool } from "../../../net/mqtt/buffer_pool.ts";
+import { formatAddress } from "../../../net/address.ts";
+import { freePort, portAnswers } from "../../../bench/harness/processes.ts";
+import { TestFolder } from "../../support/folder.ts";
 import { CertificateAuthority } from "../../support/certificate_authority.ts";
 import {
   mosquittoPub,
@@ -24,6 +27,7 @@ import {
   startTestGateway,
   subscribeTo,
 } from "../../support/mqtt_peer.ts";
+import { soon } from "../../support/deadline.ts";
 import { startPeer } from "../../support/process.ts";
 import { needsProgram, testUnless } from "../../support/skip.ts";
 
@@ -161,7 +165,7 @@ testUnless(
 
 testUnless(
   noMosquitto,
-  "startMqttGateway() reaches brokers over TCP, TLS, mTLS and WebSocket",
+  "startMqttGateway() reaches brokers over TCP, TLS, mTLS, WebSocket and WebSocket over TLS, from TCP and WebSocket",
   async () => {
     await using authority = await CertificateAuthority.create();
     const { cert, key } = await authority.sign("DNS:localhost", "IP:127.0.0.1");
@@ -184,6 +188,7 @@ testUnless(
       [`mqtts://127.0.0.1:${mosquitto.tlsPort}`, { verify: false }],
       [`mqtts://localhost:${strict.tlsPort}`, { ca: roots, certificate }],
       [`ws://127.0.0.1:${mosquitto.webSocketPort}/mqtt`, undefined],
+      [`wss://localhost:${mosquitto.secureWebSocketPort}/mqtt`, { ca: roots }],
     ];
     for (const [target, targetTls] of targets) {
       await using gateway = await startTestGateway(target, {
@@ -383,6 +388,98 @@ Deno.test("startMqttGateway() sends the PROXY protocol's header ahead of the CON
   );
   assertEquals(await broker.expect(1), connectPacket());
 });
+
+testUnless(
+  needsProgram("haproxy", "mosquitto", "openssl"),
+  "startMqttGateway() sends a header of the PROXY protocol that HAProxy takes, over TCP and ahead of TLS",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("IP:127.0.0.1");
+    await using mosquitto = await startMosquitto();
+    await using folder = await TestFolder.create();
+    const both = `${folder.path}/both.pem`;
+    await Deno.writeTextFile(both, read(cert) + read(key));
+    const file = `${folder.path}/haproxy.cfg`;
+    const [plain, secure] = [freePort("tcp"), freePort("tcp")];
+    await Deno.writeTextFile(
+      file,
+      `global
+        log stderr format raw local0
+      defaults
+        mode tcp
+        log global
+        log-format "from %ci:%cp at %fi:%fp"
+        timeout connect 5s
+        timeout client 10s
+        timeout server 10s
+        default_backend broker
+      frontend plain
+        bind 127.0.0.1:${plain} accept-proxy
+      frontend secure
+        bind 127.0.0.1:${secure} accept-proxy ssl crt ${both}
+      backend broker
+        server one 127.0.0.1:${mosquitto.port}\n`,
+    );
+    await using haproxy = startPeer("haproxy", ["-db", "-f", file]);
+    await portAnswers(plain);
+    const targets = [
+      [`mqtt://127.0.0.1:${plain}`, { url: "mqtt://127.0.0.1:0" }],
+      [`mqtts://127.0.0.1:${secure}`, {
+        url: "mqtts://127.0.0.1:0",
+        tls: { cert: read(cert), key: read(key) },
+      }],
+    ] as const;
+    for (const [target, listener] of targets) {
+      let from = "";
+      await using gateway = await startTestGateway(target, {
+        listeners: [listener],
+        sendProxyHeader: true,
+        targetTls: { ca: read(authority.cert) },
+        hooks: {
+          connect: ({ remote }) => void (from = formatAddress(remote)),
+        },
+      });
+      const url = gateway.urls[0]!;
+      const trust = { ca: read(authority.cert) };
+      assertEquals(await roundTrip(url, 5, trust), expected(5));
+      // HAProxy believes the client's and the listener's addresses.
+      await haproxy.line(
+        new RegExp(`from ${from} at 127.0.0.1:${portOf(url)}`),
+      );
+    }
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() brings a client's second connection to the broker of its first, which then ends that one",
+  async () => {
+    const brokers = [await startMosquitto(), await startMosquitto()];
+    try {
+      await using gateway = await startMqttGateway({
+        listeners: [{ url: "mqtt://127.0.0.1:0" }, { url: "ws://127.0.0.1:0" }],
+        targets: brokers.map(({ url }) => url),
+      });
+      for (let i = 0; i < 8; i++) {
+        const clientId = `device-${i}`;
+        using first = await connectPeer(gateway, 5);
+        await first.send(connectPacket({ version: 5, clientId }));
+        await first.expect(2);
+        // It comes by another door, and as another version.
+        const second = await mqtt.connectAsync(gateway.urls[1]!, {
+          clientId,
+          protocolVersion: 4,
+          reconnectPeriod: 0,
+        });
+        // mosquitto 2.0 closes without a word; later ones say 0x8E.
+        await soon(first.rest(), "the end of the first connection");
+        await second.endAsync();
+      }
+    } finally {
+      for (const broker of brokers) await broker[Symbol.asyncDispose]();
+    }
+  },
+);
 
 Deno.test("startMqttGateway() says what is wrong before it opens anything", async () => {
   const base = {
