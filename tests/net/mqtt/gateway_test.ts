@@ -1,5 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { once } from "node:events";
 import mqtt from "mqtt";
+import { WebSocket as WebSocketClient, WebSocketServer } from "ws";
 import { OperationError, UsageError } from "../../../net/errors.ts";
 import type { MqttGateway } from "../../../net/mqtt/gateway.ts";
 import { startMqttGateway } from "../../../net/mqtt/gateway.ts";
@@ -563,6 +565,82 @@ Deno.test("startMqttGateway() closes a WebSocket that sends text, with 1003, and
   assertEquals(await idle.read(new Uint8Array(10)).catch(() => null), null);
   idle.close();
 });
+
+Deno.test("startMqttGateway() answers WebSocket pings, takes packets across frames and refuses a frame beyond the limit, on both sides", async () => {
+  const brokers = new WebSocketServer({
+    host: "127.0.0.1",
+    port: 0,
+    handleProtocols: (offered) => offered.has("mqtt") && "mqtt",
+  });
+  await once(brokers, "listening");
+  const { port } = brokers.address() as { port: number };
+  await using gateway = await startTestGateway(
+    `ws://127.0.0.1:${port}/broker`,
+    {
+      listeners: [{ url: "ws://127.0.0.1:0/mqtt" }],
+      maxFrameBytes: 1000,
+    },
+  );
+  const message = publishPacket({ topic: "a", payload: "x".repeat(700) });
+  const [front, middle, back] = [
+    message.subarray(0, 1),
+    message.subarray(1, 300),
+    message.subarray(300),
+  ];
+  const tooLong = publishPacket({ topic: "a", payload: "x".repeat(1000) });
+  for (const breaksLimit of ["client", "broker"]) {
+    const client = new WebSocketClient(gateway.urls[0]!, "mqtt");
+    client.on("error", () => {});
+    const accepted = once(brokers, "connection");
+    await once(client, "open");
+    client.send(connectPacket());
+    const [broker, request] = await accepted;
+    assertEquals([broker.protocol, request.url], ["mqtt", "/broker"]);
+    await once(broker, "message");
+    const connack = once(client, "message");
+    broker.send(bytes(0x20, 2, 0, 0));
+    await connack;
+    for (const [from, to] of [[client, broker], [broker, client]]) {
+      const pong = once(from, "pong");
+      from.ping("are you there");
+      assertEquals(String((await pong)[0]), "are you there");
+      // One message of three fragments, then two of part of a packet each.
+      const got = collectMessages(to, 2 * message.length);
+      from.send(front, { fin: false });
+      from.send(middle, { fin: false });
+      from.send(back, { fin: true });
+      from.send(join(front, middle));
+      from.send(back);
+      assertEquals(await got, join(message, message));
+    }
+    const [breaker, other] = breaksLimit === "client"
+      ? [client, broker]
+      : [broker, client];
+    const closes = [once(breaker, "close"), once(other, "close")];
+    breaker.send(tooLong);
+    const [[code]] = await Promise.all(closes) as [number[], number[]];
+    assertEquals([breaksLimit, code], [breaksLimit, 1009]);
+  }
+  await gateway.drain();
+  brokers.close();
+});
+
+/** So many bytes of a WebSocket's messages. */
+function collectMessages(
+  socket: WebSocketClient,
+  count: number,
+): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  return new Promise((resolve) => {
+    const take = (part: Uint8Array) => {
+      parts.push(new Uint8Array(part));
+      if (join(...parts).length < count) return;
+      socket.off("message", take);
+      resolve(join(...parts));
+    };
+    socket.on("message", take);
+  });
+}
 
 Deno.test("startMqttGateway() lets in no WebSocket that asks for another subprotocol", async () => {
   using listener = new ScriptedBroker();
