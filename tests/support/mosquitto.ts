@@ -19,6 +19,8 @@ export interface Mosquitto extends AsyncDisposable {
 
 /** How mosquitto is started. */
 export interface MosquittoOptions {
+  /** Of its plain listener. Default: a free one. */
+  port?: number;
   webSocket?: boolean;
   /** Files in PEM; with `ca`, clients must have a certificate. */
   tls?: { cert: string; key: string; ca?: string };
@@ -32,13 +34,15 @@ export interface MosquittoOptions {
 export async function startMosquitto(
   options: MosquittoOptions = {},
 ): Promise<Mosquitto> {
-  const [port, webSocketPort, tlsPort, secureWebSocketPort] = freePorts(4) as [
+  const [freePort, webSocketPort, tlsPort, secureWebSocketPort] = freePorts(
+    4,
+  ) as [
     number,
     number,
     number,
     number,
   ];
-  const { webSocket, tls, lines = [] } = options;
+  const { port = freePort, webSocket, tls, lines = [] } = options;
   const root = Deno.uid() === 0 ? ["user root"] : [];
   const configuration = [
     ...root,
