@@ -1,6 +1,7 @@
 /** The gateway's command over its life: brokers that come and go, signals, permissions. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { freePort } from "../../bench/harness/processes.ts";
+import { hashPassword } from "../../net/mqtt/policy/password.ts";
 import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
@@ -193,5 +194,74 @@ testUnless(
       assertEquals((await role.stop()).code, 0);
     }
     assertEquals(await Deno.readTextFile(`${folder.path}/written`), "x");
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "mproxy-mqtt on SIGHUP ends the sessions of users that are gone, keeps the others, and opens its audit log anew",
+  async () => {
+    await using mosquitto = await startMosquitto();
+    await using folder = await TestFolder.create();
+    const policy = `${folder.path}/policy.toml`;
+    const audit = `${folder.path}/audit.jsonl`;
+    const users = async (...names: string[]) =>
+      await Deno.writeTextFile(
+        policy,
+        names.map((name) =>
+          `[[users]]\nname = "${name}"\npassword = "${hash}"\n`
+        ).join(""),
+      );
+    const hash = await hashPassword("secret");
+    await users("alice", "bob");
+    await using role = startRole("mqtt", [
+      ...["--listen", "mqtt://127.0.0.1:0", "--target", mosquitto.url],
+      ...["--policy", policy, "--audit", audit],
+    ]);
+    const at = await portOf(role);
+    const come = async (username: string, version: 4 | 5) => {
+      const clientId = `${username}-${version}`;
+      const client = await connectTo(at, {
+        version,
+        clientId,
+        username,
+        password: "secret",
+      });
+      assertEquals((await client.expect(2))[3], 0);
+      return client;
+    };
+    using alice = await come("alice", 4);
+    using bob4 = await come("bob", 4);
+    using bob5 = await come("bob", 5);
+
+    await Deno.rename(audit, `${audit}.1`);
+    await users("alice");
+    role.signal("SIGHUP");
+    await role.line(/info reloaded/);
+    assertEquals(await bob4.rest(), []);
+    const [disconnect] = await bob5.rest();
+    assertEquals([disconnect![0], disconnect![2]], [0xe0, 0x87]);
+    await alice.send([0xc0, 0]);
+    await alice.expect(13);
+    using again = await connectTo(at, { username: "bob", password: "secret" });
+    assertEquals(await again.expect(2), Uint8Array.of(0x20, 2, 0, 4));
+    assertEquals((await role.stop()).code, 0);
+
+    const eventsOf = async (file: string) =>
+      (await Deno.readTextFile(file)).trim().split("\n").map((line) => {
+        const { event, clientId } = JSON.parse(line);
+        return `${event} ${clientId}`;
+      }).sort();
+    const ids = ["alice-4", "bob-4", "bob-5"];
+    assertEquals(await eventsOf(`${audit}.1`), [
+      ...ids.map((id) => `connect ${id}`),
+      ...ids.map((id) => `connect_allowed ${id}`),
+    ]);
+    assertEquals(await eventsOf(audit), [
+      "connect_denied tester",
+      ...["alice-4", "bob-4", "bob-5", "tester"].map((id) =>
+        `disconnect ${id}`
+      ),
+    ]);
   },
 );
