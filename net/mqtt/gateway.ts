@@ -388,7 +388,7 @@ export async function startMqttGateway(
         onFailure: (reason, error) => {
           metrics.turnedAway(reason);
           log.limited(`listener ${reason}`, `a connection failed: ${reason}`, {
-            listener: listener.url,
+            listener: place.listener,
             error: error.message,
           });
         },

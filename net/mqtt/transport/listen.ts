@@ -2,6 +2,7 @@
  * Listens for clients. What a client must do before its first MQTT byte, the
  * WebSocket upgrade, is left to the session, whose deadline covers it.
  */
+import { devNull } from "node:os";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Address } from "../../address.ts";
 import { failedCall } from "../../errors.ts";
@@ -155,7 +156,10 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     server.listen(port, hostname, BACKLOG, resolve);
   });
   server.on("error", (error: Error) => onFailure("accept", error));
-  const silence = new SilenceWatch(server);
+  const silence = new SilenceWatch(
+    server,
+    (error) => onFailure("accept", error),
+  );
   const { address, port: realPort } = server.address() as {
     address: string;
     port: number;
@@ -185,10 +189,17 @@ class SilenceWatch implements Disposable {
   readonly #timer: ReturnType<typeof setInterval>;
   #silent = false;
 
-  constructor(server: Server & ServerHandle) {
+  constructor(
+    server: Server & ServerHandle,
+    onShortage: (error: Error) => void,
+  ) {
     server.on("connection", () => this.#silent = false);
     this.#timer = setInterval(() => {
-      if (this.#silent) server._handle?.listen?.(BACKLOG);
+      if (this.#silent) {
+        server._handle?.listen?.(BACKLOG);
+        const shortage = descriptorShortage();
+        if (shortage) onShortage(shortage);
+      }
       this.#silent = true;
     }, SILENCE_MS);
   }
@@ -196,6 +207,22 @@ class SilenceWatch implements Disposable {
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
   }
+}
+
+/**
+ * Why nothing can be opened any more, where that is so and may be found out:
+ * whoever gave no permission to read is not asked for it here.
+ */
+function descriptorShortage(): Error | undefined {
+  const file = { name: "read", path: devNull } as const;
+  if (Deno.permissions.querySync(file).state !== "granted") return undefined;
+  try {
+    Deno.openSync(devNull).close();
+  } catch (error) {
+    const { code } = error as Error & { code?: string };
+    if (code === "EMFILE" || code === "ENFILE") return error as Error;
+  }
+  return undefined;
 }
 
 function setContext(server: Server, tls: ListenTlsOptions): void {
