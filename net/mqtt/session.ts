@@ -216,7 +216,7 @@ export class Session implements MqttSession, Link {
           "connect_timeout",
           `no CONNECT within ${connectTimeoutMs} ms`,
         ),
-      connectTimeoutMs,
+      Math.max(0, connectTimeoutMs - this.#connection!.handshakeMs),
     );
     try {
       try {

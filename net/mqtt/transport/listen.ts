@@ -3,6 +3,7 @@
  * WebSocket upgrade, is left to the session, whose deadline covers it.
  */
 import { devNull } from "node:os";
+import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Address } from "../../address.ts";
 import { failedCall } from "../../errors.ts";
@@ -47,8 +48,15 @@ export interface ListenOptions {
   /** How long the TLS handshake may take, in milliseconds. */
   handshakeTimeoutMs: number;
   pool: BufferPool;
-  /** Takes each new connection. */
+  /**
+   * Asked for each connection as soon as it is there: whether it may stay.
+   * Each that may is told of once more, by `onConnection` or by `onDeparture`.
+   */
+  onArrival: () => boolean;
+  /** Takes each new connection, its TLS handshake done. */
   onConnection: (connection: AcceptedConnection) => void;
+  /** Told that a connection left during its TLS handshake. */
+  onDeparture: () => void;
   /** Told about connections that failed before they were one. */
   onFailure: (reason: "accept" | "tls_handshake", error: Error) => void;
 }
@@ -57,6 +65,8 @@ export interface ListenOptions {
 export interface AcceptedConnection {
   /** The connection as it was accepted; closing it ends a handshake too. */
   readonly stream: ByteStream;
+  /** How long its TLS handshake took, in milliseconds; 0 where there is none. */
+  readonly handshakeMs: number;
   /** Resolves to the connection that carries MQTT. */
   open(): Promise<ByteStream>;
 }
@@ -86,7 +96,7 @@ export function listen(options: ListenOptions): Promise<StreamListener> {
 }
 
 function listenTcp(options: ListenOptions): StreamListener {
-  const { endpoint, onConnection, onFailure } = options;
+  const { endpoint, onArrival, onConnection, onFailure } = options;
   const { port } = endpoint.address;
   const hostname = systemHost(endpoint.address);
   let listener: Deno.TcpListener;
@@ -100,7 +110,9 @@ function listenTcp(options: ListenOptions): StreamListener {
   const acceptAll = async () => {
     while (!closed) {
       try {
-        onConnection(accepted(tcpStream(await listener.accept()), options));
+        const connection = await listener.accept();
+        if (!onArrival()) connection.close();
+        else onConnection(accepted(tcpStream(connection), 0, options));
       } catch (error) {
         if (closed) return;
         onFailure("accept", error as Error);
@@ -135,6 +147,7 @@ function tcpStream(connection: Deno.TcpConn): ByteStream {
 
 async function listenTls(options: ListenOptions): Promise<StreamListener> {
   const { endpoint, tls, onConnection, onFailure } = options;
+  const handshakes = new Handshakes(options);
   const { port } = endpoint.address;
   const hostname = systemHost(endpoint.address);
   const server = createServer({
@@ -142,12 +155,15 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     handshakeTimeout: options.handshakeTimeoutMs,
     ALPNProtocols: isWebSocket(endpoint.scheme) ? ["http/1.1"] : ["mqtt"],
   }, (socket: TLSSocket) => {
-    onConnection(accepted(new TlsStream(socket), options));
+    const handshakeMs = handshakes.done(socket);
+    if (handshakeMs === undefined) socket.destroy();
+    else onConnection(accepted(new TlsStream(socket), handshakeMs, options));
   });
+  server.on("connection", (socket: Socket) => handshakes.begin(socket));
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
     // Deno's `node:tls` leaves the socket open where the handshake timed out.
     socket.destroy();
-    onFailure("tls_handshake", error);
+    if (!handshakes.wasRefused()) onFailure("tls_handshake", error);
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: Error) => {
@@ -172,6 +188,55 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
       server.close();
     },
   };
+}
+
+/**
+ * TLS handshakes that are under way. They cost more than all that follows, so
+ * limits count them. A TLS socket does not tell which one it stands upon:
+ * it is known by its peer.
+ */
+class Handshakes {
+  readonly #options: ListenOptions;
+  readonly #begunMs = new Map<string, number>();
+  /** Connections that were closed here, of which no error has come yet. */
+  #refused = 0;
+
+  constructor(options: ListenOptions) {
+    this.#options = options;
+  }
+
+  begin(socket: Socket): void {
+    const { onArrival, onDeparture } = this.#options;
+    if (!onArrival()) {
+      this.#refused++;
+      socket.destroy();
+      return;
+    }
+    const peer = peerOf(socket);
+    this.#begunMs.set(peer, performance.now());
+    socket.on("close", () => {
+      if (this.#begunMs.delete(peer)) onDeparture();
+    });
+  }
+
+  /** How long it took, or undefined where the connection is gone already. */
+  done(socket: TLSSocket): number | undefined {
+    const peer = peerOf(socket);
+    const begunMs = this.#begunMs.get(peer);
+    this.#begunMs.delete(peer);
+    return begunMs === undefined ? undefined : performance.now() - begunMs;
+  }
+
+  /** Whether a failure is one that was made here. */
+  wasRefused(): boolean {
+    if (this.#refused === 0) return false;
+    this.#refused--;
+    return true;
+  }
+}
+
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 /** The part of a server that Node keeps to itself: listen(2) on its socket. */
@@ -245,11 +310,13 @@ function contextOf(tls: ListenTlsOptions) {
 
 function accepted(
   stream: ByteStream,
+  handshakeMs: number,
   options: ListenOptions,
 ): AcceptedConnection {
   const { endpoint, maxFrameBytes, pool, webSocketOrigins } = options;
   return {
     stream,
+    handshakeMs,
     open: () =>
       isWebSocket(endpoint.scheme)
         ? acceptWebSocket(stream, {

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { once } from "node:events";
+import { connect as connectTls } from "node:tls";
 import mqtt from "mqtt";
 import { WebSocket as WebSocketClient, WebSocketServer } from "ws";
 import { OperationError, UsageError } from "../../../net/errors.ts";
@@ -162,6 +163,56 @@ testUnless(
     // A certificate that nobody vouches for is none.
     assertEquals(await roundTrip(optional, 5, strange), expected(5));
     assertEquals(names, [undefined, undefined]);
+  },
+);
+
+testUnless(
+  needsProgram("openssl"),
+  "startMqttGateway() counts a connection from its arrival on, also while its TLS handshake is under way",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("IP:127.0.0.1", "IP:::1");
+    const tls = { cert: read(cert), key: read(key) };
+    for (const host of ["127.0.0.1", "[::1]"]) {
+      using listener = new ScriptedBroker();
+      await using gateway = await startTestGateway(listener.url, {
+        listeners: [{ url: `mqtts://${host}:0`, tls }],
+        maxConnections: 1,
+        connectTimeoutMs: 60_000,
+      });
+      const port = portOf(gateway.urls[0]!);
+      const hostname = host.replace(/[[\]]/g, "");
+      const turnedAway = () =>
+        gateway.metrics().find(({ name }) =>
+          name === "mproxy_mqtt_turned_away_total"
+        )!.samples.map(({ labels, value }) => `${labels!.reason} ${value}`);
+      {
+        // It never says a word of its handshake.
+        using _silent = await Deno.connect({ hostname, port });
+        using late = await Deno.connect({ hostname, port });
+        const end = late.read(new Uint8Array(1)).catch(() => null);
+        assertEquals(await soon(end, "the end of the second"), null);
+        assertEquals(turnedAway(), ["max_connections 1"]);
+      }
+      // When it is gone, there is room for another one.
+      for (;;) {
+        try {
+          const client = connectTls({
+            host: hostname,
+            port,
+            ca: read(authority.cert),
+          });
+          await once(client, "secureConnect");
+          client.write(connectPacket());
+          using broker = await listener.accept();
+          await broker.expect(1);
+          client.destroy();
+          break;
+        } catch {
+          // The gateway has not seen it go yet.
+        }
+      }
+    }
   },
 );
 

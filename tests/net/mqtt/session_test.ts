@@ -8,6 +8,7 @@ import { deny } from "../../../net/mqtt/hooks.ts";
 import { PacketType } from "../../../net/mqtt/packet/mod.ts";
 import { Policy } from "../../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../../net/mqtt/policy/policy_file.ts";
+import { soon } from "../../support/deadline.ts";
 import { openMemorySession } from "../../support/memory_session.ts";
 import { settled } from "../../support/memory_stream.ts";
 import {
@@ -120,6 +121,21 @@ Deno.test("Session closes a connection that sends no CONNECT in time", async () 
   using client = await connectPeer(gateway, 4);
   await client.send(connectPacket().subarray(0, 5));
   assertEquals(await client.rest(), []);
+});
+
+Deno.test("Session takes the time of the TLS handshake off that for the CONNECT", async () => {
+  const ends: DisconnectResult[] = [];
+  const settings = { connectTimeoutMs: 60_000 };
+  await using bench = await openMemorySession({
+    settings,
+    handshakeMs: 60_000,
+    connect: bytes(),
+    hooks: { disconnect: (_, end) => void ends.push(end) },
+  });
+  await soon(bench.over, "the end");
+  assertEquals([bench.client.closed, bench.broker.writes], [true, []]);
+  await using other = await openMemorySession({ settings, handshakeMs: 1000 });
+  assertEquals(other.session.isOver, false);
 });
 
 Deno.test("Session answers with CONNACK 3 or 0x88 where no broker can be reached", async () => {
