@@ -8,7 +8,9 @@ import { commands } from "@mproxy/cli";
 import {
   type Command,
   commonOptions,
+  type Option,
   optionHelp,
+  type OptionTable,
   optionUsage,
 } from "@mproxy/mproxy/cli";
 import { fromFileUrl } from "@std/path";
@@ -24,11 +26,29 @@ const PARTS: Readonly<Record<string, () => string>> = {
 
 /** Tables of all roles' own options, and one of those that all have. */
 export function flagTables(): string {
-  const first = commands[0]!;
   return [
     ...commands.map((command) => table(`\`${command.name}\``, command.options)),
-    table("All roles", commonOptions(first)),
+    table("All roles", sharedOptions()),
   ].join("\n");
+}
+
+/** The options of all roles, each with the defaults of the roles that have their own. */
+function sharedOptions(): OptionTable {
+  const [first, ...others] = commands;
+  const shared: Record<string, Option<unknown>> = { ...commonOptions(first!) };
+  for (const [key, option] of Object.entries(shared)) {
+    const own = others.map((command) => {
+      const table: OptionTable = commonOptions(command);
+      return [command.name, table[key]!.defaultText] as const;
+    }).filter(([, text]) => text !== option.defaultText);
+    if (own.length === 0) continue;
+    const defaultText = [
+      option.defaultText,
+      ...own.map(([name, text]) => `${text} for \`${name}\``),
+    ].join(", ");
+    shared[key] = { ...option, defaultText };
+  }
+  return shared;
 }
 
 function table(title: string, options: Command["options"]): string {

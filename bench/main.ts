@@ -2,15 +2,7 @@
  * Throughput beside other programs, as ratios. Linux only: CPU time, memory
  * and sockets are read from /proc.
  *
- *     deno task bench [FILTER...] [--only NAME,...] [--runs N] [--seconds S]
- *                     [--patience S] [--quick] [--list]
- *
- * FILTER is a part of a row's name (`dispatch/forward`); several words must
- * all be in it. `--only` takes the contenders whose names have one of its parts.
- * `--patience` has each turn wait so long for others to leave the machine idle.
- * Without FILTER, or with the name of a suite alone, the results are
- * `bench/results/SUITE.json` and `.md`; of less, `SUITE.partial.json` and `.md`
- * there. Files of a turn go to memory where it has room, else to the temporary
+ * Files of a turn go to memory where it has room, else to the temporary
  * folder. A peer that is missing is named in the tables with how it is had.
  * The load of streams is compiled with gcc where the benchmark begins.
  */
@@ -27,6 +19,19 @@ import {
 } from "./harness/table.ts";
 import { mqttSuite } from "./mqtt/rows.ts";
 import { tcpSuite } from "./tcp/rows.ts";
+
+const USAGE =
+  `Usage: deno task bench [FILTER...] [--only NAME,...] [--runs N] [--seconds S]
+                       [--patience S] [--quick] [--list]
+
+FILTER is a part of a row's name (dispatch/forward); several words must all be
+in it. --only takes the contenders whose names have one of its parts. --patience
+has each turn wait so long for others to leave the machine idle. --quick is one
+turn of half a second. --list names the rows.
+
+Without FILTER, or with the name of a suite alone, the results are
+bench/results/SUITE.json and .md when all rows are done; until then, and of
+less, they are SUITE.partial.json and .md there.`;
 
 /** What the fastest server writes in a turn, and some more. */
 const OUTPUT_BYTES = 8e9;
@@ -46,28 +51,12 @@ const SUITES: {
 ];
 
 if (import.meta.main) {
-  const { _: words, runs, seconds, patience, only, quick, list } = parseArgs(
-    Deno.args,
-    {
-      string: ["runs", "seconds", "only", "patience"],
-      boolean: ["quick", "list"],
-    },
-  );
+  const command = readCommand(Deno.args);
   if (Deno.build.os !== "linux") {
-    say(`The benchmark needs Linux, and this is ${Deno.build.os}`);
-    Deno.exit(2);
+    refuse(`The benchmark needs Linux, and this is ${Deno.build.os}`);
   }
-  const command: Command = {
-    words: words.map(String),
-    runs: runs ? Number(runs) : quick ? 1 : 5,
-    seconds: seconds ? Number(seconds) : quick ? 0.5 : 1,
-    patienceSeconds: Number(patience ?? 0),
-    only: only?.split(","),
-    whole: words.every((word) => SUITES.some(({ name }) => name === word)) &&
-      !quick && only === undefined,
-    list,
-  };
   const memory = await memoryFolder();
+  let rows = 0;
   for (const { name, open, inMemory } of SUITES) {
     const another = SUITES.some((one) =>
       one.name !== name && command.words.includes(one.name)
@@ -76,10 +65,13 @@ if (import.meta.main) {
     const dir = inMemory ? memory : undefined;
     const folder = await Deno.makeTempDir(dir === undefined ? {} : { dir });
     try {
-      await bench(name, await open(folder), command);
+      rows += await bench(name, await open(folder), command);
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
+  }
+  if (rows === 0) {
+    refuse(`No row has "${command.words.join(" ")}": --list names them`);
   }
 }
 
@@ -98,19 +90,54 @@ interface Command {
   list: boolean;
 }
 
+function readCommand(args: readonly string[]): Command {
+  const given = parseArgs([...args], {
+    string: ["runs", "seconds", "only", "patience"],
+    boolean: ["quick", "list", "help", "h"],
+    unknown: (arg, name) => {
+      if (name) refuse(`Unknown option ${arg}\n${USAGE}`);
+    },
+  });
+  if (given.help || given.h) {
+    say(USAGE);
+    Deno.exit(0);
+  }
+  const number = (name: "runs" | "seconds" | "patience", fallback: number) => {
+    const text = given[name];
+    if (text === undefined) return fallback;
+    const value = Number(text);
+    const least = name === "runs" ? 1 : 0;
+    if (text !== "" && value >= least && value < Infinity) return value;
+    return refuse(`--${name}: "${text}" is not a number from ${least} on`);
+  };
+  const words = given._.map(String);
+  const { quick, list, only } = given;
+  return {
+    words,
+    runs: number("runs", quick ? 1 : 5),
+    seconds: number("seconds", quick ? 0.5 : 1),
+    patienceSeconds: number("patience", 0),
+    only: only?.split(","),
+    whole: words.every((word) => SUITES.some(({ name }) => name === word)) &&
+      !quick && only === undefined,
+    list,
+  };
+}
+
+/** Measures what was chosen of a suite; returns how many rows that is. */
 async function bench(
   name: string,
   { rows, peers, appendix }: Suite,
   { words, runs, seconds, patienceSeconds, only, whole, list }: Command,
-): Promise<void> {
+): Promise<number> {
   const chosen = rows.filter((row) =>
     words.every((word) => `${name}/${row.name}`.includes(word))
   );
   if (list) {
     for (const row of chosen) say(`${name}/${row.name}`);
-    return;
+    return chosen.length;
   }
-  if (chosen.length === 0) return;
+  if (chosen.length === 0) return 0;
   const results: Results = {
     machine: describeMachine(),
     peers,
@@ -132,9 +159,16 @@ async function bench(
     results.rows.push(result);
     say(`\n${rowTable(result).join("\n")}`);
     more = appendix?.(results.rows) ?? [];
-    await write(whole ? name : `${name}.partial`, results, more);
+    await write(`${name}.partial`, results, more);
+  }
+  if (whole) {
+    for (const type of ["json", "md"]) {
+      const from = join(RESULTS, `${name}.partial.${type}`);
+      await Deno.rename(from, join(RESULTS, `${name}.${type}`));
+    }
   }
   for (const line of [...more, ...expectationLines(results.rows)]) say(line);
+  return chosen.length;
 }
 
 async function write(
@@ -162,6 +196,11 @@ async function memoryFolder(): Promise<string | undefined> {
   }).output();
   const available = Number(new TextDecoder().decode(stdout).split("\n")[1]);
   return success && available > OUTPUT_BYTES ? "/dev/shm" : undefined;
+}
+
+function refuse(message: string): never {
+  Deno.stderr.writeSync(new TextEncoder().encode(`bench: ${message}\n`));
+  Deno.exit(2);
 }
 
 function progress(text: string): void {

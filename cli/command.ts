@@ -20,23 +20,23 @@ export interface Option<Value> {
   readonly help: string;
   /** What stands for the value in the help; none for a switch. */
   readonly placeholder?: string;
-  /** The letter behind a single dash. */
+  /** The letter behind a single dash. Default: none. */
   readonly short?: string;
-  /** Other names, such as an older tool's, in kebab case. */
+  /** Other names, such as an older tool's, in kebab case. Default: none. */
   readonly aliases?: readonly string[];
-  /** Whether it may be given more than once. */
+  /** Whether it may be given more than once. Default: once. */
   readonly repeated?: boolean;
-  /** Whether it is a switch with a `--no-` form. */
+  /** Whether it is a switch with a `--no-` form. Default: it is not. */
   readonly negatable?: boolean;
-  /** Whether it must be given. */
+  /** Whether it must be given. Default: it need not. */
   readonly required?: boolean;
   /** Default as the help shows it. */
   readonly defaultText?: string;
-  /** What it may be, where that is a fixed list. */
+  /** What it may be, where that is a fixed list. Default: what `read` takes. */
   readonly choices?: readonly string[];
-  /** Heading under which the help shows it. */
+  /** Heading under which the help shows it. Default: `Options`. */
   readonly group?: string;
-  /** Left out of the help: an older spelling that still works. */
+  /** Left out of the help: an older spelling that still works. Default: it is shown. */
   readonly hidden?: boolean;
   /** Its value, from all texts given for it; throws a UsageError that says what is wanted. */
   readonly read: (texts: readonly string[]) => Value;
@@ -44,17 +44,17 @@ export interface Option<Value> {
 
 /** What all option makers take. */
 export interface OptionOptions {
-  /** The letter behind a single dash. */
+  /** The letter behind a single dash. Default: none. */
   short?: string;
-  /** Other names, in kebab case. */
+  /** Other names, in kebab case. Default: none. */
   aliases?: readonly string[];
-  /** Whether it must be given. */
+  /** Whether it must be given. Default: it need not. */
   required?: boolean;
-  /** Heading under which the help shows it. */
+  /** Heading under which the help shows it. Default: `Options`. */
   group?: string;
-  /** What stands for the value in the help. */
+  /** What stands for the value in the help. Default: the maker's own. */
   placeholder?: string;
-  /** Left out of the help. */
+  /** Left out of the help. Default: it is shown. */
   hidden?: boolean;
 }
 
@@ -123,7 +123,7 @@ export function list<Value>(
   };
 }
 
-/** One of a fixed list of words. */
+/** One of a fixed list of words; what is read throws a UsageError for another. */
 export function choice<Word extends string, Fallback extends Word | undefined>(
   help: string,
   words: readonly Word[],
@@ -140,20 +140,20 @@ export function choice<Word extends string, Fallback extends Word | undefined>(
   };
 }
 
-/** Reads a text as it is, but not an empty one. */
+/** Reads a text as it is; throws a UsageError where it is empty. */
 export function text(text: string): string {
   if (text === "") throw new UsageError("an empty text is no value");
   return text;
 }
 
-/** Makes a reader of `host:port`. */
+/** Makes a reader of `host:port`, which throws a UsageError for another text. */
 export function address(
   options: ParseAddressOptions = {},
 ): (text: string) => Address {
   return (text) => parseAddress(text, options);
 }
 
-/** Makes a reader of whole numbers in a range. */
+/** Makes a reader of whole numbers, which throws a UsageError outside of the range. */
 export function integer(least: number, most: number): (text: string) => number {
   return (text) => {
     const number = /^-?\d+$/.test(text) ? Number(text) : NaN;
@@ -164,7 +164,10 @@ export function integer(least: number, most: number): (text: string) => number {
   };
 }
 
-/** Makes a reader of bytes or bits per second with a unit, in a range. */
+/**
+ * Makes a reader of bytes or bits per second with a unit, which throws a
+ * UsageError outside of the range.
+ */
 export function scaled(least: number, most: number): (text: string) => number {
   return (text) => {
     const number = parseScaled(text);
@@ -176,7 +179,10 @@ export function scaled(least: number, most: number): (text: string) => number {
 /** A timer's milliseconds are 32 bits with a sign: a longer wait would be none. */
 const MOST_SECONDS = Math.floor((2 ** 31 - 1) / 1000);
 
-/** Reads seconds, with decimals, not negative, as many as a timer can wait. */
+/**
+ * Reads seconds, with decimals; throws a UsageError for less than 0 and for more
+ * than a timer can wait.
+ */
 export function seconds(text: string): number {
   const number = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
   if (number <= MOST_SECONDS) return number;
@@ -206,21 +212,21 @@ export interface RunningRole {
   role: Role;
   /** Its metrics now, for the metrics door. */
   metrics: () => readonly Metric[];
-  /** One line about now, for `--stats` and the terminal. */
+  /** One line about now, for `--stats` and the terminal. Default: none. */
   progress?: () => string;
   /** Lines for the end. */
   summary: () => readonly string[];
-  /** Text for stdout at the end, where the role's product is a report. */
+  /** Text for stdout at the end, where the role's product is a report. Default: none. */
   report?: () => string | Promise<string>;
   /** Exit code where the role ended without failing. Default: 0. */
   exitCode?: () => number;
-  /** Whether new work is taken, or why not, for `/readyz`. */
+  /** Whether new work is taken, or why not, for `/readyz`. Default: it is, from its start to its drain. */
   ready?: () => boolean | string | Promise<boolean | string>;
-  /** Answers `/metrics?format=json`; may be a promise. */
+  /** Answers `/metrics?format=json`; may be a promise. Default: there is no such document. */
   json?: () => unknown;
-  /** Called when everything is open, with the bound metrics door where there is one. */
+  /** Called when everything is open, with the bound metrics door where there is one. Default: none. */
   started?: (metricsAddress: Address | undefined) => void;
-  /** Called before `drain`, with the signal that asked for it. */
+  /** Called before `drain`, with the signal that asked for it. Default: none. */
   draining?: (signal: Deno.Signal) => void;
   /** Called on SIGHUP; without it the signal keeps its meaning. */
   reload?: () => void | Promise<void>;
@@ -278,19 +284,19 @@ export interface Command<Table extends OptionTable = OptionTable> {
   readonly name: string;
   /** What it does, in one sentence without a period. */
   readonly summary: string;
-  /** More for the help, as paragraphs. */
+  /** More for the help, as paragraphs. Default: none. */
   readonly description?: string;
   /** Its own options; the common ones are added by the runner. */
   readonly options: Table;
   /** What positional arguments are, for the usage line; none are taken without it. */
   readonly positionals?: string;
-  /** Arrays of tables (`[[name]]`) that the command reads itself from `--config`. */
+  /** Arrays of tables (`[[name]]`) that the command reads itself from `--config`. Default: none. */
   readonly configTables?: readonly string[];
   /** Command lines for the help, without the program's name. */
   readonly examples: readonly string[];
-  /** Other top-level keys of the configuration file that are no options. */
+  /** Other top-level keys of the configuration file that are no options. Default: none. */
   readonly configSections?: readonly string[];
-  /** Everything that is wrong in those sections. */
+  /** Everything that is wrong in those sections. Default: none. */
   readonly checkConfig?: (
     config: TomlTable,
     values: Values<Table>,

@@ -139,10 +139,16 @@ function zshScript(
             : " "
         }`;
       const many = option.repeated ? "*" : "";
-      return `    ${quoted(`${many}${name}[${help}]${value}`)}`;
+      // "=" takes the value as a word of its own too.
+      const sign = value !== "" && name.startsWith("--") ? "=" : "";
+      return `    ${quoted(`${many}${name}${sign}[${help}]${value}`)}`;
     });
+    if (command.positionals !== undefined) {
+      const name = command.positionals.replaceAll(/[[\]:\\]/g, "");
+      specs.push(`    ${quoted(`*:${name}: `)}`);
+    }
     return `${fn}_${command.name}() {\n  _arguments \\\n${
-      [...specs, "    '*: :_files'"].join(" \\\n")
+      specs.join(" \\\n")
     }\n}`;
   });
   const described = commands.map(({ command: { name, summary } }) =>

@@ -71,7 +71,7 @@ export function helpText(
   if (command.examples.length > 0) {
     lines.push("", "Examples:");
     for (const example of command.examples) {
-      lines.push(`  ${program} ${example}`);
+      lines.push(`  ${program} ${example}`.trimEnd());
     }
   }
   return lines.join("\n") + "\n";

@@ -405,7 +405,10 @@ function summarize(
   for (const line of running.summary()) writeStderr(`${line}\n`);
 }
 
-/** Writes all of a text to stdout; a reader that left (EPIPE) is not an error. */
+/**
+ * Writes all of a text to stdout; a reader that left (EPIPE) is not an error.
+ * Throws what else the system refuses.
+ */
 export async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
   try {

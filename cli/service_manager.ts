@@ -3,6 +3,7 @@
  * datagram to the socket that `NOTIFY_SOCKET` names. A unit says `Type=notify`.
  */
 import type { Log } from "../net/observe/log.ts";
+import { errorText } from "../net/errors.ts";
 
 const VARIABLE = "NOTIFY_SOCKET";
 
@@ -28,9 +29,7 @@ export function openServiceManager(log: Log): ServiceManager | undefined {
   const path = given.replace(/^@/, "\0");
   const warn = (reason: unknown) =>
     log.warn(
-      `Cannot tell the service manager: ${
-        reason instanceof Error ? reason.message : reason
-      }`,
+      `Cannot tell the service manager: ${errorText(reason)}`,
       { socket: given },
     );
   if (typeof Deno.listenDatagram !== "function") {

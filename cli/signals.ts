@@ -1,6 +1,7 @@
 /** Signals while a role runs: the first ends it in order, the second at once; SIGHUP reloads. */
 import type { Log } from "../net/observe/log.ts";
 import type { RunningRole } from "./command.ts";
+import { errorText } from "../net/errors.ts";
 
 /** 128 + SIGINT, as a shell reports it. */
 const ENDED_BY_SIGNAL = 130;
@@ -47,7 +48,7 @@ export function watchSignals(log: Log, graceSeconds: number): WatchedSignals {
       await running?.reload?.();
     } catch (error) {
       log.error(
-        `Cannot reload: ${error instanceof Error ? error.message : error}`,
+        `Cannot reload: ${errorText(error)}`,
       );
     }
   };

@@ -1,6 +1,7 @@
 /** TLS options on the command line: files are read before anything is opened. */
 import { type Address, parseAddress } from "../net/address.ts";
-import { UsageError } from "../net/errors.ts";
+import { errorText, UsageError } from "../net/errors.ts";
+import { readTextFile } from "../net/text_file.ts";
 import type { TlsClientOptions } from "../net/tls_client.ts";
 
 /** Reads `tls://host:port` or `host:port`. */
@@ -53,14 +54,9 @@ function readPem(
   if (file === undefined) return undefined;
   let pem: string;
   try {
-    pem = Deno.readTextFileSync(file);
+    pem = readTextFile(file);
   } catch (cause) {
-    throw new UsageError(
-      `${flag}: cannot read "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
-      { cause },
-    );
+    throw new UsageError(`${flag}: ${errorText(cause)}`, { cause });
   }
   if (pem.includes(`${kind}-----`)) return pem;
   throw new UsageError(

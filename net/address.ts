@@ -12,7 +12,7 @@ export interface Address {
   readonly hostname: string;
   /** 0 to 65535. */
   readonly port: number;
-  /** Interface of an IPv6 literal or of a group: the text behind `%`. */
+  /** Interface of an IPv6 literal or of a group: the text behind `%`. None where the host has no need of one. */
   readonly zone?: string;
   /** Only sender of a source-specific group: the text before `@`. */
   readonly source?: string;
@@ -32,7 +32,11 @@ export interface ParseAddressOptions {
 const NAME =
   /^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?$/;
 
-/** Reads an address, or throws a {@linkcode UsageError} that shows the text. */
+/**
+ * Reads an address, or throws a {@linkcode UsageError} that shows the text.
+ * IPv6 as RFC 4291, 2.2 writes it, its zone as RFC 4007, 11; `SRC@GROUP` as
+ * in multicat.
+ */
 export function parseAddress(
   text: string,
   options: ParseAddressOptions = {},
@@ -109,7 +113,10 @@ export function parseAddress(
   };
 }
 
-/** The text that {@linkcode parseAddress} reads back to the same address. */
+/**
+ * The text that {@linkcode parseAddress} reads back to the same address.
+ * IPv6 in the form of RFC 5952.
+ */
 export function formatAddress(address: Address): string {
   const { hostname, port, zone, source } = address;
   const literal = zone === undefined ? hostname : `${hostname}%${zone}`;
@@ -120,6 +127,16 @@ export function formatAddress(address: Address): string {
     ? `[${source}]@`
     : `${source}@`;
   return `${before}${host}:${port}`;
+}
+
+/** Throws a UsageError where an address can only be listened on. */
+export function checkSendable(address: Address): void {
+  if (address.source === undefined) return;
+  throw new UsageError(
+    `Cannot send to "${
+      formatAddress(address)
+    }": a source before @ is for listening`,
+  );
 }
 
 /** The host as the system's resolver takes it: `fe80::1%eth0` where there is a zone. */

@@ -11,7 +11,7 @@ export class UsageError extends RangeError {
 
 /** What a failed operation knows beside its message. */
 export interface OperationErrorOptions extends ErrorOptions {
-  /** The system's name of the error, such as `EADDRINUSE`. */
+  /** The system's name of the error, such as `EADDRINUSE`. None where no system call failed. */
   code?: string | undefined;
 }
 
@@ -48,14 +48,20 @@ export function failedCall(
 ): OperationError {
   const code = errorCode(cause);
   const remedy = code === undefined ? undefined : REMEDIES[code];
-  const detail = cause instanceof Error
-    // What Deno adds behind it names its own call, and the file again.
-    ? cause.message.replace(/ \(os error \d+\).*$/s, "")
-    : String(cause);
+  const text = errorText(cause);
   return new OperationError(
-    `Cannot ${action} ${subject}: ${detail}${remedy ? `; ${remedy}` : ""}`,
+    `Cannot ${action} ${subject}: ${text}${remedy ? `; ${remedy}` : ""}`,
     { cause, code },
   );
+}
+
+/**
+ * What an error says in words. Deno adds the errno behind the system's words, and
+ * behind that its own call and the file again: they are left out.
+ */
+export function errorText(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/ \(os error \d+\).*$/s, "");
 }
 
 /** The errno's name of an error of Deno, of node's modules or of the linux engine. */

@@ -8,11 +8,11 @@ import { type Address, hostWithZone, isIp } from "./address.ts";
 
 /** How a TLS host is verified and shown who we are. */
 export interface TlsClientOptions {
-  /** Roots to trust in place of the system's, PEM. */
+  /** Roots to trust in place of the system's, PEM. Default: the system's. */
   ca?: string | undefined;
-  /** Our certificate chain, PEM. */
+  /** Our certificate chain, PEM. Default: none. */
   cert?: string | undefined;
-  /** Its private key, PEM. */
+  /** Its private key, PEM. Default: none. */
   key?: string | undefined;
   /** Name to ask for (SNI, RFC 6066) and to verify. Default: the host's. */
   serverName?: string | undefined;

@@ -2,6 +2,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { getCACertificates } from "node:tls";
 import { OperationError } from "./errors.ts";
+import { unreadable } from "./text_file.ts";
 
 /** TLS towards clients. */
 export interface TlsTermination {
@@ -86,12 +87,7 @@ async function readPem(file: string): Promise<string> {
   try {
     return await Deno.readTextFile(file);
   } catch (cause) {
-    throw new CertificateError(
-      `Cannot read "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
-      { cause },
-    );
+    throw new CertificateError(unreadable(file, cause), { cause });
   }
 }
 

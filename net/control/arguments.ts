@@ -21,6 +21,7 @@ import {
   type ParameterReader,
   string,
 } from "./parameters.ts";
+import { errorText } from "../errors.ts";
 
 /** Names a tunnel. */
 export interface LocalParameters {
@@ -261,9 +262,7 @@ export function delay(zero: boolean): ParameterReader<number> {
       return readDelay(zero)(String(seconds));
     } catch (error) {
       throw new ParameterError(
-        `invalid value: \`${seconds}\` for \`${name}\`: ${
-          error instanceof Error ? error.message : error
-        }`,
+        `invalid value: \`${seconds}\` for \`${name}\`: ${errorText(error)}`,
       );
     }
   };

@@ -39,11 +39,14 @@ export interface HttpDoorOptions {
   readonly address: Address;
   /** What is driven. */
   readonly tunnels: Tunnels;
-  /** Wanted from clients; must be given where the address is not loopback. */
+  /** Wanted from clients; must be given where the address is not loopback. Default: nobody needs one. */
   readonly token?: string | undefined;
 }
 
-/** Opens the door; throws a UsageError or an OperationError. */
+/**
+ * Opens the door; throws a UsageError or an OperationError. JSON-RPC 2.0
+ * with Plexy's methods, over HTTP and WebSocket (RFC 6455).
+ */
 export async function openHttpDoor(
   options: HttpDoorOptions,
 ): Promise<ControlDoor> {

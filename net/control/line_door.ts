@@ -40,7 +40,7 @@ export interface LineDoorOptions {
   readonly address: Address;
   /** What is driven. */
   readonly tunnels: Tunnels;
-  /** Wanted from clients; must be given where the address is not loopback. */
+  /** Wanted from clients; must be given where the address is not loopback. Default: nobody needs one. */
   readonly token?: string | undefined;
 }
 
@@ -50,7 +50,10 @@ export interface ControlDoor extends AsyncDisposable {
   readonly address: Address;
 }
 
-/** Opens the door; throws a UsageError or an OperationError. */
+/**
+ * Opens the door; throws a UsageError or an OperationError. Commands and
+ * answers are Plexy's, and some more.
+ */
 export function openLineDoor(options: LineDoorOptions): ControlDoor {
   const { address, token } = options;
   checkExposure(address, token);

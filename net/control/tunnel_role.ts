@@ -30,11 +30,11 @@ export interface TunnelRoleOptions extends Omit<TunnelsOptions, "accessLog"> {
   readonly controlSocket?: Address | undefined;
   /** Where JSON-RPC is taken. Default: nowhere. */
   readonly rpcSocket?: Address | undefined;
-  /** Wanted at both doors; must be given where they are not on loopback. */
+  /** Wanted at both doors; must be given where they are not on loopback. Default: nobody needs one. */
   readonly controlToken?: string | undefined;
   /** Where metrics are shown. Default: nowhere. */
   readonly prometheusSocket?: Address | undefined;
-  /** Also shows metrics under the names of another tool. */
+  /** Also shows metrics under the names of another tool. Default: none. */
   readonly metricsCompat?: "plexy" | undefined;
 }
 
@@ -64,7 +64,10 @@ export interface TunnelRole extends AsyncDisposable {
   summary(): string[];
 }
 
-/** Starts the role; throws a UsageError or an OperationError, and nothing is open then. */
+/**
+ * Starts the role; throws a UsageError or an OperationError, and nothing is
+ * open then. All that Plexy's program does.
+ */
 export async function startTunnelRole(
   options: TunnelRoleOptions,
 ): Promise<TunnelRole> {

@@ -13,8 +13,8 @@ import { Feed, FEED_COUNTERS } from "./feed.ts";
 import { checkFileSource, openFileSource } from "./file_source.ts";
 import {
   checkDatagramBytes,
-  checkDestinations,
   checkDispatchOptions,
+  checkEngine,
   chooseEngine,
   type DispatchOptions,
   logOf,
@@ -62,6 +62,7 @@ export type ClientHandle = RoleHandle<ClientStats>;
 /**
  * Sends a file to every destination. `finished` resolves when all of it is
  * sent, and rejects where reading fails.
+ * As MPROXY's `client_socket_stream`.
  *
  * @throws {UsageError} where the options cannot be right or the file cannot be read.
  * @throws {OperationError} where a destination cannot be reached at all.
@@ -79,11 +80,11 @@ export async function startClient(
   }
   checkDatagramBytes(datagramBytes);
   checkDispatchOptions(options, addresses);
-  checkDestinations(addresses);
   await checkFileSource(path, { follow });
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
+  checkEngine(engine, options, { to: addresses });
   const startedMs = performance.now();
   const pacer = bitsPerSecond === undefined
     ? undefined

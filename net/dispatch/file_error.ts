@@ -1,5 +1,5 @@
 /** Failures of files, in one line each. */
-import { errorCode, OperationError } from "../errors.ts";
+import { errorCode, errorText, OperationError } from "../errors.ts";
 
 /** What to do about a file's error, where that is known. */
 const FILE_REMEDIES: Readonly<Record<string, string>> = {
@@ -21,10 +21,9 @@ export function fileError(
   if (cause instanceof OperationError) return cause;
   const code = errorCode(cause);
   const remedy = code === undefined ? undefined : FILE_REMEDIES[code];
-  const text = cause instanceof Error ? cause.message : String(cause);
-  const detail = text.replace(/ \(os error \d+\).*$/s, "");
+  const text = errorText(cause);
   return new OperationError(
-    `Cannot ${action} "${path}": ${detail}${remedy ? `; ${remedy}` : ""}`,
+    `Cannot ${action} "${path}": ${text}${remedy ? `; ${remedy}` : ""}`,
     { cause, code },
   );
 }

@@ -1,5 +1,6 @@
 /** A file, a named pipe, a device or stdin as a stream of bytes. */
 import { failedCall, UsageError } from "../errors.ts";
+import { unreadable } from "../text_file.ts";
 import { Waiter } from "../engine/waiter.ts";
 import type { ByteSource } from "./feed.ts";
 
@@ -79,7 +80,7 @@ export async function checkFileSource(
   try {
     stat = await Deno.stat(path);
   } catch (cause) {
-    throw unreadable(path, cause);
+    throw new UsageError(unreadable(path, cause), { cause });
   }
   if (stat.isDirectory) {
     throw new UsageError(
@@ -98,20 +99,8 @@ async function openFile(path: string): Promise<Deno.FsFile> {
   try {
     return await Deno.open(path, { read: true });
   } catch (cause) {
-    throw unreadable(path, cause);
+    throw new UsageError(unreadable(path, cause), { cause });
   }
-}
-
-function unreadable(path: string, cause: unknown): UsageError {
-  const why = cause instanceof Deno.errors.NotFound
-    ? "there is no such file"
-    : cause instanceof Deno.errors.PermissionDenied ||
-        cause instanceof Deno.errors.NotCapable
-    ? "it may not be read by this user"
-    : cause instanceof Error
-    ? cause.message
-    : String(cause);
-  return new UsageError(`Cannot read "${path}": ${why}`, { cause });
 }
 
 function readStdin(into: Uint8Array<ArrayBuffer>): Promise<number | null> {

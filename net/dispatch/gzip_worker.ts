@@ -8,6 +8,7 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { GzipAnswer, GzipRequest } from "./rotated_files.ts";
+import { errorText } from "../errors.ts";
 
 const READ_BYTES = 256 * 1024;
 
@@ -25,7 +26,7 @@ self.addEventListener("message", async (event: MessageEvent<GzipRequest>) => {
     await file.sync();
   } catch (error) {
     answer = {
-      error: error instanceof Error ? error.message : String(error),
+      error: errorText(error),
       code: (error as { code?: string }).code ?? "",
     };
   }

@@ -77,7 +77,7 @@ export interface LogFileOptions {
   onWriteError?: OnWriteError | undefined;
   /** Where to say what befell the files. Default: nowhere. */
   log?: Pick<Log, "debug" | "limited"> | undefined;
-  /** Called once where a write failed and is not tried again. */
+  /** Called once where a write failed and is not tried again. Default: none. */
   onEnd?: ((reason: OperationError) => void) | undefined;
   /** Shared slots to count in. Default: own ones. */
   counters?: CounterBlock<LogCounter> | undefined;

@@ -1,6 +1,6 @@
 /** What a log's path is, looked at before anything else is opened. */
 import { basename, dirname, join } from "@std/path";
-import { UsageError } from "../errors.ts";
+import { errorText, UsageError } from "../errors.ts";
 import { splitName } from "./log_name.ts";
 
 /**
@@ -60,6 +60,5 @@ function reason(path: string, cause: unknown): string {
   if (cause instanceof Deno.errors.NotADirectory) {
     return `"${folder}" is not a folder`;
   }
-  const text = cause instanceof Error ? cause.message : String(cause);
-  return text.replace(/ \(os error \d+\).*$/s, "");
+  return errorText(cause);
 }

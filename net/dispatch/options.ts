@@ -16,13 +16,22 @@ import { Log } from "../observe/log.ts";
 export interface DispatchOptions {
   /** Which system calls move the datagrams. @default {"auto"} */
   engine?: EngineChoice | undefined;
-  /** Name or address of the interface to join on and to send from. */
+  /** Name or address of the interface to join on and to send from. Default: the system's choice. */
   networkInterface?: string | undefined;
-  /** Hops that a datagram may take, 0 to 255. Default: the system's (1 for groups). */
+  /**
+   * Hops that a datagram may take, 0 to 255. Default: the system's (1 for
+   * groups). IP_MULTICAST_TTL and IP_TTL of ip(7).
+   */
   ttl?: number | undefined;
-  /** Whether this machine hears what it sends to groups. Default: the system's (yes). */
+  /**
+   * Whether this machine hears what it sends to groups. Default: the system's
+   * (yes). IP_MULTICAST_LOOP of ip(7).
+   */
   loop?: boolean | undefined;
-  /** Bytes of the kernel's receive queue of each listener. Default: the system's. */
+  /**
+   * Bytes of the kernel's receive queue of each listener. Default: the
+   * system's. SO_RCVBUF of socket(7).
+   */
   receiveBufferBytes?: number | undefined;
   /**
    * Whether this thread may be held for moments, up to 4 ms at a time. Right
@@ -38,7 +47,7 @@ export interface DispatchOptions {
   tee?: boolean | undefined;
   /** Where log lines go. Default: stderr. */
   log?: Log | undefined;
-  /** Ends the role in order when it is aborted. */
+  /** Ends the role in order when it is aborted. Default: none. */
   signal?: AbortSignal | undefined;
 }
 
@@ -110,18 +119,6 @@ export function checkGroup(address: Address): void {
   );
 }
 
-/** Throws a UsageError where an address can only be listened on. */
-export function checkDestinations(addresses: readonly Address[]): void {
-  for (const address of addresses) {
-    if (address.source === undefined) continue;
-    throw new UsageError(
-      `Cannot send to "${
-        formatAddress(address)
-      }": a source before @ is for listening`,
-    );
-  }
-}
-
 /** The engine for a role's options, said in the log. */
 export function chooseEngine(
   options: DispatchOptions,
@@ -132,6 +129,27 @@ export function chooseEngine(
   });
   log.debug("engine", { name: engine.name, over: engine.description });
   return engine;
+}
+
+/** Throws a UsageError for what the engine never does, before anything is opened. */
+export function checkEngine(
+  engine: DatagramEngine,
+  options: DispatchOptions & { workers?: number | undefined },
+  { listen = [], to = [] }: {
+    listen?: readonly Address[];
+    to?: readonly Address[];
+  },
+): void {
+  const { networkInterface, receiveBufferBytes, ttl, workers = 1 } = options;
+  for (const address of listen) {
+    engine.checkListen({
+      address,
+      networkInterface,
+      receiveBufferBytes,
+      reusePort: workers > 1,
+    });
+  }
+  for (const address of to) engine.checkConnect({ address, ttl });
 }
 
 /** The log of a role's options. */

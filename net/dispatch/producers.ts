@@ -1,6 +1,6 @@
 /** TCP producers: whoever connects is fed to the sinks, each for itself. */
 import { type Address, formatAddress } from "../address.ts";
-import { errorCode } from "../errors.ts";
+import { errorCode, errorText } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import { Tasks } from "../tasks.ts";
@@ -15,7 +15,7 @@ export interface ProducersStats {
   address: string;
   /** Producers connected now. */
   connected: number;
-  /** Producers so far. */
+  /** Connections of producers so far. */
   total: number;
   /** Bytes read from all producers so far. */
   readBytes: number;
@@ -107,7 +107,7 @@ export class Producers implements AsyncDisposable {
       } catch (error) {
         // One producer's failure is nobody else's.
         reason = errorCode(error) ??
-          (error instanceof Error ? error.message : String(error));
+          (errorText(error));
       } finally {
         connection.close();
         this.#connected--;

@@ -11,8 +11,8 @@ import { Listeners, type ListenerStats } from "./listeners.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
   checkDatagramBytes,
-  checkDestinations,
   checkDispatchOptions,
+  checkEngine,
   checkRange,
   chooseEngine,
   type DispatchOptions,
@@ -30,7 +30,7 @@ import { openTee, type TeeStats, teeStats } from "./tee.ts";
 export interface ProxyOptions extends DispatchOptions {
   /** UDP addresses and groups to listen on. */
   listen: readonly Address[];
-  /** TCP and TLS hosts to connect to, again and again. */
+  /** TCP and TLS hosts to connect to, again and again. Default: none. */
   connect?: readonly TcpUpstream[] | undefined;
   /** Where to send; none is right only with `tee`. */
   destinations: readonly Address[];
@@ -64,6 +64,7 @@ export interface ProxyHandle extends RoleHandle<ProxyStats> {
 
 /**
  * Sends what comes from every source to every destination, until drained.
+ * As MPROXY's `proxy_gateway` and `proxy_tcp_udp`.
  *
  * @throws {UsageError} where the options cannot be right.
  * @throws {OperationError} where an address cannot be had.
@@ -88,11 +89,11 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
     ...connect.map(({ address }) => address),
     ...to,
   ]);
-  checkDestinations(to);
   checkNoLoop(listen, to, options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
+  checkEngine(engine, options, { listen, to });
   const startedMs = performance.now();
   const destinations = new Destinations(engine, to, options, log);
   await using opening = new AsyncDisposableStack();

@@ -19,8 +19,8 @@ import { Listeners, type ListenerStats } from "./listeners.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
   checkDatagramBytes,
-  checkDestinations,
   checkDispatchOptions,
+  checkEngine,
   checkGroup,
   checkRange,
   chooseEngine,
@@ -38,15 +38,15 @@ export const DEFAULT_GROUP: Address = { hostname: "ff02::1", port: 9918 };
 
 /** What a reverse proxy takes and gives. */
 export interface ReverseProxyOptions extends DispatchOptions {
-  /** UDP addresses to listen on; what comes goes to the group. */
+  /** UDP addresses to listen on; what comes goes to the group. Default: none. */
   udpListen?: readonly Address[] | undefined;
-  /** TCP addresses where producers connect; what they say goes to the group. */
+  /** TCP addresses where producers connect; what they say goes to the group. Default: none. */
   tcpListen?: readonly Address[] | undefined;
   /** The group. @default {DEFAULT_GROUP} */
   group?: Address | undefined;
-  /** TCP addresses where subscribers connect; they get what comes from the group. */
+  /** TCP addresses where subscribers connect; they get what comes from the group. Default: none. */
   tcpOutput?: readonly Address[] | undefined;
-  /** UDP destinations of what comes from the group. */
+  /** UDP destinations of what comes from the group. Default: none. */
   udpOutput?: readonly Address[] | undefined;
   /** Payload of a full datagram made of a TCP stream, 1 to 65507 bytes. @default {1452} */
   datagramBytes?: number | undefined;
@@ -90,6 +90,8 @@ export interface ReverseProxyHandle extends RoleHandle<ReverseProxyStats> {
 
 /**
  * Gathers senders into a group and gives the group to subscribers, until drained.
+ * As MPROXY's `reverse_proxy_udp`, `reverse_proxy_udp_tcp` and
+ * `reverse_proxy_tcp_udp`.
  *
  * @throws {UsageError} where the options cannot be right.
  * @throws {OperationError} where an address cannot be had.
@@ -117,12 +119,15 @@ export async function startReverseProxy(
     ...tcpOutput,
     ...udpOutput,
   ]);
-  checkDestinations(hasSources ? [group, ...udpOutput] : udpOutput);
   if (hasSources) checkNoLoop(udpListen, [group, ...udpOutput], options);
   if (hasOutputs) checkNoLoop([group], udpOutput, options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
+  checkEngine(engine, options, {
+    listen: hasOutputs ? [...udpListen, group] : udpListen,
+    to: hasSources ? [group, ...udpOutput] : udpOutput,
+  });
   const startedMs = performance.now();
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;

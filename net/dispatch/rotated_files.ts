@@ -14,6 +14,9 @@ import { basename, dirname, join } from "@std/path";
 import type { OperationError } from "../errors.ts";
 import { fileError } from "./file_error.ts";
 import { parseRotatedName, splitNameSides } from "./log_name.ts";
+import { workerModuleUnreadable } from "../worker_module.ts";
+
+const WORKER_MODULE = import.meta.resolve("./gzip_worker.ts");
 
 /** Options of {@linkcode RotatedFiles}. */
 export interface RotatedFilesOptions {
@@ -199,9 +202,10 @@ export class RotatedFiles {
 
   /** Has the Worker compress one file; rejects where it cannot or must not any more. */
   #gzip(source: string, target: string): Promise<void> {
-    this.#worker ??= new Worker(import.meta.resolve("./gzip_worker.ts"), {
-      type: "module",
-    });
+    // Deno would write a report of its own to stderr.
+    const unreadable = workerModuleUnreadable(WORKER_MODULE);
+    if (unreadable) return Promise.reject(new Error(unreadable));
+    this.#worker ??= new Worker(WORKER_MODULE, { type: "module" });
     const worker = this.#worker;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#abort = () => reject(new Error("the end came before it was done"));

@@ -6,6 +6,7 @@ import { type Task, Tasks } from "../tasks.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import {
   checkDispatchOptions,
+  checkEngine,
   checkRange,
   chooseEngine,
   type DispatchOptions,
@@ -55,6 +56,7 @@ export interface ServerHandle extends RoleHandle<ServerStats> {
 
 /**
  * Logs what comes from every address, until drained.
+ * As MPROXY's `listener`.
  *
  * @throws {UsageError} where the options cannot be right.
  * @throws {OperationError} where an address or a file cannot be had.
@@ -76,7 +78,8 @@ export async function startServer(
   const kind = checkOutput(options);
 
   const log = logOf(options);
-  const engine = await chooseEngine(options, log);
+  const engine = chooseEngine(options, log);
+  checkEngine(engine, options, { listen });
   const startedMs = performance.now();
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;

@@ -51,7 +51,7 @@ export interface SubscriberStats {
 export interface SubscribersStats {
   /** Subscribers connected now. */
   connected: number;
-  /** Subscribers so far. */
+  /** Connections of subscribers so far. */
   total: number;
   /** Ended by the policy `disconnect`. */
   disconnectedSlow: number;

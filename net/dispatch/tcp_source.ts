@@ -10,7 +10,7 @@ import { type Address, formatAddress, hostWithZone } from "../address.ts";
 import { backoffMs } from "../backoff.ts";
 import { resolveAll } from "../engine/resolve.ts";
 import { Waiter } from "../engine/waiter.ts";
-import { errorCode } from "../errors.ts";
+import { errorCode, errorText } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import type { Task } from "../tasks.ts";
@@ -23,7 +23,7 @@ import type { DatagramSink } from "./sink.ts";
 export interface TcpUpstream {
   /** Where to connect. */
   address: Address;
-  /** TLS where it is spoken. */
+  /** TLS where it is spoken. Default: plain TCP. */
   tls?: TlsClientOptions | undefined;
 }
 
@@ -108,7 +108,7 @@ export class TcpSource implements Task {
       } catch (error) {
         if (this.#abort.signal.aborted) return;
         this.#failures++;
-        reason = error instanceof Error ? error.message : String(error);
+        reason = errorText(error);
       }
       if (this.#abort.signal.aborted) return;
       const retryMs = backoffMs(++failuresInRow, Math.random(), BACKOFF);

@@ -2,9 +2,9 @@
  * The seam between the roles and the systems they run on: types only.
  *
  * Roles ask "how many" and never "which system": a lesser engine answers 1.
- * What an engine cannot do at all it refuses by name with a UsageError when a
- * socket is opened; it ignores nothing. Abilities are probed at open and may
- * only fall afterwards.
+ * What an engine cannot do at all it refuses by name with a UsageError, which a
+ * role can have before it opens anything; it ignores nothing. Abilities are
+ * probed at open and may only fall afterwards.
  */
 import type { Address } from "../address.ts";
 import type { DatagramBatch } from "./batch.ts";
@@ -53,6 +53,9 @@ export interface DatagramConnectOptions extends DatagramSocketOptions {
   /** Where sends are counted: the slots of {@linkcode SEND_COUNTERS}. */
   counters: Float64Array;
 }
+
+/** What of a destination an engine may refuse before it is opened. */
+export type DatagramTarget = Pick<DatagramConnectOptions, "address" | "ttl">;
 
 /** A bound socket that receives. */
 export interface DatagramListener extends Disposable {
@@ -138,6 +141,10 @@ export interface DatagramEngine {
   readonly description: string;
   /** Slots that a batch should have so that one call can be worth it. */
   readonly batchSize: number;
+  /** Throws a UsageError for what `listen` never does; opens and resolves nothing. */
+  checkListen(options: DatagramListenOptions): void;
+  /** Throws a UsageError for what `connect` never does; opens and resolves nothing. */
+  checkConnect(target: DatagramTarget): void;
   /** Binds, and joins where the address is a group. */
   listen(
     options: DatagramListenOptions,

@@ -3,7 +3,12 @@
  * what stands on the seam. It keeps order, loses nothing unless told to, and
  * delivers groups to all who joined.
  */
-import { type Address, formatAddress, isMulticast } from "../address.ts";
+import {
+  type Address,
+  checkSendable,
+  formatAddress,
+  isMulticast,
+} from "../address.ts";
 import { OperationError } from "../errors.ts";
 import type { DatagramBatch } from "./batch.ts";
 import type {
@@ -41,6 +46,8 @@ export class MemoryNetwork {
     name: "portable",
     description: "memory",
     batchSize: 16,
+    checkListen: () => {},
+    checkConnect: ({ address }) => checkSendable(address),
     listen: (options) => this.#listen(options),
     connect: (options) => this.#connect(options),
   };
@@ -78,6 +85,7 @@ export class MemoryNetwork {
 
   #connect(options: DatagramConnectOptions): DatagramSender {
     const { address, counters } = options;
+    checkSendable(address);
     const from: Address = { hostname: "127.0.0.1", port: this.#nextPort++ };
     const deliver = (datagram: Uint8Array): boolean => {
       const found = this.#listeners.get(

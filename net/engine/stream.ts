@@ -246,7 +246,7 @@ export interface ConnectionInfo {
   readonly id: number;
   /** `host:port` of the client. */
   readonly client: string;
-  /** Id of its remote. */
+  /** Number of its remote. */
   readonly remote: number;
   /** Milliseconds since it was opened. */
   readonly ageMs: number;
@@ -345,11 +345,11 @@ export interface RemoteStats {
   readonly errors: number;
   /** When a dial failed last, in milliseconds since 1970; 0 for never. */
   readonly lastErrorAtMs: number;
-  /** Being dialled now. */
+  /** Connections being dialled now. */
   readonly pending: number;
-  /** Piped now. */
+  /** Connections piped now. */
   readonly open: number;
-  /** Ever piped. */
+  /** Connections ever piped. */
   readonly opened: number;
   /** Bytes written to it. */
   readonly bytesUpstream: number;
@@ -369,11 +369,11 @@ export interface RemoteStats {
 export interface ForwardStats {
   /** Clients accepted. */
   readonly accepted: number;
-  /** Accepted and not piped yet. */
+  /** Clients accepted and not piped yet. */
   readonly opening: number;
-  /** Piped now. */
+  /** Connections piped now. */
   readonly open: number;
-  /** Ever piped. */
+  /** Connections ever piped. */
   readonly opened: number;
   /** Bytes written to remotes. */
   readonly bytesUpstream: number;

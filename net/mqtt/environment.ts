@@ -28,7 +28,7 @@ type Variables = Readonly<Record<string, string>>;
 
 /** What stands behind the name of a listener. */
 const LISTENER_FIELDS = [
-  ...["HOST", "PORT", "PATH_PREFIX", "ADDRESS", "TARGET"],
+  ...["HOST", "PORT", "PATH_PREFIX", "PREFIX_PATH", "ADDRESS", "TARGET"],
   ...["TARGET_HOST", "TARGET_PORT", "TARGET_PROTOCOL", "TARGET_PATH"],
   ...["CERT_FILE", "KEY_FILE", "SERVER_CA_FILE", "CLIENT_CA_FILE"],
 ] as const;
@@ -148,7 +148,7 @@ function mgateListener(
   }
   return {
     url: `${scheme}://${addressText(place, prefix)}${
-      webSocket ? fields.PATH_PREFIX ?? "" : ""
+      webSocket ? fields.PATH_PREFIX ?? fields.PREFIX_PATH ?? "" : ""
     }`,
     target: targetUrl(
       target,

@@ -44,7 +44,7 @@ export interface MqttListenerOptions {
    * host it is 127.0.0.1; port 0 takes a free one.
    */
   url: string;
-  /** Wanted for `mqtts://` and `wss://`. */
+  /** Wanted for `mqtts://` and `wss://`. Default: none, for `mqtt://` and `ws://`. */
   tls?: ListenTlsOptions | undefined;
   /** Brokers of this listener's clients. Default: those of the gateway. */
   targets?: readonly string[] | undefined;
@@ -58,16 +58,16 @@ export interface MqttGatewayOptions {
   listeners: readonly MqttListenerOptions[];
   /** Brokers: each client has its own, by a rendezvous hash of its identifier. */
   targets: readonly string[];
-  /** TLS to the brokers. */
+  /** TLS to the brokers. Default: the system's roots, and no certificate. */
   targetTls?: DialTlsOptions | undefined;
   /**
    * Whether brokers are sent the PROXY protocol's header, version 2.
    * @default {false}
    */
   sendProxyHeader?: boolean | undefined;
-  /** Called in this order, behind the policy. */
+  /** Called in this order, behind the policy. Default: none. */
   hooks?: MqttHooks | readonly NamedHooks[] | undefined;
-  /** Decides before the hooks, and slows clients down. */
+  /** Decides before the hooks, and slows clients down. Default: all is allowed. */
   policy?: Policy | undefined;
   /** From the connection to a whole CONNECT. @default {10000} */
   connectTimeoutMs?: number | undefined;
@@ -93,11 +93,11 @@ export interface MqttGatewayOptions {
   onDeny?: OnDeny | undefined;
   /** Whether the broker's Server Reference reaches clients. @default {false} */
   passServerReference?: boolean | undefined;
-  /** Where to write down who did what. */
+  /** Where to write down who did what. Default: nowhere. */
   audit?: AuditOptions | undefined;
   /** Default: none. */
   log?: Log | undefined;
-  /** Ends the gateway as `drain` does. */
+  /** Ends the gateway as `drain` does. Default: none. */
   signal?: AbortSignal | undefined;
 }
 
@@ -113,7 +113,7 @@ export interface MqttGatewayStats {
   readonly upstreamBytes: number;
   /** Bytes from brokers. */
   readonly downstreamBytes: number;
-  /** Refusals of policy and hooks. */
+  /** How many packets policy and hooks refused. */
   readonly denials: number;
 }
 
@@ -292,6 +292,8 @@ class RunningGateway implements MqttGateway {
 
 /**
  * Starts a gateway.
+ * Packets are those of MQTT 3.1, 3.1.1 and 5.0 (OASIS); hooks are mProxy's,
+ * and some more.
  *
  * @throws {UsageError} where an option cannot be right, before anything is
  * opened.

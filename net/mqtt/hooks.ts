@@ -75,7 +75,7 @@ export type Answer<Change> =
 
 /** A client's session, as hooks see it. */
 export interface MqttSession {
-  /** Counts up over all sessions of this gateway. */
+  /** Its number among all sessions of this gateway, counted from 1. */
   readonly id: number;
   /** As the client knows it; empty until the broker has assigned one. */
   readonly clientId: string;
@@ -119,7 +119,7 @@ export interface EndSessionOptions {
    * @default {"publish"}
    */
   will?: "publish" | "discard";
-  /** For the log. */
+  /** For the log. Default: none. */
   reason?: string;
 }
 
@@ -147,13 +147,13 @@ export interface ConnectRequest {
 
 /** What becomes of a CONNECT; what is left out stays. `null` takes a field away. */
 export interface ConnectChange {
-  /** As the broker will know the client. */
+  /** As the broker will know the client. Default: as the client sent it. */
   clientId?: string;
-  /** As the broker gets it. */
+  /** As the broker gets it. Default: as the client sent it. */
   username?: string | null;
-  /** As the broker gets it. */
+  /** As the broker gets it. Default: as the client sent it. */
   password?: Uint8Array | string | null;
-  /** All of them, in order (MQTT 5). */
+  /** All of them, in order (MQTT 5). Default: as the client sent them. */
   userProperties?: readonly UserProperty[];
   /**
    * The name that the session has from then on, where the broker gets another
@@ -162,10 +162,10 @@ export interface ConnectChange {
   identity?: string | null;
   /**
    * Highest QoS of the client's messages. MQTT 5 clients are told in the
-   * CONNACK, and a message beyond it ends their session [MQTT-3.2.2-11].
+   * CONNACK, and a message beyond it ends their session [MQTT-3.2.2-11]. Default: 2.
    */
   maximumQos?: 0 | 1;
-  /** Whether the client may have messages retained; MQTT 5 clients are told. */
+  /** Whether the client may have messages retained; MQTT 5 clients are told. Default: it may. */
   retainAvailable?: boolean;
 }
 
@@ -203,11 +203,11 @@ export interface MessageRequest {
 export interface MessageChange {
   /** Without wildcards. */
   topic?: string;
-  /** A text is written as UTF-8. */
+  /** A text is written as UTF-8. Default: as it was sent. */
   payload?: Uint8Array | string;
   /** May be lowered only: a higher one would need packet ids that the client may use itself. */
   qos?: Qos;
-  /** Whether the broker keeps it. */
+  /** Whether the broker keeps it. Default: as it was sent. */
   retain?: boolean;
   /** MQTT 5 only: all of them, in order. */
   userProperties?: readonly UserProperty[];
@@ -217,7 +217,7 @@ export interface MessageChange {
 
 /** What becomes of a will. */
 export interface WillChange extends MessageChange {
-  /** Takes the will away and lets the client connect. */
+  /** Takes the will away and lets the client connect. Default: the will stays. */
   remove?: boolean;
 }
 

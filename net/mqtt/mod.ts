@@ -22,6 +22,7 @@ export { hashPassword, verifyPassword } from "./policy/password.ts";
 export { Policy } from "./policy/policy.ts";
 export { parsePolicy } from "./policy/policy_file.ts";
 export type {
+  CertificateName,
   LimitScope,
   PolicyConfig,
   PolicyLimits,

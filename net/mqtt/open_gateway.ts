@@ -4,7 +4,8 @@
  */
 import { stripVTControlCharacters } from "node:util";
 import { resolve, toFileUrl } from "@std/path";
-import { UsageError } from "../errors.ts";
+import { errorText, UsageError } from "../errors.ts";
+import { readTextFile } from "../text_file.ts";
 import type { Log } from "../observe/log.ts";
 import {
   CertificateError,
@@ -59,9 +60,9 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   listen: readonly string[];
   /** The brokers. */
   target: readonly string[];
-  /** The listeners' certificate. */
+  /** The listeners' certificate. Default: none. */
   cert?: string | undefined;
-  /** Its key. */
+  /** Its key. Default: none. */
   key?: string | undefined;
   /** Roots that clients' certificates must come from; none are asked for without it. */
   clientCa?: string | undefined;
@@ -69,25 +70,25 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   clientAuth?: "required" | "optional" | undefined;
   /** Values of `Origin` from which browsers may connect; all where there are none. */
   webSocketOrigins?: readonly string[] | undefined;
-  /** Roots that are trusted beside the system's. */
+  /** Roots that are trusted beside the system's. Default: the system's alone. */
   targetCa?: string | undefined;
-  /** The gateway's own certificate. */
+  /** The gateway's own certificate. Default: none. */
   targetCert?: string | undefined;
-  /** Its key. */
+  /** Its key. Default: none. */
   targetKey?: string | undefined;
   /** The name that the brokers' certificates must have. Default: the target's host. */
   targetServerName?: string | undefined;
-  /** Whether the brokers' certificates are not checked. */
+  /** Whether the brokers' certificates are not checked. Default: they are. */
   targetInsecure?: boolean | undefined;
-  /** A policy in TOML. */
+  /** A policy in TOML. Default: all is allowed. */
   policy?: string | undefined;
   /** Modules whose default export is hooks, or a function that makes them. */
   hooks?: readonly string[] | undefined;
-  /** A file that is written on, or `-` for stdout. */
+  /** A file that is written on, or `-` for stdout. Default: nowhere. */
   audit?: string | undefined;
   /** Whether every message is written down, not only denied ones. */
   auditMessages?: boolean | undefined;
-  /** Whether payloads are written down. */
+  /** Whether payloads are written down. Default: they are not. */
   auditPayloads?: boolean | undefined;
   /** Variables of mProxy and mGate. Default: none. */
   environment?: Readonly<Record<string, string>> | undefined;
@@ -273,15 +274,15 @@ function readCertificate(
   certFile: string,
   keyFile: string,
 ): { cert: string; key: string } {
-  const cert = readText(certFile);
-  const key = readText(keyFile);
+  const cert = readTextFile(certFile);
+  const key = readTextFile(keyFile);
   asUsage(() => checkCertificate(cert, key, certFile, keyFile));
   return { cert, key };
 }
 
 function readRoots(file: string | undefined): string | undefined {
   if (file === undefined) return undefined;
-  const pem = readText(file);
+  const pem = readTextFile(file);
   asUsage(() => checkRoots(pem, file));
   return pem;
 }
@@ -371,7 +372,7 @@ function checkEffects(
 // Policy and hooks
 
 function readPolicy(file: string): PolicyConfig {
-  return parsePolicy(readText(file), file, readText);
+  return parsePolicy(readTextFile(file), file, readTextFile);
 }
 
 /** Makes a policy of a configuration, or gives it to one that is there. */
@@ -397,10 +398,11 @@ async function loadHooks(file: string): Promise<NamedHooks> {
     checkHooks(exported);
     return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     // Deno colours what it says about a module that it cannot load.
     throw new UsageError(
-      `Cannot load hooks from "${file}": ${stripVTControlCharacters(reason)}`,
+      `Cannot load hooks from "${file}": ${
+        stripVTControlCharacters(errorText(cause))
+      }`,
       { cause },
     );
   }
@@ -429,17 +431,6 @@ function checkHooks(hooks: Record<string, unknown>): void {
 }
 
 // Files
-
-function readText(file: string): string {
-  try {
-    return Deno.readTextFileSync(file);
-  } catch (cause) {
-    throw new UsageError(
-      `Cannot read "${file}": ${(cause as Error).message}`,
-      { cause },
-    );
-  }
-}
 
 function auditOptions(
   file: AuditFile,
@@ -476,7 +467,7 @@ class AuditFile {
       next = Deno.openSync(this.#name, { append: true, create: true });
     } catch (cause) {
       throw new UsageError(
-        `Cannot write "${this.#name}": ${(cause as Error).message}`,
+        `Cannot write "${this.#name}": ${errorText(cause)}`,
         { cause },
       );
     }

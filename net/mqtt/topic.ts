@@ -54,6 +54,7 @@ export function withoutShare(filter: string): string {
  * Whether a filter matches a topic name. A wildcard at the front does not
  * match a topic that begins with `$` (MQTT-4.7.2-1); `#` matches the parent
  * level too. Of a shared filter, the part behind the group's name counts.
+ * MQTT 5.0, 4.7.
  */
 export function topicMatches(filter: string, topic: string): boolean {
   const pattern = withoutShare(filter);
@@ -79,6 +80,7 @@ export function topicMatches(filter: string, topic: string): boolean {
  * Whether everything that `requested` could match is also matched by
  * `allowed`: what an access rule asks before it lets a subscription pass.
  * `$share/NAME/` counts for neither.
+ * MQTT 5.0, 4.7 and 4.8.2.
  */
 export function filterCovers(allowed: string, requested: string): boolean {
   const wide = withoutShare(allowed).split("/");

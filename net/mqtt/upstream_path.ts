@@ -2,24 +2,22 @@
  * From the client to the broker.
  *
  * 1. What comes before the broker's CONNACK waits, but for AUTH.
- * 2. `intercept` sees every packet.
- * 3. PUBLISH: an alias is resolved, `authPublish` decides, and what it says is
- *    spliced in or answered.
+ * 2. `intercept` sees every packet (`message_path.ts`).
+ * 3. PUBLISH: `authPublish` decides, and a denied message is answered.
  * 4. SUBSCRIBE and UNSUBSCRIBE: each filter is decided; denied ones are taken
  *    out, and their codes are put into the broker's answer on its way back.
  * 5. Acknowledgements pass, but for those of messages that the gateway itself
  *    has a part in.
  * 6. DISCONNECT passes and ends the session in order.
  */
-import { Denial, type Qos } from "./hooks.ts";
+import type { Denial } from "./hooks.ts";
 import { FilterDraft, type FilterVerdict } from "./filter_draft.ts";
-import { InterceptDraft } from "./intercept_draft.ts";
 import type { Decision } from "./hook_chain.ts";
 import type { Link } from "./link.ts";
-import { PublishMessage } from "./message.ts";
+import type { PublishMessage } from "./message.ts";
+import { MessagePath, type MessageTerms } from "./message_path.ts";
 import { checkPublishLimits } from "./packet/limits.ts";
 import {
-  editPublish,
   editSubscribe,
   editUnsubscribe,
   encodeAnswer,
@@ -27,64 +25,56 @@ import {
   encodeUnsuback,
   hexByte,
   type PacketError,
-  packetName,
   PacketType,
   PropertyId,
-  type PublishEdit,
   type PublishView,
   ReasonCode,
 } from "./packet/mod.ts";
-import { PacketPath } from "./packet_path.ts";
 import { pendingOf } from "./pending_filters.ts";
-import { reasonFor } from "./publish_flow.ts";
+import { type PublishFlow, reasonFor } from "./publish_flow.ts";
 import type { StreamWriter } from "./stream_writer.ts";
-import { TopicAliases } from "./topic_aliases.ts";
-import { TopicSplice } from "./topic_splice.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
 /** Beyond this, answers of the gateway's own wait for the client to read them. */
 const MAX_UNREAD_ANSWER_BYTES = 65536;
 
+const TERMS: MessageTerms = {
+  direction: "upstream",
+  hook: "authPublish",
+  receiver: "broker",
+  unknownAlias: ReasonCode.PROTOCOL_ERROR,
+};
+
 /** From the client to the broker; see the module's flow. */
-export class UpstreamPath extends PacketPath {
-  readonly #link: Link;
-  readonly #aliases = new TopicAliases();
-  readonly #splice = new TopicSplice();
-  readonly #seesPackets: boolean;
-  readonly #seesMessages: boolean;
+export class UpstreamPath extends MessagePath {
   readonly #seesFilters: boolean;
-  #message: PublishMessage | undefined;
   /** Messages of the chunk, for the throttle. */
   #messages = 0;
 
   constructor(link: Link, stream: ByteStream) {
-    super(link, "upstream", stream, link.context.settings.maxConnectBytes);
-    this.#link = link;
+    super(link, TERMS, stream, link.context.settings.maxConnectBytes);
     const { hooks, audit } = link.context;
-    this.#seesPackets = hooks.has("intercept");
-    this.#seesMessages = hooks.has("authPublish") || hooks.has("publish") ||
-      (audit?.messages ?? false);
     this.#seesFilters = hooks.has("authSubscribe") ||
       hooks.has("authUnsubscribe") || hooks.has("subscribe") ||
       hooks.has("unsubscribe") || audit !== undefined;
   }
 
   protected override get sink(): StreamWriter {
-    return this.#link.toBroker;
+    return this.link.toBroker;
   }
 
   protected override handle(): Promise<void> | undefined {
     // 3.1.4: a client need not wait for the CONNACK, but if it is a refusal,
     // nothing of what it has sent may be done.
-    if (!this.#link.isAccepted && this.reader.type !== PacketType.AUTH) {
+    if (!this.link.isAccepted && this.reader.type !== PacketType.AUTH) {
       return this.#handleLater();
     }
-    return this.#seesPackets ? this.#intercept() : this.#dispatch();
+    return super.handle();
   }
 
   protected override broken(error: PacketError): void {
-    const { isAccepted, agreement } = this.#link;
-    this.#link.finish({
+    const { isAccepted, agreement } = this.link;
+    this.link.finish({
       reason: "client_protocol_error",
       reasonCode: error.reasonCode,
       detail: error.message,
@@ -97,7 +87,7 @@ export class UpstreamPath extends PacketPath {
   }
 
   protected override ended(error: Error | undefined): void {
-    this.#link.finish({
+    this.link.finish({
       reason: "client_lost",
       reasonCode: 0,
       detail: error?.message ?? "the client closed without a DISCONNECT",
@@ -105,7 +95,7 @@ export class UpstreamPath extends PacketPath {
   }
 
   protected override sinkEnded(error: Error): void {
-    this.#link.finish({
+    this.link.finish({
       reason: "broker_lost",
       reasonCode: 0,
       detail: error.message,
@@ -117,17 +107,17 @@ export class UpstreamPath extends PacketPath {
     const messages = this.#messages;
     this.#messages = 0;
     const pauseMs = throttle === undefined ? 0 : throttle.pauseMs(
-      this.#link.session,
+      this.link.session,
       messages,
       bytes,
     );
-    const unread = this.#link.toClient.addedBytes > MAX_UNREAD_ANSWER_BYTES;
+    const unread = this.link.toClient.addedBytes > MAX_UNREAD_ANSWER_BYTES;
     return pauseMs > 0 || unread ? this.#pause(pauseMs, unread) : undefined;
   }
 
   async #pause(pauseMs: number, unread: boolean): Promise<void> {
     const startedMs = this.context.now();
-    if (unread) await this.wait(this.#link.toClient.flushed(), Infinity);
+    if (unread) await this.wait(this.link.toClient.flushed(), Infinity);
     this.counters.writeWaitMs += this.context.now() - startedMs;
     if (pauseMs > 0) {
       await this.wait(undefined, pauseMs);
@@ -137,7 +127,7 @@ export class UpstreamPath extends PacketPath {
 
   async #handleLater(): Promise<void> {
     await this.flush();
-    await this.wait(this.#link.untilAccepted(), Infinity);
+    await this.wait(this.link.untilAccepted(), Infinity);
     const { limits, type } = this.reader;
     // It was read before the broker said what it takes.
     if (limits && type === PacketType.PUBLISH) {
@@ -146,66 +136,29 @@ export class UpstreamPath extends PacketPath {
     await this.handle();
   }
 
-  #intercept(): Promise<void> | undefined {
-    const draft = new InterceptDraft(this.reader.type, this.packetBytes);
-    const { hooks } = this.context;
-    const decision = hooks.intercept(this.#link.session, draft, "upstream");
-    return decision instanceof Promise
-      ? this.#interceptLater(draft, decision)
-      : this.#intercepted(draft, decision);
-  }
-
-  async #interceptLater(
-    draft: InterceptDraft,
-    promise: Promise<Decision>,
-  ): Promise<void> {
-    const decision = await this.decidedBy("intercept", promise);
-    await this.#intercepted(draft, decision);
-  }
-
-  #intercepted(
-    draft: InterceptDraft,
-    decision: Decision,
-  ): Promise<void> | undefined {
-    if (decision) return this.#denyPacket(decision);
-    const wrong = draft.changed ? this.replace(draft.bytes) : undefined;
-    return wrong
-      ? this.#denyPacket(this.hookFailed("intercept", wrong))
-      : this.#dispatch();
-  }
-
-  /** A denied packet that is neither message nor filters has no answer but the end. */
-  #denyPacket(denial: Denial): Promise<void> | undefined {
+  /** Denied filters have an answer of their own. */
+  protected override denyPacket(denial: Denial): Promise<void> | undefined {
     const { type } = this.current;
-    switch (type) {
-      case PacketType.PUBLISH: {
-        const { publish } = this.current;
-        this.#arrived(publish);
-        return this.#denyPublish(publish, denial);
-      }
-      case PacketType.SUBSCRIBE:
-      case PacketType.UNSUBSCRIBE: {
-        const draft = this.#filterDraft();
-        draft.denyAll(denial);
-        return this.#filtersDecided(draft);
-      }
-      default:
-        return this.#finishDenied(packetName(type), denial);
+    if (type !== PacketType.SUBSCRIBE && type !== PacketType.UNSUBSCRIBE) {
+      return super.denyPacket(denial);
     }
+    const draft = this.#filterDraft();
+    draft.denyAll(denial);
+    return this.#filtersDecided(draft);
   }
 
-  #dispatch(): Promise<void> | undefined {
+  protected override dispatch(): Promise<void> | undefined {
     const { current } = this;
     switch (current.type) {
       case PacketType.PUBLISH:
-        return this.#publish(current.publish);
+        return this.publish(current.publish);
       case PacketType.PUBACK:
       case PacketType.PUBREC:
       case PacketType.PUBCOMP:
-        if (!this.#link.downFlow.acknowledged(current.ack)) this.keep();
+        if (!this.link.downFlow.acknowledged(current.ack)) this.keep();
         return;
       case PacketType.PUBREL:
-        if (!this.#link.upFlow.released(current.ack.packetId)) this.keep();
+        if (!this.link.upFlow.released(current.ack.packetId)) this.keep();
         return;
       case PacketType.SUBSCRIBE:
       case PacketType.UNSUBSCRIBE:
@@ -224,57 +177,22 @@ export class UpstreamPath extends PacketPath {
 
   // PUBLISH
 
-  /** Counts a message; returns the topic that it has by an alias, which it may also make. */
-  #arrived(view: PublishView): string | undefined {
+  protected override get flow(): PublishFlow {
+    return this.link.upFlow;
+  }
+
+  protected override get receiverMaxPacketBytes(): number {
+    return this.link.agreement.brokerMaxPacketBytes;
+  }
+
+  protected override arrived(view: PublishView): void {
     this.#messages++;
-    this.context.metrics.published("upstream", view.qos);
-    return view.topicAlias === 0 ? undefined : this.#resolve(view);
+    super.arrived(view);
   }
 
-  #publish(view: PublishView): Promise<void> | undefined {
-    const topic = this.#arrived(view);
-    const { upFlow } = this.#link;
-    if (view.dup && view.qos === 2 && upFlow.owns(view.packetId)) {
-      upFlow.repeat(view.packetId);
-      return;
-    }
-    if (!this.#seesMessages) {
-      this.#forward(view, undefined, topic);
-      return;
-    }
-    const message = this.#message ??= new PublishMessage();
-    message.load(view, topic);
-    const { hooks } = this.context;
-    const decision = hooks.authPublish(this.#link.session, message);
-    if (decision instanceof Promise) return this.#publishLater(view, decision);
-    return this.#publishDecided(view, decision);
-  }
-
-  async #publishLater(
-    view: PublishView,
-    promise: Promise<Decision>,
-  ): Promise<void> {
-    const decision = await this.decidedBy("authPublish", promise, () => {
-      // The hook may still hold the message and change it: it gets no other.
-      this.#message = undefined;
-    });
-    await this.#publishDecided(view, decision);
-  }
-
-  #publishDecided(
-    view: PublishView,
-    decision: Decision,
-  ): Promise<void> | undefined {
-    if (decision) return this.#denyPublish(view, decision);
-    const message = this.#message!;
-    const refusal = this.#forward(
-      view,
-      message,
-      view.topicAlias === 0 ? undefined : message.originalTopic,
-    );
-    if (refusal) return this.#denyPublish(view, refusal);
+  protected override sent(message: PublishMessage): Promise<void> | undefined {
     const { audit, hooks } = this.context;
-    const { session } = this.#link;
+    const { session } = this.link;
     if (audit?.messages) {
       audit.event("publish", session, audit.message(message));
     }
@@ -282,98 +200,27 @@ export class UpstreamPath extends PacketPath {
     return notified && this.notified(notified);
   }
 
-  /** Sends a message on, changed where it must be. Returns why it cannot be. */
-  #forward(
+  protected override denyPublish(
     view: PublishView,
-    message: PublishMessage | undefined,
-    resolvedTopic: string | undefined,
-  ): Denial | undefined {
-    const { upFlow, agreement } = this.#link;
-    const alias = view.topicAlias;
-    const topic = message?.topic ?? resolvedTopic ?? "";
-    if (alias === 0 && message?.changed && message.changesTopicOnly) {
-      const front = this.#splice.front(
-        view,
-        topic,
-        agreement.brokerMaxPacketBytes,
-      );
-      // Where it cannot be done, the way below says why.
-      if (front) {
-        this.splice(front, view.topicEnd);
-        if (view.qos === 2) upFlow.forwarded(view.packetId);
-        return undefined;
-      }
-    }
-    let edit: PublishEdit | undefined;
-    if (message?.changed) {
-      edit = message.edit();
-      if (topic !== message.originalTopic) edit.topic = topic;
-    }
-    if (alias !== 0) {
-      const isNamed = view.topicStart !== view.topicEnd;
-      // The broker was told something else by this alias, or nothing.
-      if (!isNamed && !this.#aliases.isTold(alias, topic)) {
-        (edit ??= {}).topic = topic;
-      } else if (!isNamed && edit) delete edit.topic;
-    }
-    if (edit) {
-      let edited: PublishView;
-      try {
-        edited = editPublish(view, edit);
-      } catch (error) {
-        return this.hookFailed("authPublish", error);
-      }
-      if (edited.byteLength > agreement.brokerMaxPacketBytes) {
-        return new Denial(
-          ReasonCode.QUOTA_EXCEEDED,
-          "too large for the broker",
-        );
-      }
-      this.put(edited.bytes());
-    } else this.keep();
-    if (alias !== 0) this.#aliases.tell(alias, topic);
-    const { qos } = view;
-    const sentQos: Qos = edit?.qos ?? qos;
-    if (sentQos < qos) {
-      upFlow.lowered(view.packetId, qos as 1 | 2, sentQos as 0 | 1);
-    } else if (qos === 2) upFlow.forwarded(view.packetId);
-    return undefined;
-  }
-
-  #denyPublish(view: PublishView, denial: Denial): Promise<void> | undefined {
-    const { upFlow, session } = this.#link;
+    denial: Denial,
+  ): Promise<void> | undefined {
+    const { upFlow, session } = this.link;
     const { audit } = this.context;
     audit?.event("publish_denied", session, {
-      topic: this.#topicOf(view),
+      topic: this.topicOf(view),
       qos: view.qos,
       retain: view.retain,
       reasonCode: denial.reasonCode,
       reason: denial.reason,
     });
     if (this.context.settings.onDeny === "close") {
-      return this.#finishDenied("PUBLISH", denial);
+      return this.finishDenied("PUBLISH", denial);
     }
     const { qos, packetId } = view;
     if (qos === 0) return;
     // The broker has it from an earlier attempt and is about to say so.
     if (qos === 2 && upFlow.isOpen(packetId)) return;
     upFlow.deny(packetId, qos, denial);
-  }
-
-  /** The topic that a PUBLISH names itself or by its alias. */
-  #topicOf(view: PublishView): string {
-    return view.topicAlias === 0
-      ? view.topic
-      : this.#aliases.resolve(view.topicAlias, view.topic) ?? "";
-  }
-
-  #resolve(view: PublishView): string {
-    const { topicAlias } = view;
-    return this.#aliases.resolve(topicAlias, view.topic) ?? view.fail(
-      ReasonCode.PROTOCOL_ERROR,
-      `has topic alias ${topicAlias}, which stands for nothing`,
-      "3.3.2.3.4",
-    );
   }
 
   // SUBSCRIBE and UNSUBSCRIBE
@@ -393,7 +240,7 @@ export class UpstreamPath extends PacketPath {
       ? "authSubscribe"
       : "authUnsubscribe";
     const { hooks } = this.context;
-    const decision = hooks.authFilters(name, this.#link.session, draft);
+    const decision = hooks.authFilters(name, this.link.session, draft);
     if (decision instanceof Promise) {
       return this.#filtersLater(name, draft, decision);
     }
@@ -416,7 +263,7 @@ export class UpstreamPath extends PacketPath {
 
   #filtersDecided(draft: FilterDraft): Promise<void> | undefined {
     const subscribes = this.current.type === PacketType.SUBSCRIBE;
-    const { version, session, agreement } = this.#link;
+    const { version, session, agreement } = this.link;
     const { audit } = this.context;
     const denied = draft.verdicts.filter(({ denial }) => denial);
     for (const { written, denial } of denied) {
@@ -434,7 +281,7 @@ export class UpstreamPath extends PacketPath {
       // MQTT 3.1 has no code that refuses a filter.
       subscribes && version === 3 && denied.length > 0 &&
       this.context.settings.onDeny === "close"
-    ) return this.#finishDenied("SUBSCRIBE", denied[0]!.denial!);
+    ) return this.finishDenied("SUBSCRIBE", denied[0]!.denial!);
 
     const codeOf = (index: number) =>
       this.#refusalCode(draft.verdicts[index]!, subscribes);
@@ -442,9 +289,7 @@ export class UpstreamPath extends PacketPath {
     if (denied.length === draft.verdicts.length) {
       return this.#answerFilters(draft, pending.codes as number[], subscribes);
     }
-    const table = subscribes
-      ? this.#link.subscribing
-      : this.#link.unsubscribing;
+    const table = subscribes ? this.link.subscribing : this.link.unsubscribing;
     if (draft.isUntouched) this.keep();
     else {
       const edit = { entries: draft.entries() };
@@ -463,7 +308,7 @@ export class UpstreamPath extends PacketPath {
       }
     }
     if (!table.add(draft.packetId, pending)) {
-      this.#link.finishWithReason(
+      this.link.finishWithReason(
         "client_protocol_error",
         ReasonCode.QUOTA_EXCEEDED,
         "too many SUBSCRIBEs wait for an answer",
@@ -473,7 +318,7 @@ export class UpstreamPath extends PacketPath {
 
   /** What a client is told about a denied filter. */
   #refusalCode(verdict: FilterVerdict, subscribes: boolean): number {
-    const { version } = this.#link;
+    const { version } = this.link;
     const type = subscribes ? PacketType.SUBACK : PacketType.UNSUBACK;
     if (version === 5) {
       return reasonFor(type, verdict.denial!.reasonCode, "downstream");
@@ -488,7 +333,7 @@ export class UpstreamPath extends PacketPath {
     codes: readonly number[],
     subscribes: boolean,
   ): Promise<void> | undefined {
-    const { version, toClient, agreement, session } = this.#link;
+    const { version, toClient, agreement, session } = this.link;
     const { denial } = draft.verdicts[0]!;
     const options = {
       version,
@@ -516,7 +361,7 @@ export class UpstreamPath extends PacketPath {
     const { reasonCode } = this.current.disconnect;
     this.keep();
     await this.flush();
-    this.#link.finish({
+    this.link.finish({
       reason: "client_disconnected",
       reasonCode,
       detail: reasonCode === 0
@@ -528,7 +373,7 @@ export class UpstreamPath extends PacketPath {
   #auth(): void {
     const { auth } = this.current;
     const method = auth.properties.text(PropertyId.AUTHENTICATION_METHOD);
-    const { authenticationMethod } = this.#link.agreement;
+    const { authenticationMethod } = this.link.agreement;
     if (
       authenticationMethod === undefined ||
       method !== undefined && method !== authenticationMethod
@@ -540,14 +385,5 @@ export class UpstreamPath extends PacketPath {
       );
     }
     this.keep();
-  }
-
-  async #finishDenied(packet: string, denial: Denial): Promise<void> {
-    await this.flush();
-    this.#link.finishWithReason(
-      "denied",
-      denial.reasonCode,
-      `${packet} was denied${denial.reason ? `: ${denial.reason}` : ""}`,
-    );
   }
 }

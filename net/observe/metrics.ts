@@ -9,15 +9,15 @@ export type MetricLabels = Readonly<Record<string, string>>;
 
 /** One value of a metric. */
 export interface MetricSample {
-  /** Labels of the value. */
+  /** Labels of the value. Default: none. */
   labels?: MetricLabels;
   /** The value. */
   value: number;
-  /** Behind the metric's name: `_bucket`, `_sum`, `_count` of a histogram. */
+  /** Behind the metric's name: `_bucket`, `_sum`, `_count` of a histogram. Default: the name alone. */
   suffix?: string;
 }
 
-/** A metric with all its values, as they are now. */
+/** A metric with all its values, as they are now. As in Prometheus' text format, 0.0.4. */
 export interface Metric {
   /** Snake case, with the unit; counters end in `_total`. */
   name: string;

@@ -44,7 +44,8 @@ function scaled(value: number): string {
 
 /**
  * `64M`, `1.5G`, `512k`, `4096`: a number with a decimal prefix, or a binary
- * one (`Ki`, `Mi`, `Gi`). A `B` or `bit/s` behind it is passed over.
+ * one (`Ki`, `Mi`, `Gi`). A `B` or `bit/s` behind it is passed over. Throws a
+ * UsageError for another text.
  */
 export function parseScaled(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(?:([kKMGT])(i?))?(?:B|bit\/s|bps)?$/.exec(

@@ -15,7 +15,7 @@ import type { DatagramSink } from "../dispatch/sink.ts";
 import { PolledTimers } from "../dispatch/timers.ts";
 import { chooseDatagramEngine } from "../engine/choose.ts";
 import { type DatagramListener, SEND_COUNTERS } from "../engine/engine.ts";
-import { errorCode, UsageError } from "../errors.ts";
+import { errorCode, errorText, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type {
   PlannedLog,
@@ -119,7 +119,7 @@ function warn(
 function reportedError(error: unknown): ReportedError {
   return {
     usage: error instanceof UsageError,
-    message: error instanceof Error ? error.message : String(error),
+    message: errorText(error),
     code: errorCode(error),
   };
 }

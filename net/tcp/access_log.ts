@@ -4,7 +4,7 @@
  * time, in order, and never wait for: those that a slow disk cannot take are
  * counted and left out.
  */
-import { OperationError } from "../errors.ts";
+import { errorText, OperationError } from "../errors.ts";
 
 /** How lines look. */
 export type AccessLogFormat = "text" | "json";
@@ -38,7 +38,7 @@ export interface AccessLogOptions {
    * @default {"text"}
    */
   readonly format?: AccessLogFormat;
-  /** Told once of the first line that is left out, and why. */
+  /** Told once of the first line that is left out, and why. Default: none. */
   readonly onDrop?: (reason: string) => void;
 }
 
@@ -78,9 +78,7 @@ export class AccessLog implements AsyncDisposable {
       return await Deno.open(path, { append: true, create: true, mode: 0o640 });
     } catch (cause) {
       throw new OperationError(
-        `Cannot write the access log "${path}": ${
-          cause instanceof Error ? cause.message : cause
-        }`,
+        `Cannot write the access log "${path}": ${errorText(cause)}`,
         { cause },
       );
     }
@@ -103,7 +101,7 @@ export class AccessLog implements AsyncDisposable {
       } catch (error) {
         this.#drop(
           entries.length,
-          error instanceof Error ? error.message : String(error),
+          errorText(error),
         );
       }
       this.#queuedBytes -= bytes.length;

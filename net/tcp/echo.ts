@@ -11,6 +11,7 @@ import {
 import type { Log } from "../observe/log.ts";
 import { AcceptLoop } from "../accept_loop.ts";
 import { BufferPool, closeQuietly } from "./pipe.ts";
+import { errorText } from "../errors.ts";
 
 /** Options of {@linkcode TcpEcho}. */
 export interface TcpEchoOptions {
@@ -60,7 +61,7 @@ export class TcpEcho implements AsyncDisposable {
       this.#serving.add(served);
     }, (error) =>
       log?.limited("accept", "cannot accept a client", {
-        detail: error instanceof Error ? error.message : String(error),
+        detail: errorText(error),
       }));
   }
 

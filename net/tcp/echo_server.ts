@@ -18,11 +18,11 @@ export interface EchoServerOptions {
    * @default {"both"}
    */
   protocol?: EchoProtocol;
-  /** Takes the bound addresses, and warnings. */
+  /** Takes the bound addresses, and warnings. Default: none. */
   log?: Log;
 }
 
-/** A running echo server. */
+/** A running echo server. Sends back what comes, as RFC 862 has it. */
 export class EchoServer implements AsyncDisposable {
   /** Resolves when it is closed. */
   readonly finished: Promise<void>;

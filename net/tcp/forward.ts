@@ -13,7 +13,7 @@
  * Functions stand in that order, control after them.
  */
 import { type Address, formatAddress } from "../address.ts";
-import { errorCode, UsageError } from "../errors.ts";
+import { errorCode, errorText, UsageError } from "../errors.ts";
 import {
   type ConnectionFilter,
   type ConnectionInfo,
@@ -187,7 +187,7 @@ class PortableForwarder implements Forwarder {
       type: "accept-failed",
       atMs: Date.now(),
       code: errorCode(error),
-      detail: textOf(error),
+      detail: errorText(error),
     });
   }
 
@@ -381,7 +381,7 @@ class PortableForwarder implements Forwarder {
       client,
       remote: remote.id,
       failure,
-      detail: textOf(error),
+      detail: errorText(error),
     });
     // A limit of this machine says nothing about the remote.
     if (failure === "resources") return;
@@ -551,7 +551,7 @@ class PortableForwarder implements Forwarder {
         atMs: Date.now(),
         remote: remote.id,
         failure,
-        detail: textOf(error),
+        detail: errorText(error),
       });
     }
     this.#watchState(
@@ -701,8 +701,4 @@ function passed(ms: number, limitMs: number): boolean {
 
 function failureOf(error: unknown): DialFailure {
   return error instanceof DialError ? error.failure : "other";
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

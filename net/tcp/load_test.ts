@@ -13,6 +13,7 @@
  */
 import { type Address, formatAddress } from "../address.ts";
 import { dialStream, type StreamConn } from "../engine/portable/stream.ts";
+import { errorText } from "../errors.ts";
 import { LatencyHistogram } from "../observe/latency_histogram.ts";
 import { LoadPace } from "./load_pace.ts";
 import type { LoadScenario } from "./load_plan.ts";
@@ -46,9 +47,9 @@ export interface LoadTestOptions {
    * @default {10000}
    */
   connectTimeoutMs?: number;
-  /** Called before a scenario. */
+  /** Called before a scenario. Default: none. */
   onScenario?: (scenario: LoadScenario, index: number) => void;
-  /** Called after a scenario. */
+  /** Called after a scenario. Default: none. */
   onResult?: (result: LoadResult) => void;
 }
 
@@ -82,7 +83,10 @@ export interface LoadResult {
   readonly stopped: boolean;
 }
 
-/** A running load test. */
+/**
+ * A running load test. As Monkey D. TCP's load tester: each connection has
+ * one request under way.
+ */
 export class LoadTest implements AsyncDisposable {
   /** What was run so far. */
   readonly results: LoadResult[] = [];
@@ -247,7 +251,7 @@ class ScenarioRun {
     } catch (error) {
       if (!this.#stopped) {
         this.#countError(
-          `connect ${formatAddress(target)}: ${(error as Error).message}`,
+          `connect ${formatAddress(target)}: ${errorText(error)}`,
         );
       }
       return undefined;
@@ -277,7 +281,7 @@ class ScenarioRun {
       } catch (error) {
         if (!this.#sending) return;
         this.#pendingSince[index] = NaN;
-        this.#countError((error as Error).message);
+        this.#countError(errorText(error));
         this.#drop(conn);
         const again = await this.#connect();
         if (!again) return;
@@ -338,8 +342,7 @@ class ScenarioRun {
 
   #countError(text: string): void {
     this.#errors++;
-    const plain = text.replace(/ \(os error \d+\)$/, "");
-    this.#errorTexts.set(plain, (this.#errorTexts.get(plain) ?? 0) + 1);
+    this.#errorTexts.set(text, (this.#errorTexts.get(text) ?? 0) + 1);
   }
 
   #drop(conn: StreamConn): void {

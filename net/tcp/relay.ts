@@ -51,9 +51,9 @@ export interface TcpRelayOptions extends Partial<Deadlines> {
    * @default {false}
    */
   eventsFromStart?: boolean;
-  /** Ends the relay at once. */
+  /** Ends the relay at once. Default: none. */
   signal?: AbortSignal;
-  /** Takes warnings about clients that could not be served. */
+  /** Takes warnings about clients that could not be served. Default: none. */
   log?: Log;
   /**
    * What moves the bytes.
@@ -108,6 +108,8 @@ const TARGET_ID = 1;
 
 /**
  * Relays TCP connections to one target.
+ * As Monkey D. TCP's `Proxy`; half-closed connections as RFC 9293, 3.6 has
+ * them.
  *
  * @example Relay until it is drained
  * ```ts

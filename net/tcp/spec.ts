@@ -39,7 +39,7 @@ const STRATEGY_ALIASES: Readonly<Record<string, Strategy>> = {
   "minimumopenconnections": "minimum-open-connections",
 };
 
-/** What a tunnel does beside moving bytes. */
+/** What a tunnel does beside moving bytes. Defaults are those of Plexy, where it has them. */
 export interface TunnelOptions {
   /** How connections are spread over the remotes. */
   readonly strategy: Strategy;
@@ -53,11 +53,11 @@ export interface TunnelOptions {
   readonly checkIntervalMs: number;
   /** Whether connections to remotes are TLS. */
   readonly remoteTls: boolean;
-  /** PEM file with roots that `remoteTls` trusts beside the built-in ones. */
+  /** PEM file with roots that `remoteTls` trusts beside the built-in ones. Default: the built-in ones alone. */
   readonly remoteCa?: string;
-  /** PEM file with the certificate chain shown to clients; clients then speak TLS. */
+  /** PEM file with the certificate chain shown to clients; clients then speak TLS. Default: clients speak plain TCP. */
   readonly tlsCert?: string;
-  /** PEM file with the key of `tlsCert`. */
+  /** PEM file with the key of `tlsCert`. Given with it, or not at all: default none. */
   readonly tlsKey?: string;
   /** A connection without a byte for this long ends; 0 never ends it. */
   readonly idleTimeoutMs: number;
@@ -132,7 +132,7 @@ export class SpecError extends UsageError {
 /** Longest wait that a timer can hold: 2^31 - 1 ms. */
 const LONGEST_MS = 2_147_483_647;
 
-/** Reads a whole tunnel; throws a {@linkcode SpecError}. */
+/** Reads a whole tunnel; throws a {@linkcode SpecError}. The grammar is Plexy's. */
 export function parseTunnel(text: string): TunnelSpec {
   function fail(
     offset: number,
@@ -193,7 +193,10 @@ export function parseTunnel(text: string): TunnelSpec {
   return { local: local.address, remotes, options: options.given };
 }
 
-/** Reads one socket; spaces behind it are passed over. Throws a {@linkcode SpecError}. */
+/**
+ * Reads one socket; spaces behind it are passed over. Throws a {@linkcode
+ * SpecError}. The grammar is Plexy's.
+ */
 export function parseSocket(text: string): Address {
   const socket = readSocket(text, 0);
   if (!socket) {
@@ -615,7 +618,10 @@ export function readStrategy(text: string): Strategy {
   );
 }
 
-/** Makes a reader of whole numbers, with the sign that Rust's parser allows. */
+/**
+ * Makes a reader of whole numbers, with the sign that Rust's parser allows. It
+ * throws a UsageError for another text, and for more than `most`.
+ */
 export function readCount(most: number): (text: string) => number {
   return (text) => {
     if (/^\+?\d+$/.test(text) && Number(text) <= most) return Number(text);
@@ -623,7 +629,10 @@ export function readCount(most: number): (text: string) => number {
   };
 }
 
-/** Makes a reader of seconds that a timer can hold, to the millisecond. */
+/**
+ * Makes a reader of seconds that a timer can hold, in milliseconds. It throws a
+ * UsageError for another text, and for 0 where that is not allowed.
+ */
 export function readDelay(zero: boolean): (text: string) => number {
   return (text) => {
     const seconds = /^\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)

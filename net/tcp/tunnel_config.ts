@@ -11,7 +11,7 @@
  * Everything that is wrong is found in one pass, each with its place.
  */
 import { type Address, formatAddress } from "../address.ts";
-import { UsageError } from "../errors.ts";
+import { errorText, UsageError } from "../errors.ts";
 import type {
   TomlEntry,
   TomlNode,
@@ -248,6 +248,6 @@ function problem(place: TomlPlace, error: unknown): TomlProblem {
     // Behind the quote; a string with escapes is longer than its text.
     return { line, column: column + 1 + error.offset, message: error.wanted };
   }
-  const message = error instanceof Error ? error.message : String(error);
+  const message = errorText(error);
   return { line, column, message };
 }

@@ -6,7 +6,8 @@
  */
 import { dirname } from "@std/path";
 import { type Address, formatAddress } from "../address.ts";
-import { OperationError, UsageError } from "../errors.ts";
+import { errorText, OperationError, UsageError } from "../errors.ts";
+import { unreadable } from "../text_file.ts";
 import {
   type GivenTunnelOptions,
   optionOf,
@@ -40,19 +41,14 @@ export async function readState(file: string): Promise<TunnelChanges> {
     text = await Deno.readTextFile(file);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return NO_CHANGES;
-    throw new UsageError(
-      `Cannot read "${file}": ${
-        error instanceof Error ? error.message : error
-      }`,
-      { cause: error },
-    );
+    throw new UsageError(unreadable(file, error), { cause: error });
   }
   try {
     return changesOf(JSON.parse(text));
   } catch (cause) {
     throw new UsageError(
       `Cannot use "${file}" as a state file: ${
-        cause instanceof Error ? cause.message : cause
+        errorText(cause)
       }; mend it or move it away`,
       { cause },
     );
@@ -173,9 +169,7 @@ export async function writeFileAtomically(
     await syncFolder(dirname(file));
   } catch (cause) {
     throw new OperationError(
-      `Cannot save "${file}": ${
-        cause instanceof Error ? cause.message : cause
-      }`,
+      `Cannot save "${file}": ${errorText(cause)}`,
       { cause },
     );
   }

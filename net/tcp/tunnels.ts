@@ -15,7 +15,7 @@ import type {
   StreamEngine,
   StreamEvent,
 } from "../engine/stream.ts";
-import { OperationError } from "../errors.ts";
+import { errorText, OperationError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
 import { chooseStreamEngine } from "./choose.ts";
@@ -56,19 +56,19 @@ export interface TunnelsConfig {
 
 /** Options of {@linkcode Tunnels}. */
 export interface TunnelsOptions {
-  /** Tunnels to begin with, as specifications or as text. */
+  /** Tunnels to begin with, as specifications or as text. Default: none. */
   readonly tunnels?: readonly (TunnelSpec | string)[];
-  /** What holds where a tunnel says nothing. */
+  /** What holds where a tunnel says nothing. Default: `DEFAULT_TUNNEL_OPTIONS`. */
   readonly defaults?: Partial<TunnelOptions>;
   /** Reads the configuration anew; in place of `tunnels` and `defaults`. */
   readonly load?: () => TunnelsConfig | Promise<TunnelsConfig>;
-  /** PEM file of roots for TLS to remotes, beside the built-in ones. */
+  /** PEM file of roots for TLS to remotes, beside the built-in ones. Default: the built-in ones alone. */
   readonly caBundle?: string | undefined;
   /** Largest buffer of one direction of a connection. Default: the engine's. */
   readonly bufferBytes?: number | undefined;
   /** File that keeps changes over a restart. Default: none. */
   readonly stateFile?: string | undefined;
-  /** Told of every client. It stays the caller's. */
+  /** Told of every client. It stays the caller's. Default: none. */
   readonly accessLog?: AccessLog | undefined;
   /** Default: stderr. */
   readonly log?: Log;
@@ -88,7 +88,7 @@ export interface TunnelsOptions {
    * @default {2000}
    */
   readonly tlsCheckMs?: number;
-  /** Closes everything when it is aborted. */
+  /** Closes everything when it is aborted. Default: none. */
   readonly signal?: AbortSignal;
 }
 
@@ -135,6 +135,7 @@ export interface TunnelTotals {
 
 /**
  * Tunnels that run.
+ * As Plexy's, balanced and changed while they run.
  *
  * @example
  * ```ts
@@ -424,7 +425,7 @@ export class Tunnels implements AsyncDisposable {
         const label = formatAddress(spec.local);
         failed.push({ tunnel: label, error });
         this.#log.error(
-          error instanceof Error ? error.message : String(error),
+          errorText(error),
           {
             tunnel: label,
           },
@@ -480,7 +481,7 @@ export class Tunnels implements AsyncDisposable {
     const forget = () => this.#forget(tunnel);
     tunnel.finished.then(forget, (error) => {
       this.#log.error(
-        `A tunnel broke: ${error instanceof Error ? error.message : error}`,
+        `A tunnel broke: ${errorText(error)}`,
         { tunnel: tunnel.label },
       );
       forget();
@@ -522,9 +523,7 @@ export class Tunnels implements AsyncDisposable {
       await this.#save();
     } catch (error) {
       throw new OperationError(
-        `The change was made, but is lost with a restart: ${
-          error instanceof Error ? error.message : error
-        }`,
+        `The change was made, but is lost with a restart: ${errorText(error)}`,
         { cause: error },
       );
     }
@@ -552,9 +551,7 @@ export class Tunnels implements AsyncDisposable {
         }
       } catch (error) {
         this.#log.warn(
-          `Certificates stay as they were: ${
-            error instanceof Error ? error.message : error
-          }`,
+          `Certificates stay as they were: ${errorText(error)}`,
           { tunnel: tunnel.label },
         );
       }

@@ -1,5 +1,5 @@
 /** What wrong usage gets: one line on stderr and exit code 2, before anything is opened. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Receiver } from "../support/datagram_peer.ts";
 import { ENGINES } from "../support/engines.ts";
 import { TestFolder } from "../support/folder.ts";
@@ -85,7 +85,10 @@ testUnless(
         [to, `--path=${file}`, `--config=${file}`],
         `Cannot use "${file}:1:`,
       ],
-      [[to, path, `--config=${files.path}/none`], "Cannot read"],
+      [
+        [to, path, `--config=${files.path}/none`],
+        `Cannot read "${files.path}/none": there is no such file`,
+      ],
       ...SOCKET_OPTIONS.map(([args, wanted]) =>
         [[path, to, ...args], wanted] as const
       ),
@@ -213,17 +216,31 @@ testUnless(
       [[from, to, "--rcvbuf=8M", "--engine=portable"], "cannot do --rcvbuf"],
       [
         [
-          "--udp-listen-addr=10.0.0.1@232.1.1.1:9",
           from,
+          "--udp-listen-addr=10.0.0.1@232.1.1.1:9",
           to,
           "--engine=portable",
         ],
         "cannot do a source before @",
       ],
       [[from, to, "--ttl=3", "--engine=portable"], "cannot do --ttl"],
+      [
+        [
+          from,
+          "--udp-listen-addr=239.1.2.3:9",
+          to,
+          "--workers=2",
+          "--engine=linux",
+        ],
+        "listeners that share a port each get a copy",
+      ],
+      [[from, to, "--ttl=0", "--engine=linux"], "1 to 255 is wanted"],
       [[from, to, tls, `--tls-cert=${pem}`], "--tls-cert wants --tls-key too"],
       [[from, to, tls, `--tls-key=${pem}`], "--tls-key wants --tls-cert too"],
-      [[from, to, tls, `--tls-ca=${files.path}/none`], "--tls-ca: cannot read"],
+      [
+        [from, to, tls, `--tls-ca=${files.path}/none`],
+        `--tls-ca: Cannot read "${files.path}/none": there is no such file`,
+      ],
       [
         [from, to, tls, `--tls-ca=${pem}`],
         "holds no PEM block of a certificate",
@@ -301,10 +318,77 @@ testUnless(
         [out, "--rcvbuf=8M", "--engine=portable", "--interface=lo"],
         "cannot do --rcvbuf",
       ],
+      [
+        [
+          from,
+          "--tcp-output-addr=127.0.0.1:0",
+          "--multicast-addr=[ff02::1]:9918",
+          "--ttl=3",
+          "--engine=portable",
+        ],
+        "cannot do --ttl of anything but an IPv4 group",
+      ],
       ...SOCKET_OPTIONS.map(([args, wanted]) =>
         [[from, out, ...args], wanted] as const
       ),
     ]);
+  },
+);
+
+testUnless(
+  needsLinux(),
+  "server refuses what cannot be right before it takes a port or makes a file",
+  async () => {
+    await using files = await TestFolder.create();
+    await using held = await Receiver.open();
+    const path = `${files.path}/feed.log`;
+    const from = `--listen-addr=${held.text}`;
+    const to = `--path=${path}`;
+    // A server sends nothing and cuts nothing.
+    const own = /^--(ttl|datagram.size)/;
+    await refuses("server", [
+      [[to, from, "--ttl=1"], "Unknown option --ttl"],
+      [
+        [to, from, "--listen-addr=10.0.0.1@10.0.0.2:9"],
+        "wants a multicast group",
+      ],
+      [
+        [to, from, "--listen-addr=10.0.0.1@232.1.1.1:9", "--engine=portable"],
+        "cannot do a source before @",
+      ],
+      [[to, from, "--rcvbuf=0"], "--rcvbuf: "],
+      [[to, from, "--rcvbuf=8M", "--engine=portable"], "cannot do --rcvbuf"],
+      [[to, from, "--workers=0"], "--workers: "],
+      ...SOCKET_OPTIONS.filter(([[option]]) => !own.test(option!)).map((
+        [args, wanted],
+      ) => [[to, from, ...args], wanted] as const),
+    ]);
+    assertEquals([...Deno.readDirSync(files.path)], []);
+  },
+);
+
+testUnless(
+  needsLinux() ?? needsProgram("setpriv"),
+  "server refuses a folder and a file that it may not write to",
+  async () => {
+    await using files = await TestFolder.create();
+    const folder = `${files.path}/closed`;
+    await Deno.mkdir(folder, { mode: 0o555 });
+    const file = await files.file("closed.log", "x");
+    await Deno.chmod(file, 0o444);
+    for (const path of [`${folder}/feed.log`, file]) {
+      const { code, stdout, stderr } = await startWithout(
+        "dac_override,-dac_read_search",
+        "server",
+        ["--path", path, "--listen-addr", "127.0.0.1:0"],
+      ).end;
+      assertEquals([code, stdout.length], [2, 0], stderr);
+      assertMatch(
+        stderr,
+        /^mproxy-server: Cannot log to ".*: Permission denied[^\n]*$/,
+      );
+    }
+    assertEquals(await Deno.readTextFile(file), "x");
   },
 );
 

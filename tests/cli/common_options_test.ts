@@ -1,4 +1,4 @@
-/** What every dispatch role takes beside its own options, as processes. */
+/** What every role takes beside its own options, as processes. */
 import {
   assert,
   assertEquals,
@@ -6,6 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { VERSION } from "../../cli/version.ts";
+import { formatAddress } from "../../net/address.ts";
 import {
   freeUdpPort,
   ownGroup,
@@ -18,42 +19,129 @@ import { startRole, type TestProcess } from "../support/process.ts";
 import { scrape } from "../support/prometheus.ts";
 import { needsLinux, testUnless } from "../support/skip.ts";
 import { placedBytes } from "../support/streams.ts";
+import { echoServer } from "../support/tcp.ts";
 
-const ROLES = ["client", "proxy", "reverseproxy"] as const;
+/** How one role runs until it is told to end, and what it says meanwhile. */
+interface Running {
+  /** Options with which it does nothing but wait; `held` ends what they need. */
+  args(held: AsyncDisposableStack): Promise<string[]> | string[];
+  /** Its line of figures. */
+  figures: RegExp;
+  /** A line of its summary. */
+  summary: RegExp;
+  /** What /readyz answers: 503 where its peer is not there. */
+  readyz: 200 | 503;
+  /** Whether its report goes to stdout. */
+  reports?: true;
+  /** Its metrics, where they keep another tool's names. */
+  metrics?: RegExp;
+  /** Its options in a configuration file, where they are tables there. */
+  tables?: string;
+}
 
-/** Arguments with which a role runs until it is told to end. */
-async function running(role: typeof ROLES[number]): Promise<string[]> {
-  switch (role) {
-    case "client":
-      return ["--path=-", "--server-addr=127.0.0.1:9"];
-    case "proxy":
-      return [
-        "--udp-listen-addr=127.0.0.1:0",
-        "--udp-downstream-addr=127.0.0.1:9",
-      ];
-    case "reverseproxy":
-      return [
-        "--udp-listen-addr=127.0.0.1:0",
-        "--interface=lo",
-        `--multicast-addr=${ownGroup()}:${await freeUdpPort()}`,
-      ];
+const NOBODY = "127.0.0.1:9";
+
+const ROLES: Record<string, Running> = {
+  client: {
+    args: () => ["--path=-", `--server-addr=${NOBODY}`],
+    figures: /0 B sent, 0 bit\/s, 0 dropped/,
+    summary: /^read from - *: 0 B, 0 datagrams/m,
+    readyz: 200,
+  },
+  server: {
+    args: () => ["--path=-", "--listen-addr=127.0.0.1:0"],
+    figures: /0 B logged, 0 bit\/s, 0 dropped/,
+    summary: /^received on .* 0 datagrams/m,
+    readyz: 200,
+  },
+  proxy: {
+    args: () => [
+      "--udp-listen-addr=127.0.0.1:0",
+      `--udp-downstream-addr=${NOBODY}`,
+    ],
+    figures: /0 B \w+, 0 bit\/s, .*0 dropped/,
+    summary: /^received on .* 0 datagrams/m,
+    readyz: 200,
+  },
+  reverseproxy: {
+    args: async () => [
+      "--udp-listen-addr=127.0.0.1:0",
+      "--interface=lo",
+      `--multicast-addr=${ownGroup()}:${await freeUdpPort()}`,
+    ],
+    figures: /0 B \w+, 0 bit\/s, .*0 dropped/,
+    summary: /^received on .* 0 datagrams/m,
+    readyz: 200,
+  },
+  echo: {
+    args: () => ["--listen=127.0.0.1:0"],
+    figures: /0 connections open, 0 in all, 0 B sent back/,
+    summary: /^0 connections open, 0 in all/m,
+    readyz: 200,
+  },
+  loadtest: {
+    args: (
+      held,
+    ) => [`--target=${formatAddress(held.use(echoServer()).address)}`],
+    figures: /measuring [\d.]+ of 30\.0 s, \d+ req\/s/,
+    summary: /^Press Ctrl\+C to stop early$/m,
+    readyz: 200,
+    reports: true,
+  },
+  relay: {
+    args: () => ["--listen=127.0.0.1:0", `--target=${NOBODY}`],
+    figures: /active: 0 \| total: 0 \| up: 0B \| down: 0B/,
+    summary: /^Total connections: 0$/m,
+    readyz: 200,
+    metrics: /^(mproxy_|connections_(active|total)$|bytes_(up|down)stream$)/,
+  },
+  tunnel: {
+    args: () => [`--tunnel=127.0.0.1:0=${NOBODY}`],
+    figures: /1 tunnels, 0 open, 0 B up, 0 B down/,
+    summary: /^clients {4}0 /m,
+    readyz: 200,
+    tables: `[[tunnel]]\nlocal = "127.0.0.1:0"\nremotes = ["${NOBODY}"]\n`,
+  },
+  mqtt: {
+    args: () => ["--listen=mqtt://127.0.0.1:0", `--target=mqtt://${NOBODY}`],
+    figures: /0 sessions, 0 messages, 0 denied/,
+    summary: /^messages: 0, denied: 0$/m,
+    readyz: 503,
+  },
+};
+
+/** A role that runs, what its options need, and its metrics door. */
+class Started implements AsyncDisposable {
+  readonly #held = new AsyncDisposableStack();
+  #process?: TestProcess;
+
+  /** Starts a role with `args`; waits for the door only where it would tell. */
+  static async role(role: string, args: readonly string[] = []) {
+    const started = new Started();
+    started.#process = startRole(role, [
+      ...await ROLES[role]!.args(started.#held),
+      ...["--metrics-addr=127.0.0.1:0", ...args],
+    ], { stdin: true });
+    return started;
+  }
+
+  get process(): TestProcess {
+    return this.#process!;
+  }
+
+  /** Where its metrics are. */
+  async metrics(): Promise<string> {
+    const [, url] = await this.process.line(/url\W+(http[^\s"]+)/);
+    return url!;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.process[Symbol.asyncDispose]();
+    await this.#held.disposeAsync();
   }
 }
 
-/** A role that has started, with a metrics door to tell it. */
-async function start(
-  role: typeof ROLES[number],
-  args: readonly string[] = [],
-): Promise<{ process: TestProcess; metrics: string }> {
-  const process = startRole(role, [
-    ...await running(role),
-    ...["--metrics-addr=127.0.0.1:0", ...args],
-  ], { stdin: true });
-  const [, metrics] = await process.line(/url\W+(http[^\s"]+)/);
-  return { process, metrics: metrics! };
-}
-
-for (const role of ROLES) {
+for (const [role, wanted] of Object.entries(ROLES)) {
   Deno.test(`${role} -h and --help show the help on stdout and end with 0`, async () => {
     const [short, long] = await Promise.all(
       ["-h", "--help"].map((arg) => startRole(role, [arg]).end),
@@ -63,9 +151,9 @@ for (const role of ROLES) {
     assertEquals(short!.stdout, long!.stdout);
     const help = new TextDecoder().decode(short!.stdout);
     for (
-      const wanted of [`mproxy-${role}`, "Usage:", "Examples:", "--engine"]
+      const text of [`mproxy-${role}`, "Usage:", "Examples:", "--grace"]
     ) {
-      assertStringIncludes(help, wanted);
+      assertStringIncludes(help, text);
     }
   });
 
@@ -85,17 +173,17 @@ for (const role of ROLES) {
     `${role} drains on SIGINT and SIGTERM and ends with 0 and a summary`,
     async () => {
       for (const signal of ["SIGINT", "SIGTERM"] as const) {
-        const { process } = await start(role);
-        await using _ = process;
-        process.signal(signal);
-        const { code, stdout, stderr } = await process.end;
+        await using started = await Started.role(role);
+        await started.metrics();
+        started.process.signal(signal);
+        const { code, stdout, stderr } = await started.process.end;
         assertEquals(code, 0, stderr);
-        assertEquals(stdout.length, 0);
+        assertEquals(stdout.length > 0, wanted.reports ?? false);
         assertMatch(
           stderr,
-          /info draining: a second signal ends at once graceSeconds=5/,
+          /info draining: a second signal ends at once graceSeconds=\d+/,
         );
-        assertMatch(stderr, /^(read from|received on) .* 0 datagrams/m);
+        assertMatch(stderr, wanted.summary);
       }
     },
   );
@@ -104,12 +192,11 @@ for (const role of ROLES) {
     needsLinux(),
     `${role} --log-format json makes every line on stderr JSON`,
     async () => {
-      const { process } = await start(role, [
+      await using started = await Started.role(role, [
         ...["--log-format", "json", "--log-level=debug", "--stats=0.01"],
       ]);
-      await using _ = process;
-      await process.lines(/"dropped|dropped"|0 dropped/, 2);
-      const { code, stderr } = await process.stop();
+      await started.process.lines(wanted.figures, 2);
+      const { code, stderr } = await started.process.stop();
       assertEquals(code, 0, stderr);
       const lines = stderr.split("\n").map((line) => JSON.parse(line));
       for (const { time, level, message } of lines) {
@@ -118,7 +205,6 @@ for (const role of ROLES) {
         assert(message.length > 0);
       }
       assertEquals(lines.at(-1).message, "summary");
-      assertMatch(lines.at(-1).lines, /0 datagrams/);
     },
   );
 
@@ -126,18 +212,19 @@ for (const role of ROLES) {
     needsLinux(),
     `${role} --quiet says nothing but errors`,
     async () => {
-      const { process: loud, metrics } = await start(role);
-      await using _ = loud;
+      await using loud = await Started.role(role);
       // Nothing tells that the quiet one runs but its metrics, at an address of our own.
-      const address = new URL(metrics).host;
-      await loud.stop();
+      const address = new URL(await loud.metrics()).host;
+      await loud.process.stop();
+      await using held = new AsyncDisposableStack();
       await using quiet = startRole(role, [
-        ...await running(role),
+        ...await wanted.args(held),
         ...["--quiet", "--stats=0.01", `--metrics-addr=${address}`],
       ], { stdin: true });
       await answers(`http://${address}/healthz`, quiet);
       const { code, stdout, stderr } = await quiet.stop();
-      assertEquals([code, stdout.length, stderr], [0, 0, ""]);
+      assertEquals([code, stderr], [0, ""]);
+      assertEquals(stdout.length > 0, wanted.reports ?? false);
       const failed = await startRole(role, ["--quiet", "--nothing"]).end;
       assertEquals([failed.code, failed.stderr.split("\n").length], [2, 1]);
     },
@@ -147,20 +234,29 @@ for (const role of ROLES) {
     needsLinux(),
     `${role} answers /metrics, /healthz and /readyz, and a bare port is one of 127.0.0.1`,
     async () => {
-      const process = startRole(role, [
-        ...await running(role),
+      await using held = new AsyncDisposableStack();
+      await using process = startRole(role, [
+        ...await wanted.args(held),
         "--metrics_addr=0",
       ], { stdin: true });
-      await using _ = process;
       const [, metrics] = await process.line(
         /url=(http:\/\/127\.0\.0\.1:\d+\/metrics)/,
       );
       const { types } = await scrape(metrics!);
-      assert([...types.keys()].every((name) => name.startsWith("mproxy_")));
-      for (const path of ["healthz", "readyz"]) {
+      assert(
+        [...types.keys()].every((name) =>
+          (wanted.metrics ?? /^mproxy_/).test(name)
+        ),
+      );
+      for (
+        const [path, status] of [["healthz", 200], [
+          "readyz",
+          wanted.readyz,
+        ]] as const
+      ) {
         const response = await fetch(new URL(path, metrics));
         await response.body?.cancel();
-        assertEquals(response.status, 200);
+        assertEquals(response.status, status, path);
       }
       assertEquals((await process.stop()).code, 0);
     },
@@ -170,10 +266,9 @@ for (const role of ROLES) {
     needsLinux(),
     `${role} --stats logs a line of figures every so often`,
     async () => {
-      const { process } = await start(role, ["--stats", "0.02"]);
-      await using _ = process;
-      await process.lines(/ info 0 B \w+, 0 bit\/s, .*0 dropped/, 3);
-      assertEquals((await process.stop()).code, 0);
+      await using started = await Started.role(role, ["--stats", "0.02"]);
+      await started.process.lines(wanted.figures, 3);
+      assertEquals((await started.process.stop()).code, 0);
     },
   );
 
@@ -182,16 +277,21 @@ for (const role of ROLES) {
     `${role} --config reads the flags' names from TOML, and the command line wins`,
     async () => {
       await using files = await TestFolder.create();
-      const args = await running(role);
-      const config = args.map((arg) => {
-        const [name, value] = arg.slice(2).split("=");
+      await using held = new AsyncDisposableStack();
+      const args = await wanted.args(held);
+      const options = wanted.tables ? [] : args.map((arg) => {
+        const [, name, value] = /^--([^=]+)=(.*)$/.exec(arg)!;
         return `${name!.replaceAll("-", "_")} = ${JSON.stringify(value)}`;
       });
       const path = await files.file(
         "role.toml",
-        `${
-          config.join("\n")
-        }\nmetrics-addr = "127.0.0.1:0"\nlog-format = "json"\nlog-level = "error"\n`,
+        [
+          ...options,
+          'metrics-addr = "127.0.0.1:0"',
+          'log-format = "json"',
+          'log-level = "error"',
+          wanted.tables ?? "",
+        ].join("\n"),
       );
       await using process = startRole(role, [
         "--config",
@@ -205,6 +305,35 @@ for (const role of ROLES) {
       assertEquals(code, 0, stderr);
     },
   );
+}
+
+for (const role of Object.keys(ROLES)) {
+  Deno.test(`${role} --check-config shows all that is wrong with a file, and exits`, async () => {
+    await using files = await TestFolder.create();
+    const good = await files.file("good.toml", 'log-level = "warn"\n');
+    const bad = await files.file(
+      "bad.toml",
+      'grace = -1\nlog-levle = "warn"\n',
+    );
+    const check = async (path: string) => {
+      const required = role === "client" || role === "server"
+        ? ["--path=-"]
+        : [];
+      return await startRole(role, [
+        ...["--config", path, "--check-config"],
+        ...required,
+      ]).end;
+    };
+    const { code, stdout, stderr } = await check(good);
+    assertEquals([code, stderr], [0, ""]);
+    assertEquals(new TextDecoder().decode(stdout), `${good}: ok\n`);
+    const wrong = await check(bad);
+    assertEquals([wrong.code, wrong.stdout.length], [2, 0]);
+    const lines = wrong.stderr.split("\n");
+    assertEquals(lines.length, 2, wrong.stderr);
+    assertStringIncludes(lines[0]!, `${bad}:1:9: `);
+    assertStringIncludes(lines[1]!, `${bad}:2:1: `);
+  });
 }
 
 /** Resolves when a URL answers, unless the process ends before. */

@@ -1,6 +1,6 @@
 /** Completions and manual pages, read by the programs for which they are written. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { join } from "@std/path";
+import { fromFileUrl, join } from "@std/path";
 import { completionScript, SHELLS } from "../../cli/completions.ts";
 import { manualPage } from "../../cli/manual.ts";
 import { commands } from "../../cli/mproxy/main.ts";
@@ -133,6 +133,60 @@ testUnless(
   },
 );
 
+/** What an interactive zsh offers at the end of each line. */
+function zshOffers(lines: readonly string[]): Promise<string[][]> {
+  return withFolder(async (folder) => {
+    await Deno.writeTextFile(
+      join(folder, "_mproxy"),
+      completionScript("zsh", "mproxy", ALL),
+    );
+    const script = fromFileUrl(
+      new URL("../support/zsh/offers.zsh", import.meta.url),
+    );
+    const said = await run(
+      "zsh",
+      ["-f", script, folder],
+      lines.map((line) => `${line}\n`).join(""),
+    );
+    return said.split("<end>\n").slice(0, -1).map((offers) =>
+      [...new Set(offers.split("\n").filter(Boolean))].sort()
+    );
+  });
+}
+
+testUnless(
+  needsProgram("zsh"),
+  "zsh completes roles, flags, fixed values in both spellings, and files",
+  async () => {
+    const wanted = {
+      "mproxy re": ["relay", "reverseproxy"],
+      "mproxy man tun": ["tunnel"],
+      "mproxy completions f": ["fish"],
+      "mproxy relay --h": ["--half-close-timeout", "--help"],
+      "mproxy-client --server-a": ["--server-addr"],
+      "mproxy client --engine li": ["linux"],
+      "mproxy client --engine=li": ["linux"],
+      "mproxy client --path /etc/host": ["hosts"],
+      "mproxy client --path=/etc/hosts": ["hosts"],
+      "mproxy client --rate 5": [],
+      "mproxy server x": [],
+    };
+    const offers = await zshOffers(Object.keys(wanted));
+    assertEquals(
+      Object.fromEntries(
+        Object.keys(wanted).map((line, i) => [
+          line,
+          // Other files of the machine, and the sign behind a flag, aside.
+          offers[i]!.map((one) => one.replace(/=$/, "")).filter((one) =>
+            !line.includes("/etc/") || one === "hosts"
+          ),
+        ]),
+      ),
+      wanted,
+    );
+  },
+);
+
 testUnless(
   needsProgram("fish"),
   "fish completes roles, flags and fixed values",
@@ -154,7 +208,7 @@ Deno.test("completionScript of zsh and fish name every flag of every role", () =
     const [, body] = zsh.split(`_mproxy_${name}() {\n`);
     for (const flag of flagNames(table)) {
       assert(
-        new RegExp(`'\\*?${flag}\\[`).test(body!.split("\n}\n")[0]!),
+        new RegExp(`'\\*?${flag}=?\\[`).test(body!.split("\n}\n")[0]!),
         `${name} ${flag}`,
       );
       const written = flag.startsWith("--")

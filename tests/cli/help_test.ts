@@ -11,8 +11,10 @@ import { helpText } from "../../cli/help.ts";
 import { allOptions } from "../../cli/run.ts";
 import { flagName, readValues, splitArguments } from "../../cli/parse.ts";
 import { command as client } from "../../cli/client/main.ts";
+import { commands } from "../../cli/mproxy/main.ts";
 import { command as proxy } from "../../cli/proxy/main.ts";
 import { command as reverseproxy } from "../../cli/reverseproxy/main.ts";
+import { command as server } from "../../cli/server/main.ts";
 
 const command: Command = {
   name: "sample",
@@ -53,7 +55,7 @@ Deno.test("helpText shows names, placeholders, defaults, groups and examples", (
   assert(lines.every((line) => line.length <= 80));
 });
 
-for (const role of [client, proxy, reverseproxy]) {
+for (const role of commands) {
   Deno.test(`helpText of ${role.name} shows every option of its table once`, () => {
     const table = allOptions(role);
     const help = helpText(`mproxy-${role.name}`, role, table);
@@ -67,6 +69,7 @@ for (const role of [client, proxy, reverseproxy]) {
       );
       assertEquals(shown.length, option.hidden ? 0 : 1, name);
     }
+    assertEquals(help.split("\n").filter((line) => line.endsWith(" ")), []);
     // Only examples, which are for copying, may be wider than a terminal.
     const [before] = help.split("Examples:");
     assert(before!.split("\n").every((line) => line.length <= 80), before);
@@ -91,13 +94,17 @@ const ORIGINALS: readonly [command: Command, lines: readonly string[]][] = [
     "--udp_listen_addr 0.0.0.0:9921 --tcp_listen_addr 0.0.0.0:9921 --multicast_addr 224.0.0.1:9922",
     "--udp-listen-addr=0.0.0.0:9920 --udp_output_addr=127.0.0.1:9921 -t",
   ]],
+  [server, [
+    "--path logfile.log --listen-addr 127.0.0.1:9920 --listen-addr [::1]:9921",
+    "--path logfile.log --listen_addr 0.0.0.0:9921 --listen_addr [::]:9922",
+  ]],
 ];
 
 for (const [role, lines] of ORIGINALS) {
   Deno.test(`${role.name} reads the command lines of the READMEs, and its own examples`, () => {
     const table = allOptions(role);
     const own = role.examples.map((example) =>
-      example.replaceAll("'", "").replace(/ >>.*/, "")
+      example.replaceAll("'", "").replace(/ (>>|\|) .*/, "")
     );
     for (const line of [...lines, ...own]) {
       const { texts, positionals } = splitArguments(line.split(" "), table);

@@ -83,6 +83,39 @@ message_size = 65536
   });
 });
 
+Deno.test("loadtest --matrix runs the original's seven scenarios, and reports those that ran", async () => {
+  await using server = echoServer();
+  await using loadtest = startRole("loadtest", [
+    `--target=${formatAddress(server.address)}`,
+    "--matrix",
+    "--stats=0.05",
+  ]);
+  await loadtest.line(/^Scenarios: {7}7$/);
+  await loadtest.line(
+    /^\[1\/7\] Running: baseline \(conns=10, msg=1024B, dur=5s\)$/,
+  );
+  await loadtest.line(/measuring .* [1-9]\d* req\/s/);
+  loadtest.signal("SIGINT");
+  const { code, stdout, stderr } = await loadtest.end;
+  assertEquals(code, 0, stderr);
+  assertMatch(textOf(stdout), /^baseline +10 +1KB +[1-9]\d* /m);
+  assert(!textOf(stdout).includes("small-packets"), textOf(stdout));
+});
+
+Deno.test("loadtest --message-size says what each request carries", async () => {
+  await using server = echoServer();
+  await using loadtest = startRole("loadtest", [
+    `--target=${formatAddress(server.address)}`,
+    ...["--connections=1", "--duration=0.2", "--message-size=3000", "--json"],
+  ]);
+  const { code, stdout, stderr } = await loadtest.end;
+  assertEquals(code, 0, stderr);
+  const { scenarios: [only] } = JSON.parse(textOf(stdout));
+  assertEquals([only.connections, only.message_size], [1, 3000]);
+  assert(only.requests > 0);
+  assertEquals(only.bytes_received, only.requests * 3000);
+});
+
 Deno.test("loadtest reads the original's single mode from a file", async () => {
   await using server = echoServer();
   await inFolder(async (folder) => {

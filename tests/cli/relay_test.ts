@@ -2,6 +2,7 @@
 import { STREAM_ENGINE } from "../support/engines.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "../../net/address.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
 import { formatAddress } from "../../net/address.ts";
 import {
   assertWrongUsage,
@@ -17,9 +18,11 @@ import {
   testUnless,
 } from "../support/skip.ts";
 import {
+  blackhole,
   close,
   connectTo,
   echoServer,
+  hangingServer,
   howItEnds,
   howTurnedAway,
   readExactly,
@@ -244,6 +247,89 @@ channel_buffer_size = 1000
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("relay ends and turns away connections as its limits say", async () => {
+  await using echo = echoServer();
+  await using silent = hangingServer();
+  using nowhere = await blackhole();
+  const cases = [
+    {
+      option: "--idle-timeout=0.1",
+      target: silent.address,
+      figure: 'connections_ended_total{reason="idle-timeout"} 1',
+    },
+    {
+      option: "--half-close-timeout=0.1",
+      target: silent.address,
+      halfClose: true,
+      figure: 'connections_ended_total{reason="half-close-timeout"} 1',
+    },
+    {
+      option: "--connect-timeout=0.1",
+      target: nowhere.address,
+      figure: 'connect_errors_total{reason="timeout"} 1',
+    },
+    {
+      option: "--max-connections=1",
+      target: echo.address,
+      held: true,
+      figure: 'rejected_total{reason="limit"} 1',
+    },
+  ];
+  for (const { option, target, halfClose, held, figure } of cases) {
+    const { relay, address } = await startRelay(
+      target,
+      ...[option, "--buffer-size=4Ki", "--metrics-addr=127.0.0.1:0"],
+    );
+    await using _relay = relay;
+    using first = await connectTo(address);
+    await writeAll(first, new Uint8Array(10_000));
+    if (held) {
+      await readExactly(first, 10_000);
+      await howTurnedAway(address);
+    } else {
+      if (halfClose) await first.closeWrite();
+      await howItEnds(first);
+    }
+    const figures = await fetchText(await metricsUrl(relay));
+    assert(
+      figures.includes(`mproxy_relay_${figure}\n`),
+      `${option}\n${figures}`,
+    );
+  }
+});
+
+testUnless(
+  STREAM_ENGINE === "portable"
+    ? "threads are the linux engine's"
+    : linuxEngineUnavailable(),
+  "relay --workers shares the listener among threads",
+  async () => {
+    await using echo = echoServer();
+    const threads: number[] = [];
+    for (const workers of [1, 3]) {
+      const { relay, address } = await startRelay(
+        echo.address,
+        `--workers=${workers}`,
+      );
+      await using _relay = relay;
+      for (let i = 0; i < 16; i++) {
+        using client = await connectTo(address);
+        await writeAll(client, new Uint8Array(1000));
+        await readExactly(client, 1000);
+      }
+      threads.push(
+        [...Deno.readDirSync(`/proc/${relay.pid}/task`)].filter(({ name }) =>
+          Deno.readTextFileSync(`/proc/${relay.pid}/task/${name}/comm`)
+            .startsWith("worker-")
+        ).length,
+      );
+      assertEquals((await relay.stop()).code, 0);
+    }
+    assertEquals(echo.accepted, 32);
+    assertEquals(threads, [1, 3]);
+  },
+);
 
 Deno.test("relay waits for open connections after Ctrl+C and says for how many", async () => {
   await using target = echoServer();

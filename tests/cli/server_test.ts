@@ -293,6 +293,34 @@ Deno.test("server rotates, compresses and keeps as --rotate-size, --keep and --c
   });
 });
 
+Deno.test("server that may not read the module of its compressor says so in a line, and keeps rotated files as they are", async () => {
+  await withFolder(async (folder) => {
+    await using server = startRole("server", [
+      `--path=${folder}/feed.log`,
+      "--listen-addr=127.0.0.1:0",
+      "--rotate-size=1k",
+      "--log-format=json",
+    ], {
+      denoFlags: [
+        ...["--no-prompt", "--allow-net"],
+        ...[`--allow-read=${folder}`, `--allow-write=${folder}`],
+      ],
+    });
+    const [, port] = await server.line(/"address":"127\.0\.0\.1:(\d+)"/);
+    await sendAll(
+      Array.from({ length: 4 }, (_, i) => numbered(999, i)),
+      Number(port),
+    );
+    await server.line(/Cannot compress .*permit it with --allow-read=/);
+    const { code, stderr } = await server.stop();
+    assertEquals(code, 0, stderr);
+    // Deno's own report of a thread that failed is no line of the log.
+    for (const line of stderr.trim().split("\n")) JSON.parse(line);
+    assertEquals(namesIn(folder).filter((name) => /\.gz/.test(name)), []);
+    assert(namesIn(folder).length > 1);
+  });
+});
+
 testUnless(
   needsLinux(),
   "server rotates by time with --rotate-interval and leaves rotated files as they are with --no-gzip",

@@ -1,5 +1,5 @@
 /** What every datagram engine must do, asked of every one. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { errorCode, OperationError, UsageError } from "../../net/errors.ts";
 import { DatagramBatch, MAX_DATAGRAM_BYTES } from "../../net/engine/batch.ts";
@@ -433,16 +433,20 @@ function datagramConformance(
       assertEquals(await silent(other), true);
     }, notLinux);
   } else {
-    test("listen() refuses a source", async () => {
+    test("checkListen() and listen() refuse a source", async () => {
+      const options = { address: source, ...lo };
+      assertThrows(() => makeEngine().checkListen(options), UsageError);
       await assertRejects(
-        async () => await makeEngine().listen({ address: source, ...lo }),
+        async () => await makeEngine().listen(options),
         UsageError,
       );
     }, notLinux);
   }
-  test("connect() refuses a source", async () => {
+  test("checkConnect() and connect() refuse a source", async () => {
+    const address = { ...source, port: 9 };
+    assertThrows(() => makeEngine().checkConnect({ address }), UsageError);
     await assertRejects(
-      () => openSender(makeEngine(), { ...source, port: 9 }, lo),
+      () => openSender(makeEngine(), address, lo),
       UsageError,
     );
   }, notLinux);
@@ -468,10 +472,11 @@ function datagramConformance(
       assertEquals(received, 16);
     });
   } else {
-    test("listen() refuses to share a port", async () => {
+    test("checkListen() and listen() refuse to share a port", async () => {
+      const options = { address: loopback, reusePort: true };
+      assertThrows(() => makeEngine().checkListen(options), UsageError);
       await assertRejects(
-        async () =>
-          await makeEngine().listen({ address: loopback, reusePort: true }),
+        async () => await makeEngine().listen(options),
         UsageError,
       );
     }, noSockets);

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { errorCode, failedCall } from "../../net/errors.ts";
+import { errorCode, errorText, failedCall } from "../../net/errors.ts";
 
 Deno.test("errorCode knows the errors of Deno and of node's modules", () => {
   const cases: readonly [unknown, string | undefined][] = [
@@ -13,6 +13,22 @@ Deno.test("errorCode knows the errors of Deno and of node's modules", () => {
     [null, undefined],
   ];
   for (const [error, code] of cases) assertEquals(errorCode(error), code);
+});
+
+Deno.test("errorText leaves out what Deno adds behind the system's words", () => {
+  const cases: readonly [unknown, string][] = [
+    [new Error("Broken pipe (os error 32)"), "Broken pipe"],
+    [
+      new Deno.errors.NotFound(
+        "No such file or directory (os error 2): readfile '/x'",
+      ),
+      "No such file or directory",
+    ],
+    [new Error("no errno (os error)"), "no errno (os error)"],
+    ["odd", "odd"],
+    [undefined, "undefined"],
+  ];
+  for (const [error, text] of cases) assertEquals(errorText(error), text);
 });
 
 Deno.test("failedCall says in one line what failed, on what, why, and the remedy where there is one", () => {

@@ -4,12 +4,12 @@ import { gunzipSync } from "node:zlib";
 import { parseRotatedName } from "../../net/dispatch/log_name.ts";
 
 /** A folder for as long as `fn` runs. */
-export async function withFolder(
-  fn: (folder: string) => Promise<void>,
-): Promise<void> {
+export async function withFolder<Result>(
+  fn: (folder: string) => Promise<Result>,
+): Promise<Result> {
   const folder = await Deno.makeTempDir({ prefix: "mproxy-test-" });
   try {
-    await fn(folder);
+    return await fn(folder);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -1,5 +1,5 @@
 /** Network namespaces of a test's own, taken down when its scope ends. Needs root. */
-import { TestProcess } from "./process.ts";
+import { type ProcessOptions, TestProcess } from "./process.ts";
 
 /** One namespace. */
 export class NetworkNamespace implements AsyncDisposable {
@@ -36,14 +36,16 @@ export class NetworkNamespace implements AsyncDisposable {
   }
 
   /** Starts a program inside. */
-  start(program: string, args: readonly string[]): TestProcess {
-    return new TestProcess("ip", [
-      "netns",
-      "exec",
-      this.name,
-      program,
-      ...args,
-    ]);
+  start(
+    program: string,
+    args: readonly string[],
+    options?: ProcessOptions,
+  ): TestProcess {
+    return new TestProcess(
+      "ip",
+      ["netns", "exec", this.name, program, ...args],
+      options,
+    );
   }
 
   /** A cable to another namespace: an interface in each. */

@@ -78,6 +78,9 @@ export function createLinuxEngine(options: LinuxEngineOptions): LinuxEngine {
     },
     batchSize: BATCH_SLOTS,
 
+    checkListen: checkListenOptions,
+    checkConnect: checkConnectOptions,
+
     async listen(options: DatagramListenOptions): Promise<DatagramListener> {
       checkListenOptions(options);
       const { address } = options;

@@ -1,12 +1,15 @@
 /** Opens senders: socket options, the interface and address to send from, what can be joined. */
 import {
+  type Address,
+  checkSendable,
   formatAddress,
+  isIp,
   isIpv6,
   isMulticast,
   isOfOneLink,
 } from "../../address.ts";
 import { UsageError } from "../../errors.ts";
-import type { DatagramConnectOptions } from "../engine.ts";
+import type { DatagramConnectOptions, DatagramTarget } from "../engine.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -54,17 +57,27 @@ import { LinuxSender, type SenderContext } from "./sender.ts";
 const SEND_BUFFER_BYTES = 4 * 1024 * 1024;
 
 /** Refuses what no socket could do, before one is opened. */
-export function checkConnectOptions(options: DatagramConnectOptions): void {
-  const { address, ttl } = options;
-  if (address.source !== undefined) {
+export function checkConnectOptions({ address, ttl }: DatagramTarget): void {
+  checkSendable(address);
+  if (ttl !== undefined && (!Number.isInteger(ttl) || ttl < 0 || ttl > 255)) {
+    throw new UsageError(`Cannot send with ttl ${ttl}: 0 to 255 is wanted`);
+  }
+  // A name tells only when it is resolved whether it is a group's.
+  if (isIp(address.hostname)) checkTtl(address, address.hostname, ttl);
+}
+
+/** IP_TTL of 0 is no value that Linux takes; groups and IPv6 may stay on this machine. */
+function checkTtl(
+  address: Address,
+  hostname: string,
+  ttl: number | undefined,
+): void {
+  if (ttl === 0 && !isIpv6(hostname) && !isMulticast(hostname)) {
     throw new UsageError(
       `Cannot send to "${
         formatAddress(address)
-      }": a source before @ is for listening`,
+      }" with ttl 0: 1 to 255 is wanted for a host`,
     );
-  }
-  if (ttl !== undefined && (!Number.isInteger(ttl) || ttl < 0 || ttl > 255)) {
-    throw new UsageError(`Cannot send with ttl ${ttl}: 0 to 255 is wanted`);
   }
 }
 
@@ -85,13 +98,7 @@ export function openSender(
     (networkInterface === undefined
       ? undefined
       : findLinuxInterface(libc, networkInterface));
-  if (ttl === 0 && !v6 && !group) {
-    throw new UsageError(
-      `Cannot send to "${
-        formatAddress(address)
-      }" with ttl 0: 1 to 255 is wanted for a host`,
-    );
-  }
+  checkTtl(address, hostname, ttl);
   const level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
   const fd = openSocket(
     libc,

@@ -6,7 +6,13 @@
  * 3. The next `tryReceive` hands the datagram out.
  * 4. `send` sends slot by slot, datagram by datagram.
  */
-import { type Address, isIpv6, isMulticast } from "../../address.ts";
+import {
+  type Address,
+  checkSendable,
+  isIp,
+  isIpv6,
+  isMulticast,
+} from "../../address.ts";
 import { failedCall, UsageError } from "../../errors.ts";
 import { formatAddress } from "../../address.ts";
 import type { DatagramBatch } from "../batch.ts";
@@ -16,6 +22,7 @@ import type {
   DatagramListener,
   DatagramListenOptions,
   DatagramSender,
+  DatagramTarget,
   EngineName,
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
@@ -35,19 +42,40 @@ export const denoDatagramEngine: DatagramEngine = {
   name: "portable",
   description: "Deno.listenDatagram",
   batchSize: 1,
+  checkListen,
+  checkConnect,
   listen: listenDeno,
   connect: connectDeno,
 };
 
+function checkListen(options: DatagramListenOptions): void {
+  const { address, groups = [], receiveBufferBytes, reusePort } = options;
+  refuse(receiveBufferBytes, "--rcvbuf");
+  refuse(reusePort || undefined, "--workers");
+  for (const { source } of [address, ...groups]) {
+    refuse(source, "a source before @");
+  }
+}
+
+function checkConnect({ address, ttl }: DatagramTarget): void {
+  checkSendable(address);
+  // A name tells only when it is resolved whether it is a group's.
+  if (isIp(address.hostname)) checkTtl(address.hostname, ttl);
+}
+
+function checkTtl(hostname: string, ttl: number | undefined): void {
+  if (isIpv6(hostname) || !isMulticast(hostname)) {
+    refuse(ttl, "--ttl of anything but an IPv4 group");
+  }
+}
+
 async function listenDeno(
   options: DatagramListenOptions,
 ): Promise<DatagramListener> {
-  refuse(options.receiveBufferBytes, "--rcvbuf");
-  refuse(options.reusePort || undefined, "--workers");
+  checkListen(options);
   const { networkInterface, groups = [] } = options;
   const address = await resolveOne(options.address);
   const all = [address, ...groups];
-  for (const { source } of all) refuse(source, "a source before @");
   const group = isMulticast(address.hostname);
   const before = ownSockets();
   let socket: Deno.DatagramConn | undefined;
@@ -210,14 +238,11 @@ class DenoDatagramListener implements DatagramListener {
 async function connectDeno(
   options: DatagramConnectOptions,
 ): Promise<DatagramSender> {
+  checkConnect(options);
   const { networkInterface, ttl, loop = true, counters } = options;
   const address = await resolveOne(options.address);
-  refuse(address.source, "a source before @");
+  checkTtl(address.hostname, ttl);
   const v6 = isIpv6(address.hostname);
-  const group = isMulticast(address.hostname);
-  if (ttl !== undefined && (v6 || !group)) {
-    refuse(ttl, "--ttl of anything but an IPv4 group");
-  }
   const on = address.zone ?? networkInterface;
   const found = on === undefined ? undefined : findInterface(on);
   // Multicast leaves by the interface whose address the socket is bound to; of

@@ -5,6 +5,7 @@
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import {
   type Address,
+  checkSendable,
   formatAddress,
   isIpv6,
   isMulticast,
@@ -17,6 +18,7 @@ import type {
   DatagramListener,
   DatagramListenOptions,
   DatagramSender,
+  DatagramTarget,
   EngineName,
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
@@ -42,6 +44,8 @@ export const nodeDatagramEngine: DatagramEngine = {
   name: "portable",
   description: "node:dgram",
   batchSize: BATCH_SIZE,
+  checkListen,
+  checkConnect,
   listen: listenNode,
   connect: connectNode,
 };
@@ -67,19 +71,34 @@ function interfaceOf(
   return on === undefined ? undefined : findInterface(on);
 }
 
+function checkListen(options: DatagramListenOptions): void {
+  const { address, groups = [], receiveBufferBytes, reusePort } = options;
+  // setRecvBufferSize sets nothing here: it only enlarges each datagram's array.
+  refuse(receiveBufferBytes, "--rcvbuf");
+  refuse(reusePort || undefined, "--workers");
+  for (const { hostname, source } of [address, ...groups]) {
+    if (isIpv6(hostname)) refuse(source, "an IPv6 source before @");
+  }
+}
+
+function checkConnect({ address, ttl }: DatagramTarget): void {
+  checkSendable(address);
+  checkTtl(address.hostname, ttl);
+}
+
+// setTTL and setMulticastTTL leave the hop limits of IPv6 as they are.
+function checkTtl(hostname: string, ttl: number | undefined): void {
+  if (isIpv6(hostname)) refuse(ttl, "--ttl of an IPv6 destination");
+}
+
 async function listenNode(
   options: DatagramListenOptions,
 ): Promise<DatagramListener> {
-  // setRecvBufferSize sets nothing here: it only enlarges each datagram's array.
-  refuse(options.receiveBufferBytes, "--rcvbuf");
-  refuse(options.reusePort || undefined, "--workers");
+  checkListen(options);
   const { networkInterface, groups = [] } = options;
   const address = await resolveOne(options.address);
   const all = [address, ...groups];
   const v6 = isIpv6(address.hostname);
-  if (v6) {
-    for (const { source } of all) refuse(source, "an IPv6 source before @");
-  }
   const group = isMulticast(address.hostname);
   const wildcard = v6 ? "::" : "0.0.0.0";
   const bindTo = !group
@@ -244,12 +263,11 @@ class NodeDatagramListener implements DatagramListener {
 async function connectNode(
   options: DatagramConnectOptions,
 ): Promise<DatagramSender> {
+  checkConnect(options);
   const { networkInterface, ttl, loop, counters } = options;
   const address = await resolveOne(options.address);
-  refuse(address.source, "a source before @");
+  checkTtl(address.hostname, ttl);
   const v6 = isIpv6(address.hostname);
-  // setTTL and setMulticastTTL leave the hop limits of IPv6 as they are.
-  if (v6) refuse(ttl, "--ttl of an IPv6 destination");
   const found = interfaceOf(address, networkInterface);
   const on = interfaceText(found, v6);
   const to = scopedHostname(address.hostname, found);

@@ -20,6 +20,7 @@ import { PacketType } from "./protocol.ts";
 import type { Property, PropertyList } from "./properties.ts";
 import type { PublishView } from "./publish.ts";
 import type { SubackView } from "./suback.ts";
+import type { FiltersView } from "./filters_view.ts";
 import type { SubscribeView } from "./subscribe.ts";
 import type { UnsubscribeView } from "./unsubscribe.ts";
 import { PacketWriter } from "./writer.ts";
@@ -243,6 +244,23 @@ export function editSubscribe(
   view: SubscribeView,
   edit: SubscribeEdit,
 ): SubscribeView {
+  return editFilters(view, edit, 1);
+}
+
+/** Takes filters out of an UNSUBSCRIBE, or changes them or the properties. */
+export function editUnsubscribe(
+  view: UnsubscribeView,
+  edit: UnsubscribeEdit,
+): UnsubscribeView {
+  return editFilters(view, edit, 0);
+}
+
+/** `optionsBytes` stand behind each filter: 1 or none. */
+function editFilters<View extends FiltersView>(
+  view: View,
+  edit: SubscribeEdit,
+  optionsBytes: 0 | 1,
+): View {
   const { buffer } = view;
   const writer = writerFor(view);
   writer.uint16(checkedPacketId(edit.packetId ?? view.packetId));
@@ -252,35 +270,10 @@ export function editSubscribe(
   } else {
     for (const { index, filter, options } of edit.entries) {
       const from = view.entryStart(index);
-      const to = view.entryStart(index + 1);
-      if (filter === undefined) writer.bytes(buffer, from, to - 1);
+      const to = view.entryStart(index + 1) - optionsBytes;
+      if (filter === undefined) writer.bytes(buffer, from, to);
       else writer.text(filter, "the topic filter");
-      writer.byte(options ?? buffer[to - 1]!);
-    }
-  }
-  return finish(view, writer, buffer[view.start]!);
-}
-
-/** Takes filters out of an UNSUBSCRIBE, or changes them or the properties. */
-export function editUnsubscribe(
-  view: UnsubscribeView,
-  edit: UnsubscribeEdit,
-): UnsubscribeView {
-  const { buffer } = view;
-  const writer = writerFor(view);
-  writer.uint16(checkedPacketId(edit.packetId ?? view.packetId));
-  editProperties(writer, view, view.properties, edit.properties);
-  if (edit.entries === undefined) {
-    writer.bytes(buffer, view.entryStart(0), view.end);
-  } else {
-    for (const { index, filter } of edit.entries) {
-      if (filter === undefined) {
-        writer.bytes(
-          buffer,
-          view.entryStart(index),
-          view.entryStart(index + 1),
-        );
-      } else writer.text(filter, "the topic filter");
+      if (optionsBytes === 1) writer.byte(options ?? buffer[to]!);
     }
   }
   return finish(view, writer, buffer[view.start]!);

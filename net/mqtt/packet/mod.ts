@@ -65,6 +65,7 @@ export type {
   EncodeSubackOptions,
   ExplainOptions,
 } from "./encode.ts";
+export { FiltersView } from "./filters_view.ts";
 export {
   DEFAULT_MAX_PACKET_BYTES,
   Framer,

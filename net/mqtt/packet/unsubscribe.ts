@@ -1,69 +1,20 @@
 /** UNSUBSCRIBE (3.10). */
-import { PacketView } from "./packet_view.ts";
-import { binaryEnd, PropertyList, uint16At } from "./properties.ts";
-import { PacketType, ReasonCode } from "./protocol.ts";
-import { checkTopicFilter } from "./topic_bytes.ts";
-import { decodeUtf8 } from "./utf8.ts";
+import { FiltersView } from "./filters_view.ts";
+import { PacketType } from "./protocol.ts";
 
 /** An UNSUBSCRIBE that was checked whole. */
-export class UnsubscribeView extends PacketView {
-  /** 1 to 65535. */
-  packetId = 0;
-  /** The properties of MQTT 5; empty in older versions. */
-  readonly properties: PropertyList = new PropertyList();
-  // Where each filter's length lies, and one behind the last filter.
-  readonly #entries: number[] = [];
-
+export class UnsubscribeView extends FiltersView {
   /** The packet's type. */
   override get type(): typeof PacketType.UNSUBSCRIBE {
     return PacketType.UNSUBSCRIBE;
   }
 
-  /** How many filters there are: 1 or more. */
-  get count(): number {
-    return this.#entries.length - 1;
+  protected override get emptyClauses(): readonly [string, string] {
+    return ["MQTT-3.10.3-2", "MQTT-3.10.3-2"];
   }
 
-  /** The filter at `index` from 0, with `$share/NAME/` where it has it. */
-  filter(index: number): string {
-    const at = this.entryStart(index);
-    return decodeUtf8(this.buffer, at + 2, at + 2 + uint16At(this.buffer, at));
-  }
-
-  /** Where the filter at `index` begins with its length; `count` gives the end of all. */
-  entryStart(index: number): number {
-    const at = this.#entries[index];
-    if (at === undefined) {
-      throw new RangeError(
-        `Cannot read filter ${index} of ${this.count} in an UNSUBSCRIBE`,
-      );
-    }
-    return at;
-  }
-
-  protected override check(): void {
-    const entries = this.#entries;
-    entries.length = 0;
-    const { buffer, end } = this;
-    let at = this.bodyStart;
-    this.packetId = this.packetIdAt(at, "MQTT-2.3.1-1", "MQTT-2.2.1-3");
-    at += 2;
-    if (this.version === 5) {
-      at = this.properties.read(this, at, end, PacketType.UNSUBSCRIBE);
-    } else this.properties.clear(buffer, at);
-    entries.push(at);
-    if (at === end) {
-      this.fail(
-        ReasonCode.PROTOCOL_ERROR,
-        "has no topic filter",
-        "MQTT-3.10.3-2",
-      );
-    }
-    while (at < end) {
-      const filterEnd = binaryEnd(this, at, end);
-      checkTopicFilter(this, at + 2, filterEnd, this.version === 5);
-      at = filterEnd;
-      entries.push(at);
-    }
+  /** Nothing stands behind a filter. */
+  protected override checkEntry(filterEnd: number): number {
+    return filterEnd;
   }
 }

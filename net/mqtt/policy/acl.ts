@@ -17,9 +17,9 @@ export interface AclRule {
   readonly topics: readonly string[];
   /** Usernames with `*` for any characters; all where it is left out. */
   readonly users?: readonly string[] | undefined;
-  /** Client identifiers with `*`. */
+  /** Client identifiers with `*`. Default: all. */
   readonly clientIds?: readonly string[] | undefined;
-  /** Common names of certificates with `*`. */
+  /** Common names of certificates with `*`. Default: all, and clients without a certificate. */
   readonly commonNames?: readonly string[] | undefined;
 }
 

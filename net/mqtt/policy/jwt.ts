@@ -15,21 +15,21 @@ import type { Credentials, Verdict } from "./verdict.ts";
 export interface JwtOptions {
   /** Algorithms that are taken; the key's own kind only, so that none passes for another. */
   algorithms: readonly JwtAlgorithm[];
-  /** For HS256, HS384, HS512. */
+  /** For HS256, HS384, HS512. Default: none. */
   secret?: string | undefined;
-  /** In PEM (SPKI), for RS256, ES256 and the like. */
+  /** In PEM (SPKI), for RS256, ES256 and the like. Default: none. */
   publicKey?: string | undefined;
-  /** Where keys are published (RFC 7517). */
+  /** Where keys are published (RFC 7517). Default: none. */
   jwksUrl?: string | undefined;
-  /** The claim `iss` that is wanted. */
+  /** The claim `iss` that is wanted. Default: any. */
   issuer?: string | undefined;
-  /** What the claim `aud` must hold. */
+  /** What the claim `aud` must hold. Default: any. */
   audience?: string | undefined;
   /** The field of the CONNECT that carries the token. */
   from: "password" | "username";
-  /** The claim that is the username from then on. */
+  /** The claim that is the username from then on. Default: the username stays. */
   usernameClaim?: string | undefined;
-  /** The claim that the client identifier must equal. */
+  /** The claim that the client identifier must equal. Default: any client identifier. */
   clientIdClaim?: string | undefined;
   /** How far clocks may differ, in seconds. */
   leewaySeconds: number;

@@ -24,7 +24,7 @@ const MAX_SCRYPT_BYTES = 1 << 28;
 /** Most rounds that a hash in a file may ask for. */
 const MAX_ITERATIONS = 10_000_000;
 
-/** Makes a hash for the policy file. */
+/** Makes a hash for the policy file. By scrypt (RFC 7914), as the PHC string format writes it. */
 export async function hashPassword(password: string): Promise<string> {
   const salt = randomBytes(16);
   const { ln, r, p } = SCRYPT;
@@ -36,7 +36,10 @@ export async function hashPassword(password: string): Promise<string> {
   return `$scrypt$ln=${ln},r=${r},p=${p}$${unpadded(salt)}$${unpadded(hash)}`;
 }
 
-/** Reads a password from stdin up to its line's end, and prints its hash on stdout. */
+/**
+ * Reads a password from stdin up to its line's end, and prints its hash on
+ * stdout. Throws a UsageError where there is none.
+ */
 export async function hashPasswordFromStdin(): Promise<void> {
   const text = await toText(Deno.stdin.readable);
   const [password] = text.split(/\r?\n/, 1);
@@ -48,7 +51,7 @@ export async function hashPasswordFromStdin(): Promise<void> {
   );
 }
 
-/** Whether a password is the one of a hash. */
+/** Whether a password is the one of a hash, of scrypt (RFC 7914) or PBKDF2 (RFC 8018). */
 export async function verifyPassword(
   password: Uint8Array,
   text: string,

@@ -2,7 +2,7 @@
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls, rootCertificates } from "node:tls";
 import { type Address, isIp } from "../../address.ts";
-import { OperationError } from "../../errors.ts";
+import { errorText, OperationError } from "../../errors.ts";
 import type { BufferPool } from "../buffer_pool.ts";
 import type { ByteStream } from "./byte_stream.ts";
 import { TcpStream } from "./tcp_stream.ts";
@@ -20,9 +20,9 @@ import { connectWebSocket } from "./websocket_stream.ts";
 
 /** How TLS to a broker is done. */
 export interface DialTlsOptions {
-  /** Roots in PEM that are trusted beside the system's. */
+  /** Roots in PEM that are trusted beside the system's. Default: the system's alone. */
   ca?: string | undefined;
-  /** The gateway's own certificate and key in PEM. */
+  /** The gateway's own certificate and key in PEM. Default: none. */
   certificate?: { readonly cert: string; readonly key: string } | undefined;
   /** The name that the broker's certificate must have. Default: the target's host. */
   serverName?: string | undefined;
@@ -90,9 +90,7 @@ export async function dial(
     open.close();
     const reason = signal.aborted ? signal.reason : cause;
     throw new OperationError(
-      `Cannot connect to ${formatEndpoint(endpoint)}: ${
-        reason instanceof Error ? reason.message : reason
-      }`,
+      `Cannot connect to ${formatEndpoint(endpoint)}: ${errorText(reason)}`,
       { cause: reason },
     );
   }

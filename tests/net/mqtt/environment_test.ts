@@ -100,6 +100,24 @@ Deno.test("readEnvironment() reads mGate's variables, under both of its names", 
   }
 });
 
+Deno.test("readEnvironment() reads the variables that stood between the two: ADDRESS, TARGET, PREFIX_PATH", () => {
+  assertEquals(
+    readEnvironment({
+      MPROXY_MQTT_WS_WITHOUT_TLS_ADDRESS: ":8083",
+      MPROXY_MQTT_WS_WITHOUT_TLS_TARGET: "ws://localhost:8000/broker",
+      MPROXY_MQTT_WS_WITHOUT_TLS_PREFIX_PATH: "/mqtt",
+    }),
+    {
+      listeners: [{
+        url: "ws://0.0.0.0:8083/mqtt",
+        target: "ws://localhost:8000/broker",
+        ...NO_FILES,
+      }],
+      warnings: [],
+    },
+  );
+});
+
 Deno.test("readEnvironment() warns of variables that it does not know", () => {
   assertEquals(
     readEnvironment({ MGATE_HTTP_WITHOUT_TLS_PORT: "80", MGATERS: "x" })

@@ -557,6 +557,33 @@ for (const upwards of [true, false]) {
   });
 }
 
+Deno.test("UpstreamPath answers a message that the broker cannot take once its topic is named again", async () => {
+  const topic = "a/topic/of/thirty-two/characters";
+  // The broker takes 40 bytes: the topic, or some payload behind an alias.
+  const denied = aliased(topic, 1, "1");
+  await using bench = await openMemorySession({
+    version: 5,
+    connack: bytes(0x20, 11, 0, 0, 8, 0x22, 0, 9, 0x27, 0, 0, 0, 40),
+    hooks: {
+      intercept: (_, { bytes }) =>
+        bytes.toHex() === denied.toHex() ? deny() : undefined,
+    },
+  });
+  bench.client.push(join(
+    denied,
+    publishPacket({
+      version: 5,
+      topic: "",
+      qos: 1,
+      id: 9,
+      properties: [0x23, 0, 1],
+      payload: "x".repeat(20),
+    }),
+  ));
+  const { client, broker } = await look(bench);
+  assertEquals([client[0], client[4], broker], [0x40, 0x97, NOTHING]);
+});
+
 Deno.test("UpstreamPath refuses an alias that stands for nothing, and one beyond the broker's maximum", async () => {
   const cases: [Uint8Array, number][] = [
     [aliased("", 1, "x"), 0x82],
