@@ -191,7 +191,10 @@ export function seconds(text: string): number {
   );
 }
 
-/** Reads seconds like {@linkcode seconds}, more than none: for what could not be done in no time. */
+/**
+ * Reads seconds like {@linkcode seconds}, for what could not be done in no time;
+ * throws a UsageError for 0 too.
+ */
 export function positiveSeconds(text: string): number {
   const number = seconds(text);
   if (number > 0) return number;
