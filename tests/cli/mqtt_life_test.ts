@@ -2,6 +2,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { freePort } from "../../bench/harness/processes.ts";
 import { hashPassword } from "../../net/mqtt/policy/password.ts";
+import { CertificateAuthority } from "../support/certificate_authority.ts";
+import { soon } from "../support/deadline.ts";
 import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
@@ -12,7 +14,7 @@ import {
   subscribePacket,
 } from "../support/mqtt_peer.ts";
 import { startPeer, startRole, type TestProcess } from "../support/process.ts";
-import { needsProgram, testUnless } from "../support/skip.ts";
+import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
 
 const noMosquitto = needsProgram("mosquitto", "mosquitto_sub");
 
@@ -134,6 +136,35 @@ testUnless(
     );
   },
 );
+
+for (const scheme of ["mqtt", "mqtts"]) {
+  testUnless(
+    needsLinux() ?? needsProgram("openssl"),
+    `mproxy-mqtt keeps many clients that come at once at ${scheme}:// waiting, and turns none away`,
+    async () => {
+      await using authority = await CertificateAuthority.create();
+      const { cert, key } = await authority.issue("/CN=here", "IP:127.0.0.1");
+      await using role = startRole("mqtt", [
+        ...["--listen", `${scheme}://127.0.0.1:0`],
+        ...["--target", "mqtt://127.0.0.1:1"],
+        ...scheme === "mqtt" ? [] : ["--cert", cert, "--key", key],
+      ]);
+      const port = await portOf(role);
+      // It has no time for anybody: the system holds them for it.
+      role.signal("SIGSTOP");
+      const connections = Promise.all(
+        Array.from(
+          { length: 800 },
+          () => Deno.connect({ hostname: "127.0.0.1", port }),
+        ),
+      );
+      const clients = await soon(connections, "room for all clients");
+      for (const client of clients) client.close();
+      role.signal("SIGCONT");
+      assertEquals((await role.stop()).code, 0);
+    },
+  );
+}
 
 Deno.test("mproxy-mqtt says in one line which listener's port is taken, and leaves with 1", async () => {
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
