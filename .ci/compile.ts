@@ -171,6 +171,10 @@ async function main(args: string[]): Promise<number> {
       "DENORT_BIN is the runtime of one target: name that with --target",
     );
   }
+  const runtime = Deno.env.get("DENORT_BIN");
+  if (runtime !== undefined && !await isFile(runtime)) {
+    throw new TypeError(`DENORT_BIN is "${runtime}", where there is no file`);
+  }
   const out = resolve(ROOT, given.out ?? "dist");
   await Deno.mkdir(out, { recursive: true });
   const workers = await workerFiles();
@@ -198,6 +202,10 @@ async function main(args: string[]): Promise<number> {
   }
   await writeSums(out);
   return 0;
+}
+
+function isFile(path: string): Promise<boolean> {
+  return Deno.stat(path).then((stat) => stat.isFile, () => false);
 }
 
 /** Runs Deno in the checkout; its output is plain text. */

@@ -7,7 +7,7 @@ import { commands } from "@mproxy/cli";
 import { allOptions, VERSION } from "@mproxy/mproxy/cli";
 import { fromFileUrl } from "@std/path";
 import { completionScript } from "../cli/completions.ts";
-import { manualPage } from "../cli/manual.ts";
+import { manualPage, programPage } from "../cli/manual.ts";
 import { checkOrWrite } from "./written_file.ts";
 
 const SHARE = fromFileUrl(new URL("../dist/share/", import.meta.url));
@@ -29,6 +29,10 @@ if (import.meta.main) {
     {
       path: `${SHARE}fish/vendor_completions.d/mproxy.fish`,
       text: completionScript("fish", "mproxy", all),
+    },
+    {
+      path: `${SHARE}man/man1/mproxy.1`,
+      text: programPage("mproxy", commands, VERSION),
     },
     ...all.map(({ command, table }) => ({
       path: `${SHARE}man/man1/mproxy-${command.name}.1`,

@@ -1,6 +1,57 @@
 /** The manual page of a command, from its table of options: man(7). Pure. */
 import type { Command, OptionTable } from "./command.ts";
+import { SHELLS } from "./completions.ts";
 import { optionGroups, optionHelp, optionUsage, usageLine } from "./help.ts";
+
+/** How every role ends. */
+const ENDS = [
+  ".SH EXIT STATUS",
+  ".TP",
+  ".B 0",
+  "It has done its work, or was asked to end and has drained.",
+  ".TP",
+  ".B 1",
+  "It failed while running; one line on standard error says how.",
+  ".TP",
+  ".B 2",
+  "It was used wrongly; nothing was opened.",
+  ".SH SIGNALS",
+  "SIGINT and SIGTERM drain: nothing new is taken, what is in flight ends within",
+  `.BR ${escaped("--grace")} .`,
+  "A second signal ends at once.",
+];
+
+/** The page of section 1 for the program with all roles. */
+export function programPage(
+  program: string,
+  commands: readonly Command[],
+  version: string,
+): string {
+  return [
+    header(program, program, version),
+    ".SH NAME",
+    `${escaped(program)} \\- move bytes between sockets`,
+    ".SH SYNOPSIS",
+    ...[
+      `${program} ROLE [OPTIONS]`,
+      `${program} completions ${SHELLS.join("|")}`,
+      `${program} man ROLE`,
+    ].flatMap((line, i) => [...i > 0 ? [".br"] : [], `.B ${escaped(line)}`]),
+    ".SH ROLES",
+    ...commands.flatMap(({ name, summary }) => [
+      ".TP",
+      `.BR ${escaped(`${program}-${name}`)} (1)`,
+      `${escaped(summary)}.`,
+    ]),
+    ...ENDS,
+  ].join("\n") + "\n";
+}
+
+function header(name: string, program: string, version: string): string {
+  return `.TH ${escaped(name.toUpperCase())} 1 "" "${
+    escaped(`${program} ${version}`)
+  }" "${escaped(program)} manual"`;
+}
 
 /** The page of section 1 for a command, with all its options. */
 export function manualPage(
@@ -11,9 +62,7 @@ export function manualPage(
 ): string {
   const name = `${program}-${command.name}`;
   const lines = [
-    `.TH ${escaped(name.toUpperCase())} 1 "" "${
-      escaped(`${program} ${version}`)
-    }" "${escaped(program)} manual"`,
+    header(name, program, version),
     ".SH NAME",
     `${escaped(name)} \\- ${escaped(command.summary)}`,
     ".SH SYNOPSIS",
@@ -37,22 +86,7 @@ export function manualPage(
       );
     }
   }
-  lines.push(
-    ".SH EXIT STATUS",
-    ".TP",
-    ".B 0",
-    "It has done its work, or was asked to end and has drained.",
-    ".TP",
-    ".B 1",
-    "It failed while running; one line on standard error says how.",
-    ".TP",
-    ".B 2",
-    "It was used wrongly; nothing was opened.",
-    ".SH SIGNALS",
-    "SIGINT and SIGTERM drain: nothing new is taken, what is in flight ends within",
-    `.BR ${escaped("--grace")} .`,
-    "A second signal ends at once.",
-  );
+  lines.push(...ENDS);
   if (command.examples.length > 0) {
     lines.push(".SH EXAMPLES", ".nf");
     for (const example of command.examples) {

@@ -134,7 +134,8 @@ export class LoadConsole implements AsyncDisposable {
 
 async function createFile(path: string): Promise<Deno.FsFile> {
   try {
-    return await Deno.create(path);
+    // Not `Deno.create`, which wants to read too.
+    return await Deno.open(path, { write: true, create: true, truncate: true });
   } catch (cause) {
     throw failedCall("write", `"${path}"`, cause);
   }

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { completionScript, SHELLS } from "../../cli/completions.ts";
-import { manualPage } from "../../cli/manual.ts";
+import { manualPage, programPage } from "../../cli/manual.ts";
 import { commands } from "../../cli/mproxy/main.ts";
 import { flagName } from "../../cli/parse.ts";
 import { allOptions } from "../../cli/run.ts";
@@ -255,6 +255,22 @@ testUnless(
         );
       }
     }
+  },
+);
+
+testUnless(
+  needsProgram("groff"),
+  "groff formats the page of the all-in-one, which leads to every role's",
+  async () => {
+    const text = await run(
+      "groff",
+      ["-man", "-Tascii", "-ww", "-P-c", "-P-b", "-P-u"],
+      programPage("mproxy", ALL.map(({ command }) => command), "1.2.3"),
+    );
+    for (const { command: { name } } of ALL) {
+      assert(text.includes(`mproxy-${name}(1)`), name);
+    }
+    assertMatch(text, /mproxy completions bash\|zsh\|fish/);
   },
 );
 

