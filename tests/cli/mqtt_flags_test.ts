@@ -12,29 +12,14 @@ import {
   type ConnectOptions,
   connectPacket,
   field,
-  MqttPeer,
+  type MqttPeer,
   packet,
   publishPacket,
   ScriptedBroker,
 } from "../support/mqtt_peer.ts";
-import { startRole, type TestProcess } from "../support/process.ts";
+import { connectTo, portsOf } from "../support/mqtt_role.ts";
+import { startRole } from "../support/process.ts";
 import { needsProgram, testUnless } from "../support/skip.ts";
-
-/** The ports of a role's listeners, in their order. */
-async function portsOf(role: TestProcess, count: number): Promise<number[]> {
-  const lines = await role.lines(/listening address=[^ ]*:(\d+)/, count);
-  return lines.map(([, port]) => Number(port));
-}
-
-async function connectTo(
-  port: number,
-  options: ConnectOptions = {},
-): Promise<MqttPeer> {
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const peer = new MqttPeer(connection, "client", options.version ?? 4);
-  await peer.send(connectPacket(options));
-  return peer;
-}
 
 const HOOKS = `export default {
   authConnect: ({ clientId }) =>

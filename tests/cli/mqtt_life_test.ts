@@ -7,31 +7,15 @@ import { soon } from "../support/deadline.ts";
 import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
-  type ConnectOptions,
-  connectPacket,
-  MqttPeer,
+  type MqttPeer,
   publishPacket,
   subscribePacket,
 } from "../support/mqtt_peer.ts";
-import { startPeer, startRole, type TestProcess } from "../support/process.ts";
+import { connectTo, portOf } from "../support/mqtt_role.ts";
+import { startPeer, startRole } from "../support/process.ts";
 import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
 
 const noMosquitto = needsProgram("mosquitto", "mosquitto_sub");
-
-async function portOf(role: TestProcess): Promise<number> {
-  const [, port] = await role.line(/listening address=[^ ]*:(\d+)/);
-  return Number(port);
-}
-
-async function connectTo(
-  port: number,
-  options: ConnectOptions = {},
-): Promise<MqttPeer> {
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const peer = new MqttPeer(connection, "client", options.version ?? 4);
-  await peer.send(connectPacket(options));
-  return peer;
-}
 
 testUnless(
   noMosquitto,

@@ -7,36 +7,15 @@ import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
   bytes,
-  type ConnectOptions,
   connectPacket,
-  MqttPeer,
   packet,
   publishPacket,
   ScriptedBroker,
   subscribePacket,
 } from "../support/mqtt_peer.ts";
-import {
-  assertWrongUsage,
-  startPeer,
-  startRole,
-  type TestProcess,
-} from "../support/process.ts";
+import { connectTo, portOf } from "../support/mqtt_role.ts";
+import { assertWrongUsage, startPeer, startRole } from "../support/process.ts";
 import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
-
-async function portOf(role: TestProcess): Promise<number> {
-  const [, port] = await role.line(/listening address=[^ ]*:(\d+)/);
-  return Number(port);
-}
-
-async function connectTo(
-  port: number,
-  options: ConnectOptions = {},
-): Promise<MqttPeer> {
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const peer = new MqttPeer(connection, "client", options.version ?? 4);
-  await peer.send(connectPacket(options));
-  return peer;
-}
 
 Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async () => {
   const target = ["--target", "mqtt://127.0.0.1:1"];
