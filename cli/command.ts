@@ -191,6 +191,16 @@ export function seconds(text: string): number {
   );
 }
 
+/**
+ * Reads seconds like {@linkcode seconds}, for what could not be done in no time;
+ * throws a UsageError for 0 too.
+ */
+export function positiveSeconds(text: string): number {
+  const number = seconds(text);
+  if (number > 0) return number;
+  throw new UsageError(`"${text}" is not a number of seconds above 0`);
+}
+
 /** What a running role tells its command. */
 export interface Role extends AsyncDisposable {
   /** Resolves when it has ended by itself or after `drain`; rejects where it failed. */

@@ -28,9 +28,9 @@ import {
   flag,
   integer,
   list,
+  positiveSeconds,
   runCommand,
   scaled,
-  seconds,
   text,
   value,
 } from "@mproxy/mproxy/cli";
@@ -107,18 +107,28 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       "Read a password from stdin, print its hash for the policy, and end",
       RULES,
     ),
-    connectTimeout: value("From connection to CONNECT", "SECONDS", seconds, {
+    connectTimeout: value(
+      "From connection to CONNECT",
+      "SECONDS",
+      positiveSeconds,
+      {
+        ...LIMITS,
+        fallback: 10,
+      },
+    ),
+    brokerTimeout: value("From dial to CONNACK", "SECONDS", positiveSeconds, {
       ...LIMITS,
       fallback: 10,
     }),
-    brokerTimeout: value("From dial to CONNACK", "SECONDS", seconds, {
-      ...LIMITS,
-      fallback: 10,
-    }),
-    hookTimeout: value("For all hooks of a packet", "SECONDS", seconds, {
-      ...LIMITS,
-      fallback: 5,
-    }),
+    hookTimeout: value(
+      "For all hooks of a packet",
+      "SECONDS",
+      positiveSeconds,
+      {
+        ...LIMITS,
+        fallback: 5,
+      },
+    ),
     maxPacketSize: value(
       "Largest packet",
       "BYTES",

@@ -386,11 +386,13 @@ export async function startMqttGateway(
         maxFrameBytes,
         handshakeTimeoutMs: context.settings.connectTimeoutMs,
         pool,
+        onArrival: () => doorman.arrives(),
         onConnection: (connection) => doorman.take(connection, place),
+        onDeparture: () => doorman.leaves(),
         onFailure: (reason, error) => {
           metrics.turnedAway(reason);
           log.limited(`listener ${reason}`, `a connection failed: ${reason}`, {
-            listener: listener.url,
+            listener: place.listener,
             error: error.message,
           });
         },
@@ -419,6 +421,8 @@ class Doorman {
   readonly #maxConnections: number;
   readonly #rate: TokenBucket | undefined;
   #lastId = 0;
+  /** Connections that are not taken yet. */
+  #arriving = 0;
 
   constructor(
     options: MqttGatewayOptions,
@@ -438,17 +442,32 @@ class Doorman {
       );
   }
 
-  take(connection: AcceptedConnection, place: SessionPlace): void {
+  /** A connection is there: whether it may stay. */
+  arrives(): boolean {
     const { metrics, now } = this.#context;
+    const open = this.#gateway.connections + this.#arriving;
     const reason = this.#gateway.isDraining
       ? "draining"
-      : this.#gateway.connections >= this.#maxConnections
+      : open >= this.#maxConnections
       ? "max_connections"
       : this.#rate && !this.#rate.tryTake(1, now())
       ? "connect_rate"
       : undefined;
-    if (reason) {
-      metrics.turnedAway(reason);
+    if (reason) metrics.turnedAway(reason);
+    else this.#arriving++;
+    return reason === undefined;
+  }
+
+  /** It left before it was taken. */
+  leaves(): void {
+    this.#arriving--;
+  }
+
+  /** It is taken: its TLS handshake is done, where there is one. */
+  take(connection: AcceptedConnection, place: SessionPlace): void {
+    this.#arriving--;
+    if (this.#gateway.isDraining) {
+      this.#context.metrics.turnedAway("draining");
       connection.stream.close();
       return;
     }

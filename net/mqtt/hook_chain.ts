@@ -252,7 +252,7 @@ export class HookChain {
         times.end(startedMs);
         if (answer === undefined || answer === null) continue;
         if (answer instanceof Denial) return this.#deny(name, answer);
-        request.apply(answer as Change);
+        this.#apply(name, request, answer as Change);
       } catch (error) {
         return this.#threw(name, set, times, session, error);
       }
@@ -277,11 +277,24 @@ export class HookChain {
       const answer = await promise;
       times.end(startedMs);
       if (answer instanceof Denial) return this.#deny(name, answer);
-      if (answer !== undefined && answer !== null) request.apply(answer);
+      if (answer !== undefined && answer !== null) {
+        this.#apply(name, request, answer);
+      }
     } catch (error) {
       return this.#threw(name, set, times, session, error);
     }
     return await this.#decide(name, session, request, extra, index + 1);
+  }
+
+  #apply<Change>(
+    name: HookName,
+    request: { apply(change: Change): void },
+    change: Change,
+  ): void {
+    request.apply(change);
+    // A list of filters' verdicts: each denial in it is one.
+    if (!Array.isArray(change)) return;
+    for (const one of change) if (one instanceof Denial) this.#deny(name, one);
   }
 
   #notify(

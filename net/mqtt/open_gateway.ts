@@ -2,6 +2,7 @@
  * A gateway from what a user writes: URLs, files and the environment. What the
  * files say is read again by `reload`.
  */
+import { stripVTControlCharacters } from "node:util";
 import { resolve, toFileUrl } from "@std/path";
 import { errorText, UsageError } from "../errors.ts";
 import { readTextFile } from "../text_file.ts";
@@ -27,6 +28,7 @@ import {
   type Endpoint,
   formatEndpoint,
   isSecure,
+  isWebSocket,
   parseEndpoint,
 } from "./transport/endpoint.ts";
 import type { ListenTlsOptions } from "./transport/listen.ts";
@@ -136,6 +138,13 @@ export async function openMqttGateway(
   const policy = policyFile === undefined
     ? undefined
     : policyOf(policyFile, readPolicy(policyFile));
+  const targetTls = {
+    ca: readRoots(options.targetCa),
+    certificate: targetCertificate(options),
+    serverName: options.targetServerName,
+    verify: !options.targetInsecure,
+  };
+  checkEffects(options, places);
   const sets: NamedHooks[] = [];
   for (const file of hooks) sets.push(await loadHooks(file));
   const audit = options.audit === undefined
@@ -153,12 +162,7 @@ export async function openMqttGateway(
           ? options.webSocketOrigins
           : undefined,
       })),
-      targetTls: {
-        ca: readRoots(options.targetCa),
-        certificate: targetCertificate(options),
-        serverName: options.targetServerName,
-        verify: !options.targetInsecure,
-      },
+      targetTls,
       policy,
       hooks: sets,
       audit: audit && auditOptions(audit, options),
@@ -301,6 +305,70 @@ function targetCertificate(options: OpenMqttGatewayOptions) {
   return readCertificate(targetCert, targetKey);
 }
 
+/**
+ * Refuses what would have no effect: whoever asks for client certificates and
+ * has no listener with TLS believes to be protected.
+ */
+function checkEffects(
+  options: OpenMqttGatewayOptions,
+  places: readonly Place[],
+): void {
+  const listeners = places.map(({ endpoint }) => endpoint.scheme);
+  const brokers = places.flatMap(({ targets }) => targets ?? options.target)
+    .map((url) => parseEndpoint(url).scheme);
+  const wants = (
+    flags: Record<string, unknown>,
+    isMet: boolean,
+    why: string,
+  ) => {
+    for (const [flag, value] of Object.entries(flags)) {
+      const isGiven = Array.isArray(value) ? value.length > 0 : Boolean(value);
+      if (isGiven && !isMet) {
+        throw new UsageError(`--${flag} has no effect: ${why}`);
+      }
+    }
+  };
+  const { clientCa, clientAuth, cert, key, webSocketOrigins } = options;
+  wants(
+    { "client-ca": clientCa, "client-auth": clientAuth, cert, key },
+    listeners.some(isSecure),
+    "no --listen URL is mqtts:// or wss://",
+  );
+  wants(
+    { "ws-origin": webSocketOrigins },
+    listeners.some(isWebSocket),
+    "no --listen URL is ws:// or wss://",
+  );
+  wants(
+    {
+      "target-ca": options.targetCa,
+      "target-cert": options.targetCert,
+      "target-server-name": options.targetServerName,
+      "target-insecure": options.targetInsecure,
+    },
+    brokers.some(isSecure),
+    "no --target URL is mqtts:// or wss://",
+  );
+  const { audit, auditMessages, auditPayloads } = options;
+  wants(
+    { "audit-messages": auditMessages, "audit-payloads": auditPayloads },
+    audit !== undefined,
+    "--audit FILE is missing",
+  );
+  wants(
+    { "audit-payloads": auditPayloads },
+    auditMessages === true,
+    "only --audit-messages writes messages",
+  );
+  for (const origin of webSocketOrigins ?? []) {
+    // As browsers send it (RFC 6454, 6.2), or it would never fit.
+    if (origin === "null" || URL.parse(origin)?.origin === origin) continue;
+    throw new UsageError(
+      `Cannot use "${origin}" as an origin: https://HOST[:PORT] is wanted`,
+    );
+  }
+}
+
 // Policy and hooks
 
 function readPolicy(file: string): PolicyConfig {
@@ -319,30 +387,31 @@ function policyOf(file: string, config: PolicyConfig, policy?: Policy): Policy {
   }
 }
 
+/** Whatever a module throws, and what it exports that cannot be hooks, is its user's to mend. */
 async function loadHooks(file: string): Promise<NamedHooks> {
-  let exported: unknown;
   try {
-    exported = (await import(toFileUrl(resolve(file)).href)).default;
+    let exported = (await import(toFileUrl(resolve(file)).href)).default;
     if (typeof exported === "function") exported = await exported();
+    if (typeof exported !== "object" || exported === null) {
+      throw new TypeError("its default export must be hooks");
+    }
+    checkHooks(exported);
+    return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
   } catch (cause) {
+    // Deno colours what it says about a module that it cannot load.
     throw new UsageError(
-      `Cannot load hooks from "${file}": ${errorText(cause)}`,
+      `Cannot load hooks from "${file}": ${
+        stripVTControlCharacters(errorText(cause))
+      }`,
       { cause },
     );
   }
-  if (typeof exported !== "object" || exported === null) {
-    throw new UsageError(
-      `Cannot load hooks from "${file}": its default export must be hooks`,
-    );
-  }
-  checkHooks(exported as Record<string, unknown>, file);
-  return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
 }
 
 /** A hook whose name is misspelt would never be asked, and all would pass. */
-function checkHooks(hooks: Record<string, unknown>, file: string): void {
+function checkHooks(hooks: Record<string, unknown>): void {
   const fail = (what: string) => {
-    throw new UsageError(`Cannot load hooks from "${file}": ${what}`);
+    throw new TypeError(what);
   };
   for (const name of HOOK_NAMES) {
     if (hooks[name] !== undefined && typeof hooks[name] !== "function") {

@@ -53,6 +53,13 @@ import { UpstreamPath } from "./upstream_path.ts";
 
 const PINGREQ = encodePingreq();
 
+/** Ends that somebody wants to know of who looks after the broker. */
+const BROKER_FAULTS: readonly EndReason[] = [
+  "broker_lost",
+  "broker_protocol_error",
+  "broker_timeout",
+];
+
 /** A connected broker. */
 export interface ConnectedBroker {
   readonly stream: ByteStream;
@@ -209,7 +216,7 @@ export class Session implements MqttSession, Link {
           "connect_timeout",
           `no CONNECT within ${connectTimeoutMs} ms`,
         ),
-      connectTimeoutMs,
+      Math.max(0, connectTimeoutMs - this.#connection!.handshakeMs),
     );
     try {
       try {
@@ -607,12 +614,21 @@ export class Session implements MqttSession, Link {
     }
     const { metrics, log } = this.context;
     metrics.ended(end.reason);
+    const { reason, detail } = end;
     log.debug("session ended", {
       session: this.id,
       clientId: this.clientId,
-      reason: end.reason,
-      detail: end.detail,
+      reason,
+      detail,
     });
+    if (BROKER_FAULTS.includes(reason)) {
+      const { target } = this;
+      log.limited(`${reason} ${target}`, "a broker left a session", {
+        target,
+        reason,
+        detail,
+      });
+    }
     if (this.#isKnown) this.#endings.push(this.#tellEnd(end));
   }
 

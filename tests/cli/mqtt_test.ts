@@ -7,36 +7,15 @@ import { TestFolder } from "../support/folder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import {
   bytes,
-  type ConnectOptions,
   connectPacket,
-  MqttPeer,
   packet,
   publishPacket,
   ScriptedBroker,
   subscribePacket,
 } from "../support/mqtt_peer.ts";
-import {
-  assertWrongUsage,
-  startPeer,
-  startRole,
-  type TestProcess,
-} from "../support/process.ts";
+import { connectTo, portOf } from "../support/mqtt_role.ts";
+import { assertWrongUsage, startPeer, startRole } from "../support/process.ts";
 import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
-
-async function portOf(role: TestProcess): Promise<number> {
-  const [, port] = await role.line(/listening address=[^ ]*:(\d+)/);
-  return Number(port);
-}
-
-async function connectTo(
-  port: number,
-  options: ConnectOptions = {},
-): Promise<MqttPeer> {
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const peer = new MqttPeer(connection, "client", options.version ?? 4);
-  await peer.send(connectPacket(options));
-  return peer;
-}
 
 Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async () => {
   const target = ["--target", "mqtt://127.0.0.1:1"];
@@ -56,6 +35,28 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     [[...listen, ...target, "--on-deny", "shrug"], /none of ack, close/],
     [[...listen, ...target, "--max-packet-size", "1"], /128/],
     [[...listen, ...target, "--target-cert", "x"], /belong together/],
+    // What has no effect is no protection either.
+    [[...listen, ...target, "--client-ca", "x"], /--client-ca.* no --listen/],
+    [
+      [...listen, ...target, "--cert", "x"],
+      /--cert.* no --listen URL is mqtts/,
+    ],
+    [[...listen, ...target, "--client-auth", "optional"], /--client-auth/],
+    [[...listen, ...target, "--ws-origin", "https://a.b"], /--ws-origin.* ws:/],
+    [
+      ["--listen", "ws://:0", ...target, "--ws-origin", "a.b/c"],
+      /"a.b\/c".* https:\/\/HOST/,
+    ],
+    [[...listen, ...target, "--target-insecure"], /no --target URL is mqtts/],
+    [[...listen, ...target, "--target-server-name", "x"], /--target-server-na/],
+    [[...listen, ...target, "--audit-messages"], /--audit FILE/],
+    [
+      [...listen, ...target, "--audit", "-", "--audit-payloads"],
+      /--audit-messages/,
+    ],
+    [[...listen, ...target, "--connect-timeout", "0"], /"0".* above 0/],
+    [[...listen, ...target, "--broker-timeout", "0"], /"0".* above 0/],
+    [[...listen, ...target, "--hook-timeout", "0"], /"0".* above 0/],
   ];
   for (const [args, line] of cases) await assertWrongUsage("mqtt", args, line);
 });
@@ -125,7 +126,7 @@ Deno.test("mproxy-mqtt takes new certificates on SIGHUP, and keeps the old ones 
 for (const scheme of ["mqtt", "mqtts", "wss"]) {
   testUnless(
     needsLinux() ?? needsProgram("bash"),
-    `mproxy-mqtt out of file descriptors takes clients at ${scheme}:// again when some are free`,
+    `mproxy-mqtt out of file descriptors says so, and takes clients at ${scheme}:// again when some are free`,
     async () => {
       await using authority = await CertificateAuthority.create();
       const { cert, key } = await authority.issue("/CN=here", "IP:127.0.0.1");
@@ -145,6 +146,7 @@ for (const scheme of ["mqtt", "mqtts", "wss"]) {
         while (!isSo()) await new Promise((go) => setImmediate(go));
       };
       await soon(until(() => open() >= files), "all descriptors in use");
+      await role.line(/warn a connection failed: accept .*Too many open files/);
       for (const client of clients) client.close();
       if (scheme === "mqtt") {
         await using client = await connectTo(address.port);
@@ -183,13 +185,19 @@ Deno.test("mproxy-mqtt refuses hooks that it would never ask", async () => {
         ["{ authpublish() {} }", /"authpublish" is none of the hooks .*authPu/],
         ["{ authPublish: true }", /"authPublish" must be a function/],
         ["{ limit: 3 }", /none of the hooks/],
+        ["() => { throw new Error('one\\ntwo') }", /one two/],
+        ["() => Promise.reject(undefined)", /hooks.*: undefined/],
+        ["{ get deliver() { throw new Error('no') } }", /hooks.*: no$/],
+        ["null; throw null", /hooks.*: null/],
+        ["(", /SyntaxError/],
+        ["{}; import './nowhere.ts'", /^[ -~]*Module not found[ -~]*$/],
       ] as const
     ) {
       await Deno.writeTextFile(file, `export default ${code};\n`);
       const { code: exit, stderr } = await startRole("mqtt", [
         ...["--listen", "mqtt://127.0.0.1:0", "--target", "mqtt://127.0.0.1:1"],
         ...["--hooks", file],
-      ]).end;
+      ], { env: { NO_COLOR: "" } }).end;
       assertEquals([code, exit], [code, 2]);
       assertMatch(stderr, says);
       assertEquals(stderr.split("\n").length, 1);

@@ -34,6 +34,8 @@ export interface MemorySessionOptions {
   hooks?: MqttHooks;
   settings?: Partial<SessionSettings>;
   throttle?: Throttle;
+  /** How long the TLS handshake took. */
+  handshakeMs?: number;
 }
 
 /** Makes a session in which CONNECT and CONNACK went. */
@@ -49,6 +51,7 @@ export async function openMemorySession(
     hooks = {},
     settings = {},
     throttle,
+    handshakeMs = 0,
   } = options;
   const client = new MemoryStream();
   const broker = new MemoryStream();
@@ -85,7 +88,7 @@ export async function openMemorySession(
       dial: () =>
         Promise.resolve({ stream: broker, target: "mqtt://192.0.2.3:1883" }),
     },
-    { stream: client, open: () => Promise.resolve(client) },
+    { stream: client, handshakeMs, open: () => Promise.resolve(client) },
   );
   const over = session.run();
   client.push(connect);

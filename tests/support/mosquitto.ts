@@ -9,6 +9,8 @@ export interface Mosquitto extends AsyncDisposable {
   readonly webSocketPort: number;
   /** Of its TLS listener, where one was asked for. */
   readonly tlsPort: number;
+  /** Of its listener for WebSocket over TLS, where both were asked for. */
+  readonly secureWebSocketPort: number;
   /** `mqtt://127.0.0.1:PORT`. */
   readonly url: string;
   /** What it says with `-v`. */
@@ -17,6 +19,8 @@ export interface Mosquitto extends AsyncDisposable {
 
 /** How mosquitto is started. */
 export interface MosquittoOptions {
+  /** Of its plain listener. Default: a free one. */
+  port?: number;
   webSocket?: boolean;
   /** Files in PEM; with `ca`, clients must have a certificate. */
   tls?: { cert: string; key: string; ca?: string };
@@ -30,12 +34,15 @@ export interface MosquittoOptions {
 export async function startMosquitto(
   options: MosquittoOptions = {},
 ): Promise<Mosquitto> {
-  const [port, webSocketPort, tlsPort] = freePorts(3) as [
+  const [freePort, webSocketPort, tlsPort, secureWebSocketPort] = freePorts(
+    4,
+  ) as [
+    number,
     number,
     number,
     number,
   ];
-  const { webSocket, tls, lines = [] } = options;
+  const { port = freePort, webSocket, tls, lines = [] } = options;
   const root = Deno.uid() === 0 ? ["user root"] : [];
   const configuration = [
     ...root,
@@ -50,12 +57,12 @@ export async function startMosquitto(
     ...webSocket
       ? [`listener ${webSocketPort} 127.0.0.1`, "protocol websockets"]
       : [],
-    ...tls
+    ...tls ? [`listener ${tlsPort} 127.0.0.1`, ...tlsLines(tls)] : [],
+    ...tls && webSocket
       ? [
-        `listener ${tlsPort} 127.0.0.1`,
-        `certfile ${tls.cert}`,
-        `keyfile ${tls.key}`,
-        ...tls.ca ? [`cafile ${tls.ca}`, "require_certificate true"] : [],
+        `listener ${secureWebSocketPort} 127.0.0.1`,
+        "protocol websockets",
+        ...tlsLines(tls),
       ]
       : [],
     "",
@@ -71,6 +78,7 @@ export async function startMosquitto(
     port,
     webSocketPort,
     tlsPort,
+    secureWebSocketPort,
     url: `mqtt://127.0.0.1:${port}`,
     log: process,
     async [Symbol.asyncDispose]() {
@@ -78,6 +86,14 @@ export async function startMosquitto(
       await Deno.remove(file);
     },
   };
+}
+
+function tlsLines(tls: NonNullable<MosquittoOptions["tls"]>): string[] {
+  return [
+    `certfile ${tls.cert}`,
+    `keyfile ${tls.key}`,
+    ...tls.ca ? [`cafile ${tls.ca}`, "require_certificate true"] : [],
+  ];
 }
 
 /** Starts `mosquitto_sub` at a port, and waits until the broker has its subscription. */

@@ -2,6 +2,8 @@
  * Listens for clients. What a client must do before its first MQTT byte, the
  * WebSocket upgrade, is left to the session, whose deadline covers it.
  */
+import { devNull } from "node:os";
+import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Address } from "../../address.ts";
 import { failedCall } from "../../errors.ts";
@@ -46,8 +48,15 @@ export interface ListenOptions {
   /** How long the TLS handshake may take, in milliseconds. */
   handshakeTimeoutMs: number;
   pool: BufferPool;
-  /** Takes each new connection. */
+  /**
+   * Asked for each connection as soon as it is there: whether it may stay.
+   * Each that may is told of once more, by `onConnection` or by `onDeparture`.
+   */
+  onArrival: () => boolean;
+  /** Takes each new connection, its TLS handshake done. */
   onConnection: (connection: AcceptedConnection) => void;
+  /** Told that a connection left during its TLS handshake. */
+  onDeparture: () => void;
   /** Told about connections that failed before they were one. */
   onFailure: (reason: "accept" | "tls_handshake", error: Error) => void;
 }
@@ -56,6 +65,8 @@ export interface ListenOptions {
 export interface AcceptedConnection {
   /** The connection as it was accepted; closing it ends a handshake too. */
   readonly stream: ByteStream;
+  /** How long its TLS handshake took, in milliseconds; 0 where there is none. */
+  readonly handshakeMs: number;
   /** Resolves to the connection that carries MQTT. */
   open(): Promise<ByteStream>;
 }
@@ -74,8 +85,11 @@ const ACCEPT_PAUSE_MS = 100;
 /** How long a TLS listener may be silent before it is made to look again. */
 const SILENCE_MS = 1000;
 
-/** Connections that wait to be accepted. */
-const BACKLOG = 511;
+/**
+ * Connections that wait to be accepted: where a broker comes back, all of its
+ * clients come at once, and whoever finds no room tries again only after a second.
+ */
+const BACKLOG = 4096;
 
 /** Opens a listener; throws an OperationError where it cannot be bound. */
 export function listen(options: ListenOptions): Promise<StreamListener> {
@@ -85,12 +99,12 @@ export function listen(options: ListenOptions): Promise<StreamListener> {
 }
 
 function listenTcp(options: ListenOptions): StreamListener {
-  const { endpoint, onConnection, onFailure } = options;
+  const { endpoint, onArrival, onConnection, onFailure } = options;
   const { port } = endpoint.address;
   const hostname = systemHost(endpoint.address);
   let listener: Deno.TcpListener;
   try {
-    listener = Deno.listen({ hostname, port });
+    listener = Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
   } catch (cause) {
     throw failedCall("listen on", formatEndpoint(endpoint), cause);
   }
@@ -99,7 +113,9 @@ function listenTcp(options: ListenOptions): StreamListener {
   const acceptAll = async () => {
     while (!closed) {
       try {
-        onConnection(accepted(tcpStream(await listener.accept()), options));
+        const connection = await listener.accept();
+        if (!onArrival()) connection.close();
+        else onConnection(accepted(tcpStream(connection), 0, options));
       } catch (error) {
         if (closed) return;
         onFailure("accept", error as Error);
@@ -134,6 +150,7 @@ function tcpStream(connection: Deno.TcpConn): ByteStream {
 
 async function listenTls(options: ListenOptions): Promise<StreamListener> {
   const { endpoint, tls, onConnection, onFailure } = options;
+  const handshakes = new Handshakes(options);
   const { port } = endpoint.address;
   const hostname = systemHost(endpoint.address);
   const server = createServer({
@@ -141,12 +158,15 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     handshakeTimeout: options.handshakeTimeoutMs,
     ALPNProtocols: isWebSocket(endpoint.scheme) ? ["http/1.1"] : ["mqtt"],
   }, (socket: TLSSocket) => {
-    onConnection(accepted(new TlsStream(socket), options));
+    const handshakeMs = handshakes.done(socket);
+    if (handshakeMs === undefined) socket.destroy();
+    else onConnection(accepted(new TlsStream(socket), handshakeMs, options));
   });
+  server.on("connection", (socket: Socket) => handshakes.begin(socket));
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
     // Deno's `node:tls` leaves the socket open where the handshake timed out.
     socket.destroy();
-    onFailure("tls_handshake", error);
+    if (!handshakes.wasRefused()) onFailure("tls_handshake", error);
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: Error) => {
@@ -155,7 +175,10 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     server.listen(port, hostname, BACKLOG, resolve);
   });
   server.on("error", (error: Error) => onFailure("accept", error));
-  const silence = new SilenceWatch(server);
+  const silence = new SilenceWatch(
+    server,
+    (error) => onFailure("accept", error),
+  );
   const { address, port: realPort } = server.address() as {
     address: string;
     port: number;
@@ -168,6 +191,55 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
       server.close();
     },
   };
+}
+
+/**
+ * TLS handshakes that are under way. They cost more than all that follows, so
+ * limits count them. A TLS socket does not tell which one it stands upon:
+ * it is known by its peer.
+ */
+class Handshakes {
+  readonly #options: ListenOptions;
+  readonly #begunMs = new Map<string, number>();
+  /** Connections that were closed here, of which no error has come yet. */
+  #refused = 0;
+
+  constructor(options: ListenOptions) {
+    this.#options = options;
+  }
+
+  begin(socket: Socket): void {
+    const { onArrival, onDeparture } = this.#options;
+    if (!onArrival()) {
+      this.#refused++;
+      socket.destroy();
+      return;
+    }
+    const peer = peerOf(socket);
+    this.#begunMs.set(peer, performance.now());
+    socket.on("close", () => {
+      if (this.#begunMs.delete(peer)) onDeparture();
+    });
+  }
+
+  /** How long it took, or undefined where the connection is gone already. */
+  done(socket: TLSSocket): number | undefined {
+    const peer = peerOf(socket);
+    const begunMs = this.#begunMs.get(peer);
+    this.#begunMs.delete(peer);
+    return begunMs === undefined ? undefined : performance.now() - begunMs;
+  }
+
+  /** Whether a failure is one that was made here. */
+  wasRefused(): boolean {
+    if (this.#refused === 0) return false;
+    this.#refused--;
+    return true;
+  }
+}
+
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 /** The part of a server that Node keeps to itself: listen(2) on its socket. */
@@ -185,10 +257,17 @@ class SilenceWatch implements Disposable {
   readonly #timer: ReturnType<typeof setInterval>;
   #silent = false;
 
-  constructor(server: Server & ServerHandle) {
+  constructor(
+    server: Server & ServerHandle,
+    onShortage: (error: Error) => void,
+  ) {
     server.on("connection", () => this.#silent = false);
     this.#timer = setInterval(() => {
-      if (this.#silent) server._handle?.listen?.(BACKLOG);
+      if (this.#silent) {
+        server._handle?.listen?.(BACKLOG);
+        const shortage = descriptorShortage();
+        if (shortage) onShortage(shortage);
+      }
       this.#silent = true;
     }, SILENCE_MS);
   }
@@ -196,6 +275,22 @@ class SilenceWatch implements Disposable {
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
   }
+}
+
+/**
+ * Why nothing can be opened any more, where that is so and may be found out:
+ * whoever gave no permission to read is not asked for it here.
+ */
+function descriptorShortage(): Error | undefined {
+  const file = { name: "read", path: devNull } as const;
+  if (Deno.permissions.querySync(file).state !== "granted") return undefined;
+  try {
+    Deno.openSync(devNull).close();
+  } catch (error) {
+    const { code } = error as Error & { code?: string };
+    if (code === "EMFILE" || code === "ENFILE") return error as Error;
+  }
+  return undefined;
 }
 
 function setContext(server: Server, tls: ListenTlsOptions): void {
@@ -218,11 +313,13 @@ function contextOf(tls: ListenTlsOptions) {
 
 function accepted(
   stream: ByteStream,
+  handshakeMs: number,
   options: ListenOptions,
 ): AcceptedConnection {
   const { endpoint, maxFrameBytes, pool, webSocketOrigins } = options;
   return {
     stream,
+    handshakeMs,
     open: () =>
       isWebSocket(endpoint.scheme)
         ? acceptWebSocket(stream, {

@@ -1,5 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { once } from "node:events";
+import { connect as connectTls } from "node:tls";
 import mqtt from "mqtt";
+import { WebSocket as WebSocketClient, WebSocketServer } from "ws";
 import { OperationError, UsageError } from "../../../net/errors.ts";
 import type { MqttGateway } from "../../../net/mqtt/gateway.ts";
 import { startMqttGateway } from "../../../net/mqtt/gateway.ts";
@@ -7,6 +10,9 @@ import type { MqttSession } from "../../../net/mqtt/hooks.ts";
 import { parseEndpoint } from "../../../net/mqtt/transport/endpoint.ts";
 import { dial } from "../../../net/mqtt/transport/dial.ts";
 import { BufferPool } from "../../../net/mqtt/buffer_pool.ts";
+import { formatAddress } from "../../../net/address.ts";
+import { freePort, portAnswers } from "../../../bench/harness/processes.ts";
+import { TestFolder } from "../../support/folder.ts";
 import { CertificateAuthority } from "../../support/certificate_authority.ts";
 import {
   mosquittoPub,
@@ -24,6 +30,7 @@ import {
   startTestGateway,
   subscribeTo,
 } from "../../support/mqtt_peer.ts";
+import { soon } from "../../support/deadline.ts";
 import { startPeer } from "../../support/process.ts";
 import { needsProgram, testUnless } from "../../support/skip.ts";
 
@@ -160,8 +167,58 @@ testUnless(
 );
 
 testUnless(
+  needsProgram("openssl"),
+  "startMqttGateway() counts a connection from its arrival on, also while its TLS handshake is under way",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("IP:127.0.0.1", "IP:::1");
+    const tls = { cert: read(cert), key: read(key) };
+    for (const host of ["127.0.0.1", "[::1]"]) {
+      using listener = new ScriptedBroker();
+      await using gateway = await startTestGateway(listener.url, {
+        listeners: [{ url: `mqtts://${host}:0`, tls }],
+        maxConnections: 1,
+        connectTimeoutMs: 60_000,
+      });
+      const port = portOf(gateway.urls[0]!);
+      const hostname = host.replace(/[[\]]/g, "");
+      const turnedAway = () =>
+        gateway.metrics().find(({ name }) =>
+          name === "mproxy_mqtt_turned_away_total"
+        )!.samples.map(({ labels, value }) => `${labels!.reason} ${value}`);
+      {
+        // It never says a word of its handshake.
+        using _silent = await Deno.connect({ hostname, port });
+        using late = await Deno.connect({ hostname, port });
+        const end = late.read(new Uint8Array(1)).catch(() => null);
+        assertEquals(await soon(end, "the end of the second"), null);
+        assertEquals(turnedAway(), ["max_connections 1"]);
+      }
+      // When it is gone, there is room for another one.
+      for (;;) {
+        try {
+          const client = connectTls({
+            host: hostname,
+            port,
+            ca: read(authority.cert),
+          });
+          await once(client, "secureConnect");
+          client.write(connectPacket());
+          using broker = await listener.accept();
+          await broker.expect(1);
+          client.destroy();
+          break;
+        } catch {
+          // The gateway has not seen it go yet.
+        }
+      }
+    }
+  },
+);
+
+testUnless(
   noMosquitto,
-  "startMqttGateway() reaches brokers over TCP, TLS, mTLS and WebSocket",
+  "startMqttGateway() reaches brokers over TCP, TLS, mTLS, WebSocket and WebSocket over TLS, from TCP and WebSocket",
   async () => {
     await using authority = await CertificateAuthority.create();
     const { cert, key } = await authority.sign("DNS:localhost", "IP:127.0.0.1");
@@ -184,6 +241,7 @@ testUnless(
       [`mqtts://127.0.0.1:${mosquitto.tlsPort}`, { verify: false }],
       [`mqtts://localhost:${strict.tlsPort}`, { ca: roots, certificate }],
       [`ws://127.0.0.1:${mosquitto.webSocketPort}/mqtt`, undefined],
+      [`wss://localhost:${mosquitto.secureWebSocketPort}/mqtt`, { ca: roots }],
     ];
     for (const [target, targetTls] of targets) {
       await using gateway = await startTestGateway(target, {
@@ -384,6 +442,98 @@ Deno.test("startMqttGateway() sends the PROXY protocol's header ahead of the CON
   assertEquals(await broker.expect(1), connectPacket());
 });
 
+testUnless(
+  needsProgram("haproxy", "mosquitto", "openssl"),
+  "startMqttGateway() sends a header of the PROXY protocol that HAProxy takes, over TCP and ahead of TLS",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("IP:127.0.0.1");
+    await using mosquitto = await startMosquitto();
+    await using folder = await TestFolder.create();
+    const both = `${folder.path}/both.pem`;
+    await Deno.writeTextFile(both, read(cert) + read(key));
+    const file = `${folder.path}/haproxy.cfg`;
+    const [plain, secure] = [freePort("tcp"), freePort("tcp")];
+    await Deno.writeTextFile(
+      file,
+      `global
+        log stderr format raw local0
+      defaults
+        mode tcp
+        log global
+        log-format "from %ci:%cp at %fi:%fp"
+        timeout connect 5s
+        timeout client 10s
+        timeout server 10s
+        default_backend broker
+      frontend plain
+        bind 127.0.0.1:${plain} accept-proxy
+      frontend secure
+        bind 127.0.0.1:${secure} accept-proxy ssl crt ${both}
+      backend broker
+        server one 127.0.0.1:${mosquitto.port}\n`,
+    );
+    await using haproxy = startPeer("haproxy", ["-db", "-f", file]);
+    await portAnswers(plain);
+    const targets = [
+      [`mqtt://127.0.0.1:${plain}`, { url: "mqtt://127.0.0.1:0" }],
+      [`mqtts://127.0.0.1:${secure}`, {
+        url: "mqtts://127.0.0.1:0",
+        tls: { cert: read(cert), key: read(key) },
+      }],
+    ] as const;
+    for (const [target, listener] of targets) {
+      let from = "";
+      await using gateway = await startTestGateway(target, {
+        listeners: [listener],
+        sendProxyHeader: true,
+        targetTls: { ca: read(authority.cert) },
+        hooks: {
+          connect: ({ remote }) => void (from = formatAddress(remote)),
+        },
+      });
+      const url = gateway.urls[0]!;
+      const trust = { ca: read(authority.cert) };
+      assertEquals(await roundTrip(url, 5, trust), expected(5));
+      // HAProxy believes the client's and the listener's addresses.
+      await haproxy.line(
+        new RegExp(`from ${from} at 127.0.0.1:${portOf(url)}`),
+      );
+    }
+  },
+);
+
+testUnless(
+  noMosquitto,
+  "startMqttGateway() brings a client's second connection to the broker of its first, which then ends that one",
+  async () => {
+    const brokers = [await startMosquitto(), await startMosquitto()];
+    try {
+      await using gateway = await startMqttGateway({
+        listeners: [{ url: "mqtt://127.0.0.1:0" }, { url: "ws://127.0.0.1:0" }],
+        targets: brokers.map(({ url }) => url),
+      });
+      for (let i = 0; i < 8; i++) {
+        const clientId = `device-${i}`;
+        using first = await connectPeer(gateway, 5);
+        await first.send(connectPacket({ version: 5, clientId }));
+        await first.expect(2);
+        // It comes by another door, and as another version.
+        const second = await mqtt.connectAsync(gateway.urls[1]!, {
+          clientId,
+          protocolVersion: 4,
+          reconnectPeriod: 0,
+        });
+        // mosquitto 2.0 closes without a word; later ones say 0x8E.
+        await soon(first.rest(), "the end of the first connection");
+        await second.endAsync();
+      }
+    } finally {
+      for (const broker of brokers) await broker[Symbol.asyncDispose]();
+    }
+  },
+);
+
 Deno.test("startMqttGateway() says what is wrong before it opens anything", async () => {
   const base = {
     listeners: [{ url: "mqtt://127.0.0.1:0" }],
@@ -466,6 +616,82 @@ Deno.test("startMqttGateway() closes a WebSocket that sends text, with 1003, and
   assertEquals(await idle.read(new Uint8Array(10)).catch(() => null), null);
   idle.close();
 });
+
+Deno.test("startMqttGateway() answers WebSocket pings, takes packets across frames and refuses a frame beyond the limit, on both sides", async () => {
+  const brokers = new WebSocketServer({
+    host: "127.0.0.1",
+    port: 0,
+    handleProtocols: (offered) => offered.has("mqtt") && "mqtt",
+  });
+  await once(brokers, "listening");
+  const { port } = brokers.address() as { port: number };
+  await using gateway = await startTestGateway(
+    `ws://127.0.0.1:${port}/broker`,
+    {
+      listeners: [{ url: "ws://127.0.0.1:0/mqtt" }],
+      maxFrameBytes: 1000,
+    },
+  );
+  const message = publishPacket({ topic: "a", payload: "x".repeat(700) });
+  const [front, middle, back] = [
+    message.subarray(0, 1),
+    message.subarray(1, 300),
+    message.subarray(300),
+  ];
+  const tooLong = publishPacket({ topic: "a", payload: "x".repeat(1000) });
+  for (const breaksLimit of ["client", "broker"]) {
+    const client = new WebSocketClient(gateway.urls[0]!, "mqtt");
+    client.on("error", () => {});
+    const accepted = once(brokers, "connection");
+    await once(client, "open");
+    client.send(connectPacket());
+    const [broker, request] = await accepted;
+    assertEquals([broker.protocol, request.url], ["mqtt", "/broker"]);
+    await once(broker, "message");
+    const connack = once(client, "message");
+    broker.send(bytes(0x20, 2, 0, 0));
+    await connack;
+    for (const [from, to] of [[client, broker], [broker, client]]) {
+      const pong = once(from, "pong");
+      from.ping("are you there");
+      assertEquals(String((await pong)[0]), "are you there");
+      // One message of three fragments, then two of part of a packet each.
+      const got = collectMessages(to, 2 * message.length);
+      from.send(front, { fin: false });
+      from.send(middle, { fin: false });
+      from.send(back, { fin: true });
+      from.send(join(front, middle));
+      from.send(back);
+      assertEquals(await got, join(message, message));
+    }
+    const [breaker, other] = breaksLimit === "client"
+      ? [client, broker]
+      : [broker, client];
+    const closes = [once(breaker, "close"), once(other, "close")];
+    breaker.send(tooLong);
+    const [[code]] = await Promise.all(closes) as [number[], number[]];
+    assertEquals([breaksLimit, code], [breaksLimit, 1009]);
+  }
+  await gateway.drain();
+  brokers.close();
+});
+
+/** So many bytes of a WebSocket's messages. */
+function collectMessages(
+  socket: WebSocketClient,
+  count: number,
+): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  return new Promise((resolve) => {
+    const take = (part: Uint8Array) => {
+      parts.push(new Uint8Array(part));
+      if (join(...parts).length < count) return;
+      socket.off("message", take);
+      resolve(join(...parts));
+    };
+    socket.on("message", take);
+  });
+}
 
 Deno.test("startMqttGateway() lets in no WebSocket that asks for another subprotocol", async () => {
   using listener = new ScriptedBroker();

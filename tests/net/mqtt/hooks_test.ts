@@ -14,6 +14,7 @@ import {
   bytes,
   connectPacket,
   connectPeer,
+  join,
   openBench,
   publishPacket,
   ScriptedBroker,
@@ -59,6 +60,39 @@ Deno.test("Session sends the broker what authConnect changed", async () => {
       }),
     );
   }
+});
+
+Deno.test("Session sends the broker the user properties that authConnect gave, in order", async () => {
+  const user = (name: string, value: string) => [
+    ...[0x26, 0, name.length, ...new TextEncoder().encode(name)],
+    ...[0, value.length, ...new TextEncoder().encode(value)],
+  ];
+  const limit = [0x27, 0, 0, 1, 0];
+  await using bench = await openBench({
+    version: 5,
+    connect: connectPacket({
+      version: 5,
+      properties: [...user("b", "1"), ...limit, ...user("a", "2")],
+    }),
+    hooks: {
+      authConnect: (_, { userProperties }) => ({
+        userProperties: [...userProperties, ["by", "gateway"], ["a", "3"]],
+      }),
+    },
+  });
+  assertEquals(
+    bench.connect,
+    connectPacket({
+      version: 5,
+      properties: [
+        ...limit,
+        ...user("b", "1"),
+        ...user("a", "2"),
+        ...user("by", "gateway"),
+        ...user("a", "3"),
+      ],
+    }),
+  );
 });
 
 Deno.test("Session takes credentials away where authConnect says so", async () => {
@@ -210,6 +244,141 @@ Deno.test("HookChain denies for a hook that throws or rejects, logs it, and the 
     assertEquals(bench.lines.length, 1);
     assertEquals(bench.lines[0]!.includes("broken hook"), true);
     assertEquals(bench.session.isOver, false);
+  }
+});
+
+/** What a client gets where a hook neither allows nor denies, and what it had sent. */
+const DECIDING: [
+  hook: keyof MqttHooks,
+  sent: Uint8Array,
+  toClient: Uint8Array,
+  toBroker: Uint8Array,
+][] = [
+  [
+    "authPublish",
+    publishPacket({ version: 5, topic: "a", qos: 1, id: 9 }),
+    bytes(0x40, 3, 0, 9, 0x80),
+    bytes(),
+  ],
+  [
+    "authSubscribe",
+    subscribePacket(5, 9, [["a", 0], ["b", 1]]),
+    bytes(0x90, 5, 0, 9, 0, 0x80, 0x80),
+    bytes(),
+  ],
+  [
+    "authUnsubscribe",
+    subscribePacket(5, 9, [["a", 0], ["b", 1]], 0xa2),
+    bytes(0xb0, 5, 0, 9, 0, 0x80, 0x80),
+    bytes(),
+  ],
+  [
+    "deliver",
+    publishPacket({ version: 5, topic: "a", qos: 1, id: 9 }),
+    bytes(),
+    bytes(0x40, 3, 0, 9, 0x80),
+  ],
+  [
+    "intercept",
+    publishPacket({ version: 5, topic: "a", qos: 1, id: 9 }),
+    bytes(0x40, 3, 0, 9, 0x80),
+    bytes(),
+  ],
+];
+
+const FAULTS: [how: string, fails: () => unknown, counted: boolean][] = [
+  ["throws", () => {
+    throw new Error("broken hook");
+  }, true],
+  ["rejects", () => Promise.reject(new Error("broken hook")), true],
+  ["hangs", () => new Promise(() => {}), false],
+];
+
+for (const [name, sent, toClient, toBroker] of DECIDING) {
+  Deno.test(`Session denies where ${name} throws, rejects or hangs, says so in the log, and goes on`, async () => {
+    for (const [how, fails] of FAULTS) {
+      let isBroken = false;
+      await using bench = await openMemorySession({
+        version: 5,
+        settings: { hookTimeoutMs: 20 },
+        // A client that wants no explanations.
+        connect: connectPacket({ version: 5, properties: [0x17, 0] }),
+        hooks: { [name]: () => isBroken ? fails() : undefined },
+      });
+      isBroken = true;
+      const { client, broker } = bench;
+      (name === "deliver" ? broker : client).push(sent);
+      const answered = name === "deliver" ? broker : client;
+      while (answered.writes.length === 0) await settled();
+      assertEquals([how, client.written()], [how, toClient]);
+      assertEquals([how, broker.written()], [how, toBroker]);
+      assertEquals([how, bench.lines.length], [how, 1]);
+      assertEquals([how, bench.lines[0]!.includes(`hook ${name} `)], [
+        how,
+        true,
+      ]);
+      assertEquals([how, bench.session.isOver], [how, false]);
+      isBroken = false;
+      const next = publishPacket({ version: 5, topic: "n" });
+      client.push(next);
+      await settled();
+      assertEquals([how, broker.writes.at(-1)], [how, next]);
+    }
+  });
+}
+
+for (const name of ["authConnect", "authWill", "intercept"] as const) {
+  Deno.test(`Session refuses a CONNECT where ${name} throws, rejects or hangs`, async () => {
+    for (const version of [3, 4, 5] as const) {
+      for (const [how, fails] of FAULTS) {
+        using listener = new ScriptedBroker();
+        const lines: string[] = [];
+        await using gateway = await startTestGateway(listener.url, {
+          hookTimeoutMs: 20,
+          hooks: { [name]: fails },
+          log: new Log({ write: (line) => void lines.push(line) }),
+        });
+        using client = await connectPeer(gateway, version);
+        await client.send(willed(version));
+        const connack = await client.expect(2);
+        // Before MQTT 5: server unavailable, as the client may try again.
+        assertEquals([how, connack[3]], [how, version === 5 ? 0x80 : 3]);
+        assertEquals(await client.rest(), []);
+        const said = lines.filter((line) => line.includes(`hook ${name} `));
+        assertEquals([how, said.length], [how, 1]);
+      }
+    }
+  });
+}
+
+Deno.test("Session goes on where a hook that is told something throws or rejects, and says so in the log", async () => {
+  for (const [how, fails] of FAULTS.filter(([, , counted]) => counted)) {
+    const told = ["connect", "publish", "subscribe", "unsubscribe"] as const;
+    const bench = await openMemorySession({
+      hooks: Object.fromEntries(
+        [...told, "disconnect"].map((name) => [name, fails]),
+      ),
+    });
+    const { client, broker } = bench;
+    const sent = [
+      publishPacket({ topic: "a" }),
+      subscribePacket(4, 7, [["a", 0]]),
+      subscribePacket(4, 8, [["a", 0]], 0xa2),
+    ];
+    const answers = [bytes(0x90, 3, 0, 7, 0), bytes(0xb0, 2, 0, 8)];
+    client.push(...sent);
+    await settled();
+    broker.push(...answers);
+    await settled();
+    assertEquals([how, join(...broker.writes)], [how, join(...sent)]);
+    assertEquals([how, join(...client.writes)], [how, join(...answers)]);
+    await bench[Symbol.asyncDispose]();
+    for (const name of [...told, "disconnect"]) {
+      const said = bench.lines.filter((line) =>
+        line.includes(`hook ${name} failed`) && line.includes("broken hook")
+      );
+      assertEquals([how, name, said.length], [how, name, 1]);
+    }
   }
 });
 

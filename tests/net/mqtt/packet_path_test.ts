@@ -3,7 +3,12 @@ import fc from "fast-check";
 import { deny, type MqttHooks } from "../../../net/mqtt/hooks.ts";
 import { openMemorySession } from "../../support/memory_session.ts";
 import { settled } from "../../support/memory_stream.ts";
-import { join, publishPacket } from "../../support/mqtt_peer.ts";
+import {
+  bytes,
+  join,
+  publishPacket,
+  subscribePacket,
+} from "../../support/mqtt_peer.ts";
 
 const message = (n: number, more: object = {}) =>
   publishPacket({ topic: `t/${n}`, payload: "x".repeat(n % 50), ...more });
@@ -185,11 +190,36 @@ class Later {
   }
 }
 
-Deno.test("PacketPath keeps the order of packets in both directions, however hooks interleave", async () => {
+/** A packet of one of the kinds that go in a direction, told apart from the others by `i`. */
+function packetOf(kind: number, i: number, n: number, up: boolean) {
+  const id = [(i + 1) >> 8, (i + 1) & 0xff];
+  switch (kind) {
+    case 0:
+      return up ? subscribePacket(4, i + 1, [[`s/${i}`, 1]]) : undefined;
+    case 1:
+      return up ? subscribePacket(4, i + 1, [[`s/${i}`, 0]], 0xa2) : undefined;
+    case 2:
+      return bytes(up ? 0xc0 : 0xd0, 0);
+    case 3:
+      return bytes(0x40, 2, ...id);
+    case 4:
+      return bytes(0x62, 2, ...id);
+    default:
+      return publishPacket({ topic: `t/${i}`, payload: "z".repeat(n) });
+  }
+}
+
+Deno.test("PacketPath keeps the order of packets of all types in both directions, however hooks interleave", async () => {
   const direction = fc.array(
-    fc.record({ n: fc.nat(40), later: fc.boolean(), cut: fc.boolean() }),
+    fc.record({
+      kind: fc.nat(9),
+      n: fc.nat(40),
+      later: fc.boolean(),
+      cut: fc.boolean(),
+    }),
     { maxLength: 12 },
   );
+  let waited = 0;
   await fc.assert(
     fc.asyncProperty(
       direction,
@@ -197,27 +227,34 @@ Deno.test("PacketPath keeps the order of packets in both directions, however hoo
       fc.array(fc.nat(9), { maxLength: 40 }),
       async (up, down, choices) => {
         const later = new Later();
-        const laterTopics = new Set<string>();
-        const number = (list: typeof up, prefix: string) =>
-          list.map(({ n, later }, i) => {
-            const topic = `${prefix}/${i}`;
-            if (later) laterTopics.add(topic);
-            return publishPacket({ topic, payload: "z".repeat(n) });
+        const laterPackets = new Set<string>();
+        const number = (list: typeof up, isUp: boolean) =>
+          list.map(({ kind, n, later }, i) => {
+            const packet = packetOf(kind, i, n, isUp) ??
+              publishPacket({ topic: `t/${i}` });
+            if (later) laterPackets.add(`${isUp} ${packet.toHex()}`);
+            return packet;
           });
+        const upPackets = number(up, true);
+        const downPackets = number(down, false);
+        const decide = (topic: string) =>
+          topic.length % 2 === 0 ? later.hook(topic) : undefined;
         const hooks: MqttHooks = {
-          authPublish: (_, { topic }) =>
-            laterTopics.has(topic) ? later.hook(topic) : undefined,
-          deliver: (_, { topic }) =>
-            laterTopics.has(topic) ? later.hook(topic) : undefined,
+          intercept: (_, { bytes }, direction) =>
+            laterPackets.has(`${direction === "upstream"} ${bytes.toHex()}`)
+              ? later.hook("intercept")
+              : undefined,
+          authPublish: (_, { topic }) => decide(topic),
+          deliver: (_, { topic }) => decide(topic),
+          authSubscribe: (_, { filters }) => decide(filters[0]!.filter),
+          authUnsubscribe: (_, { filters }) => decide(filters[0]!.filter),
         };
         await using bench = await openMemorySession({ hooks });
-        const upPackets = number(up, "up");
-        const downPackets = number(down, "down");
         bench.client.push(...chunks(upPackets, up));
         bench.broker.push(...chunks(downPackets, down));
         await settled();
         for (const choice of choices) {
-          later.answer(choice);
+          if (later.answer(choice)) waited++;
           await settled();
         }
         while (later.answer(0)) await settled();
@@ -227,6 +264,7 @@ Deno.test("PacketPath keeps the order of packets in both directions, however hoo
     ),
     { numRuns: 60 },
   );
+  assertEquals(waited > 100, true, `hooks were waited for ${waited} times`);
 });
 
 /** Packets as chunks, cut behind those that say so. */

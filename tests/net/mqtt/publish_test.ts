@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { deny, type MqttHooks } from "../../../net/mqtt/hooks.ts";
+import fc from "fast-check";
+import {
+  deny,
+  type MessageRequest,
+  type MqttHooks,
+} from "../../../net/mqtt/hooks.ts";
 import {
   type MemorySession,
   type MemorySessionOptions,
@@ -314,6 +319,103 @@ for (const [from, to] of LOWERED) {
       }
     });
   }
+}
+
+Deno.test("PublishFlow never has more messages open at the receiver than it allows, whatever is denied or lowered", async () => {
+  const receiveMaximum = 3;
+  const step = fc.record({
+    qos: fc.constantFrom(1, 2),
+    fate: fc.constantFrom("pass", "deny", "lower"),
+    answers: fc.nat(3),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.boolean(),
+      fc.array(step, { minLength: 1, maxLength: 25 }),
+      async (upwards, steps) => {
+        const fate = (_: unknown, { topic, qos }: MessageRequest) =>
+          topic.startsWith("deny")
+            ? deny()
+            : topic.startsWith("lower") && qos === 2
+            ? { qos: 1 as const }
+            : undefined;
+        await using bench = await openMemorySession({
+          version: 5,
+          hooks: { authPublish: fate, deliver: fate },
+        });
+        const [sender, receiver] = upwards
+          ? [bench.client, bench.broker]
+          : [bench.broker, bench.client];
+        // Both ends go by the book: 4.9 of MQTT 5.
+        const sending = new Map<number, number>();
+        const held = new Map<number, number>();
+        let most = 0;
+        const senderHears = async () => {
+          await settled();
+          for (const packet of split(sender.writes)) {
+            const [first, , high, low, code = 0] = packet;
+            const id = high! << 8 | low!;
+            if (first === 0x50 && code < 0x80) {
+              sender.push(bytes(0x62, 2, high!, low!));
+            } else sending.delete(id);
+          }
+          sender.writes.length = 0;
+          await settled();
+        };
+        const receiverHears = () => {
+          for (const packet of split(receiver.writes)) {
+            if (packet[0]! >> 4 === 3) {
+              const topicEnd = 4 + packet[3]!;
+              const id = packet[topicEnd]! << 8 | packet[topicEnd + 1]!;
+              held.set(id, packet[0]! >> 1 & 3);
+            } else held.set(packet[2]! << 8 | packet[3]!, 3);
+          }
+          receiver.writes.length = 0;
+          most = Math.max(most, held.size);
+        };
+        const receiverSays = async () => {
+          const [next] = held;
+          if (!next) return;
+          const [id, state] = next;
+          held.delete(id);
+          const type = state === 1 ? 0x40 : state === 2 ? 0x50 : 0x70;
+          receiver.push(bytes(type, 2, id >> 8, id & 0xff));
+          if (state === 2) held.set(id, 4);
+          await senderHears();
+          receiverHears();
+        };
+        let id = 0;
+        for (const { qos, fate, answers } of steps) {
+          while (sending.size >= receiveMaximum) {
+            if (held.size === 0) throw new Error("nobody may go on");
+            await receiverSays();
+            await senderHears();
+          }
+          sending.set(++id, qos);
+          sender.push(publishPacket({ version: 5, topic: fate, qos, id }));
+          await senderHears();
+          receiverHears();
+          for (let i = 0; i < answers; i++) await receiverSays();
+        }
+        while (held.size > 0) await receiverSays();
+        await senderHears();
+        assertEquals(most <= receiveMaximum, true, `${most} were open`);
+        assertEquals(sending.size, 0);
+        assertEquals(bench.session.isOver, false);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+/** Packets of less than 128 bytes. */
+function split(writes: readonly Uint8Array[]): Uint8Array[] {
+  const all = join(...writes);
+  const packets: Uint8Array[] = [];
+  for (let at = 0; at < all.length; at += 2 + all[at + 1]!) {
+    packets.push(all.subarray(at, at + 2 + all[at + 1]!));
+  }
+  return packets;
 }
 
 Deno.test("UpstreamPath tells the `publish` hook what went on, as it went on", async () => {

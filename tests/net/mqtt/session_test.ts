@@ -8,6 +8,9 @@ import { deny } from "../../../net/mqtt/hooks.ts";
 import { PacketType } from "../../../net/mqtt/packet/mod.ts";
 import { Policy } from "../../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../../net/mqtt/policy/policy_file.ts";
+import { soon } from "../../support/deadline.ts";
+import { openMemorySession } from "../../support/memory_session.ts";
+import { settled } from "../../support/memory_stream.ts";
 import {
   bytes,
   connectPacket,
@@ -120,6 +123,21 @@ Deno.test("Session closes a connection that sends no CONNECT in time", async () 
   assertEquals(await client.rest(), []);
 });
 
+Deno.test("Session takes the time of the TLS handshake off that for the CONNECT", async () => {
+  const ends: DisconnectResult[] = [];
+  const settings = { connectTimeoutMs: 60_000 };
+  await using bench = await openMemorySession({
+    settings,
+    handshakeMs: 60_000,
+    connect: bytes(),
+    hooks: { disconnect: (_, end) => void ends.push(end) },
+  });
+  await soon(bench.over, "the end");
+  assertEquals([bench.client.closed, bench.broker.writes], [true, []]);
+  await using other = await openMemorySession({ settings, handshakeMs: 1000 });
+  assertEquals(other.session.isOver, false);
+});
+
 Deno.test("Session answers with CONNACK 3 or 0x88 where no broker can be reached", async () => {
   const listener = new ScriptedBroker();
   const { url } = listener;
@@ -173,6 +191,65 @@ Deno.test("Session holds what a client sends before the CONNACK, but for AUTH", 
   assertEquals(await broker.expect(PacketType.PUBLISH), publish);
 });
 
+Deno.test("Session refuses a CONNECT beyond its own limit from the header alone, and dials nobody", async () => {
+  for (const version of VERSIONS) {
+    using listener = new ScriptedBroker();
+    await using gateway = await startTestGateway(listener.url, {
+      maxConnectBytes: 1000,
+    });
+    using client = await connectPeer(gateway, version);
+    const connect = connectPacket({
+      version,
+      username: "u",
+      password: "p".repeat(1000),
+    });
+    // What tells a version is there, and most of the packet is still to come.
+    await client.send(connect.subarray(0, 30));
+    const answers = await client.rest();
+    assertEquals(
+      answers.map((answer) => [answer[0], answer[3]]),
+      version === 5 ? [[0x20, 0x95]] : [],
+    );
+    const dialled = gateway.metrics().find(({ name }) =>
+      name === "mproxy_mqtt_dials_total"
+    );
+    assertEquals(dialled!.samples, []);
+  }
+});
+
+Deno.test("Session holds packets up to the CONNECT's limit before the CONNACK, and up to the packets' own behind it", async () => {
+  const message = publishPacket({ topic: "a", payload: "x".repeat(2000) });
+  {
+    using listener = new ScriptedBroker();
+    await using gateway = await startTestGateway(listener.url, {
+      maxConnectBytes: 1000,
+    });
+    using client = await connectPeer(gateway, 4);
+    await client.send(connectPacket(), message.subarray(0, 3));
+    assertEquals(await client.rest(), []);
+  }
+  await using bench = await openBench({ maxConnectBytes: 1000 });
+  await bench.client.send(message);
+  assertEquals(await bench.broker.expect(PacketType.PUBLISH), message);
+});
+
+Deno.test("Session reads one chunk of a client, and no more, while the broker's CONNACK is not there", async () => {
+  await using bench = await openMemorySession({ connack: bytes() });
+  const { client, broker } = bench;
+  const readBefore = client.reads;
+  const chunk = join(
+    ...new Array(20).fill(publishPacket({ topic: "a", payload: "x" })),
+  );
+  for (let i = 0; i < 100; i++) client.push(chunk);
+  await settled();
+  assertEquals(client.reads - readBefore, 1);
+  assertEquals([client.isRead, broker.writes], [false, []]);
+  broker.push(bytes(0x20, 2, 0, 0));
+  await settled();
+  assertEquals(client.reads - readBefore, 100);
+  assertEquals(join(...broker.writes).length, 100 * chunk.length);
+});
+
 Deno.test("Session throws away what came before a CONNACK that refuses", async () => {
   for (const version of VERSIONS) {
     using listener = new ScriptedBroker();
@@ -191,6 +268,34 @@ Deno.test("Session throws away what came before a CONNACK that refuses", async (
     assertEquals(await client.rest(), [refusal]);
     assertEquals(await broker.rest(), []);
   }
+});
+
+Deno.test("Session passes a new authentication both ways, and refuses one by another method", async () => {
+  const method = [0x15, ...field("SCRAM")];
+  const data = (text: string) => [0x16, ...field(text)];
+  const auth = (code: number, ...properties: number[]) =>
+    packet(0xf0, [code, properties.length, ...properties]);
+  await using bench = await openBench({
+    version: 5,
+    connect: connectPacket({ version: 5, properties: method }),
+  });
+  const steps: [up: boolean, sent: Uint8Array][] = [
+    [true, auth(0x19, ...method, ...data("first"))],
+    [false, auth(0x18, ...method, ...data("challenge"))],
+    [true, auth(0x18, ...method, ...data("answer"))],
+    [false, auth(0, ...method, ...data("done"))],
+  ];
+  for (const [up, sent] of steps) {
+    await (up ? bench.client : bench.broker).send(sent);
+    const got = await (up ? bench.broker : bench.client).expect(
+      PacketType.AUTH,
+    );
+    assertEquals(got, sent);
+  }
+  await bench.client.send(auth(0x19, 0x15, ...field("PLAIN")));
+  const [disconnect] = await bench.client.rest();
+  assertEquals([disconnect![0], disconnect![2]], [0xe0, 0x82]);
+  assertEquals(await bench.broker.rest(), []);
 });
 
 Deno.test("Session refuses an AUTH where the CONNECT names no method", async () => {
