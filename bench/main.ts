@@ -159,7 +159,7 @@ async function bench(
     results.rows.push(result);
     say(`\n${rowTable(result).join("\n")}`);
     more = appendix?.(results.rows) ?? [];
-    await write(`${name}.partial`, results, more);
+    await write(`${name}.partial`, name, results, more);
   }
   if (whole) {
     for (const type of ["json", "md"]) {
@@ -172,12 +172,13 @@ async function bench(
 }
 
 async function write(
+  file: string,
   name: string,
   results: Results,
   appendix: readonly string[],
 ): Promise<void> {
   await Deno.mkdir(RESULTS, { recursive: true });
-  const path = join(RESULTS, name);
+  const path = join(RESULTS, file);
   await Deno.writeTextFile(
     `${path}.json`,
     JSON.stringify(results, null, 2) + "\n",
