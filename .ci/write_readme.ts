@@ -1,8 +1,8 @@
 /**
- * Writes the README's tables of permissions and flags.
+ * Writes the README's tables: performance, permissions, flags.
  *
- *     deno run -A .ci/write_flags.ts          writes README.md
- *     deno run -A .ci/write_flags.ts --check  fails where it is not up to date
+ *     deno run -A .ci/write_readme.ts          writes README.md
+ *     deno run -A .ci/write_readme.ts --check  fails where it is not up to date
  */
 import { commands } from "@mproxy/cli";
 import {
@@ -14,12 +14,16 @@ import {
   optionUsage,
 } from "@mproxy/mproxy/cli";
 import { fromFileUrl } from "@std/path";
+import { performanceTable } from "./performance_tables.ts";
 import { permissionTable } from "./permissions.ts";
 import { formatMarkdown } from "./written_file.ts";
 
 const README = fromFileUrl(new URL("../README.md", import.meta.url));
 /** What stands between a pair of comments with this name. */
 const PARTS: Readonly<Record<string, () => string>> = {
+  dispatch: () => performanceTable("dispatch"),
+  tcp: () => performanceTable("tcp"),
+  mqtt: () => performanceTable("mqtt"),
   permissions: permissionTable,
   flags: flagTables,
 };
@@ -73,7 +77,7 @@ if (import.meta.main) {
   const readme = await Deno.readTextFile(README);
   let text = readme;
   for (const [name, write] of Object.entries(PARTS)) {
-    const opening = `<!-- ${name}: written by .ci/write_flags.ts -->`;
+    const opening = `<!-- ${name}: written by .ci/write_readme.ts -->`;
     const start = text.indexOf(opening);
     const end = text.indexOf(`<!-- /${name} -->`);
     if (start < 0 || end < start) {
@@ -88,7 +92,7 @@ if (import.meta.main) {
     if (formatted !== readme) {
       await Deno.stderr.write(
         new TextEncoder().encode(
-          "README.md is not up to date: run deno run -A .ci/write_flags.ts\n",
+          "README.md is not up to date: run deno run -A .ci/write_readme.ts\n",
         ),
       );
       Deno.exit(1);
