@@ -1,6 +1,6 @@
 /** All listeners of a role: a relay each, here or in a Worker, with their figures. */
 import { type Address, formatAddress } from "../address.ts";
-import type { DatagramEngine, DatagramListener } from "../engine/engine.ts";
+import type { DatagramEngine } from "../engine/engine.ts";
 import { type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
@@ -179,20 +179,20 @@ async function openHere(
   holds: boolean,
 ): Promise<OpenRelay> {
   const { networkInterface, receiveBufferBytes } = options;
-  // The port last: what is refused of a destination is refused before it is taken.
-  const own: DatagramSink[] = await destinations?.open() ?? [];
-  let listener: DatagramListener;
+  // The port first: the system gives a sender any port that is free, also this one.
+  const listener = await engine.listen({
+    address,
+    networkInterface,
+    receiveBufferBytes,
+    reusePort,
+    onWarning: (message) => log.warn(message),
+    onNote: (message) => log.once(message),
+  });
+  let own: DatagramSink[];
   try {
-    listener = await engine.listen({
-      address,
-      networkInterface,
-      receiveBufferBytes,
-      reusePort,
-      onWarning: (message) => log.warn(message),
-      onNote: (message) => log.once(message),
-    });
+    own = await destinations?.open() ?? [];
   } catch (error) {
-    await closeAll(own);
+    listener[Symbol.dispose]();
     throw error;
   }
   const counters = new CounterBlock(RECEIVE_COUNTERS);

@@ -43,6 +43,12 @@ class WorkerRelay {
       blocking: true,
       onWarning,
     });
+    // The port first: the system gives a sender any port that is free, also this one.
+    this.#listener = await engine.listen({
+      ...plan.listen,
+      onWarning,
+      onNote: (message) => report({ kind: "note", message }),
+    });
     for (const [i, destination] of plan.destinations.entries()) {
       const counters = new CounterBlock(SEND_COUNTERS, sent[i]!);
       this.#sinks.push(
@@ -55,11 +61,6 @@ class WorkerRelay {
         ),
       );
     }
-    this.#listener = await engine.listen({
-      ...plan.listen,
-      onWarning,
-      onNote: (message) => report({ kind: "note", message }),
-    });
     report({ kind: "listening", address: this.#listener.address });
   }
 

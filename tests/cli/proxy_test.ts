@@ -13,13 +13,18 @@ import {
   Sender,
 } from "../support/datagram_peer.ts";
 import { testOnEngines } from "../support/engines.ts";
+import { NetworkNamespace } from "../support/namespaces.ts";
 import { type ProcessOptions, startRole } from "../support/process.ts";
 import {
   assertAllPlaced,
   assertSameDatagrams,
   placedBytes,
 } from "../support/streams.ts";
-import { needsLinux } from "../support/skip.ts";
+import {
+  needsLinux,
+  needsNetworkNamespaces,
+  needsProgram,
+} from "../support/skip.ts";
 import { refusingAddress, TestServer, writeAll } from "../support/tcp.ts";
 
 /** The proxy on an engine. */
@@ -143,6 +148,27 @@ testOnEngines(
     assertEquals((await proxy.stop()).code, 0);
   },
   needsLinux(),
+);
+
+testOnEngines(
+  "proxy's own senders never take the port that it listens on",
+  async (engine) => {
+    await using namespace = await NetworkNamespace.create();
+    // Senders get their ports from here, and one of four is the listener's.
+    const range = "net.ipv4.ip_local_port_range=40000 40003";
+    await namespace.run("sysctl", "-q", "-w", range);
+    const destinations = [1, 2, 3].map((n) =>
+      `--udp-downstream-addr=127.0.0.1:${n}`
+    );
+    for (let i = 0; i < 4; i++) {
+      await using proxy = namespace.start(Deno.execPath(), [
+        ...["run", "-A", "cli/proxy/main.ts", `--engine=${engine}`],
+        ...["--udp-listen-addr=127.0.0.1:40001", ...destinations],
+      ]);
+      await proxy.line(/ listening address=127\.0\.0\.1:40001$/);
+    }
+  },
+  needsNetworkNamespaces() ?? needsProgram("sysctl"),
 );
 
 testOnEngines(
