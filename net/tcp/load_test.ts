@@ -12,7 +12,8 @@
  * Functions stand in that order.
  */
 import { type Address, formatAddress } from "../address.ts";
-import { dialStream, type StreamConn } from "../engine/portable/stream.ts";
+import { dialStream } from "../engine/portable/stream.ts";
+import type { StreamConn } from "../engine/portable/stream_conn.ts";
 import { errorText } from "../errors.ts";
 import { LatencyHistogram } from "../observe/latency_histogram.ts";
 import { LoadPace } from "./load_pace.ts";

@@ -4,23 +4,60 @@
  */
 import { connect, type Socket } from "node:net";
 import { type Address, formatAddress } from "../../address.ts";
-import { errorCode, failedCall, UsageError } from "../../errors.ts";
+import {
+  errorCode,
+  failedCall,
+  OperationError,
+  UsageError,
+} from "../../errors.ts";
 import type { RemoteTls, TlsTermination } from "../../tls_files.ts";
 import type { SocketControl } from "../socket_control.ts";
 import type { DialFailure } from "../stream.ts";
-import type { StreamConn } from "./stream_conn.ts";
+import type { StreamConn as Conn } from "./stream_conn.ts";
 import { TcpConn } from "./tcp_conn.ts";
 import { connectTls } from "./tls_dial.ts";
 import { TlsListener } from "./tls_listener.ts";
 
-export type { StreamConn };
+/** A client of a plain listener. */
+export type StreamConn = Deno.TcpConn;
 
-/** A bound listener of either kind. */
-export interface StreamListener {
+/** Binds a plain listener; throws an OperationError where that fails. */
+export function listenStream(address: Address) {
+  try {
+    const listener = Deno.listen({
+      hostname: hostOf(address),
+      port: address.port,
+      tcpBacklog: BACKLOG,
+    });
+    return {
+      address: boundAddress(listener.addr, address),
+      accept: (): Promise<StreamConn> => listener.accept(),
+      close: (): void => listener.close(),
+    };
+  } catch (cause) {
+    throw failedCall("listen on", formatAddress(address), cause);
+  }
+}
+
+/**
+ * TCP_NODELAY, because a relay's writes are somebody else's messages: Nagle
+ * with delayed ACKs makes 40 ms of each one; and keepalive.
+ */
+export function prepareTcp(conn: StreamConn, keepAlive: boolean): void {
+  try {
+    conn.setNoDelay(true);
+    if (keepAlive) conn.setKeepAlive(true);
+  } catch {
+    // The peer has left already: the first read tells.
+  }
+}
+
+/** A bound listener of a forwarder, plain or TLS. */
+export interface ForwardListener {
   /** The bound address, with the real port. */
   readonly address: Address;
   /** The next client, before its handshake; rejects with BadResource when closed. */
-  accept(): Promise<StreamConn>;
+  accept(): Promise<Conn>;
   /** Certificate and key for handshakes from now on. */
   setTls(tls: TlsTermination): void;
   close(): void;
@@ -38,20 +75,20 @@ export interface SocketOptions {
 }
 
 /** Binds; rejects with an OperationError where that fails. */
-export async function listenStream(
+export async function listenForward(
   address: Address,
   options: SocketOptions,
   tls?: TlsTermination,
-): Promise<StreamListener> {
+): Promise<ForwardListener> {
   const { keepAlive, control } = options;
-  const where = {
-    hostname: hostOf(address),
-    port: address.port,
-    tcpBacklog: BACKLOG,
-  };
   try {
     if (tls) {
-      const listener = await TlsListener.open({ ...where, ...options }, tls);
+      const listener = await TlsListener.open({
+        hostname: hostOf(address),
+        port: address.port,
+        tcpBacklog: BACKLOG,
+        ...options,
+      }, tls);
       return {
         address: boundAddress(listener.addr, address),
         accept: () => listener.accept(),
@@ -59,9 +96,9 @@ export async function listenStream(
         close: () => listener.close(),
       };
     }
-    const listener = Deno.listen(where);
+    const listener = listenStream(address);
     return {
-      address: boundAddress(listener.addr, address),
+      address: listener.address,
       accept: async () =>
         new TcpConn(await listener.accept(), keepAlive, control),
       setTls: () => {
@@ -72,6 +109,7 @@ export async function listenStream(
       close: () => listener.close(),
     };
   } catch (cause) {
+    if (cause instanceof OperationError) throw cause;
     throw failedCall("listen on", formatAddress(address), plainError(cause));
   }
 }
@@ -123,7 +161,7 @@ export class DialError extends Error {
 export async function dialStream(
   address: Address,
   options: DialOptions,
-): Promise<StreamConn> {
+): Promise<Conn> {
   const { timeoutMs, tls, signal } = options;
   const ended = new AbortController();
   let timedOut = false;
@@ -135,7 +173,7 @@ export async function dialStream(
     : undefined;
   const give = () => ended.abort();
   signal.addEventListener("abort", give);
-  let conn: StreamConn | undefined;
+  let conn: Conn | undefined;
   let connected = false;
   try {
     if (signal.aborted) give();
@@ -174,7 +212,7 @@ async function connectTcp(
   address: Address,
   { keepAlive, control }: SocketOptions,
   signal: AbortSignal,
-): Promise<StreamConn> {
+): Promise<Conn> {
   const conn = await Deno.connect({
     hostname: hostOf(address),
     port: address.port,

@@ -62,7 +62,7 @@ export class TlsConn implements StreamConn {
     tls.on("error", (error) => this.#fail(error));
     tls.on("close", () => this.#onClose());
     tls.on("end", () => this.#onEnd());
-    tls.on("data", (bytes) => this.#onData(bytes));
+    tls.on("data", (bytes: Uint8Array) => this.#onData(bytes));
     tls.once(readyEvent, () => {
       const error = verify?.(tls);
       if (error) this.#fail(error);
@@ -79,7 +79,7 @@ export class TlsConn implements StreamConn {
     this.#waitingBytes += bytes.length;
     if (this.#waitingBytes >= MAX_WAITING_BYTES && !this.#paused) {
       this.#paused = true;
-      this.#tls.pause();
+      readHandle(this.#raw)?.readStop();
     }
     this.#wake?.();
   }
@@ -140,7 +140,7 @@ export class TlsConn implements StreamConn {
     this.#waitingBytes -= bytes;
     if (this.#paused && this.#waitingBytes < MAX_WAITING_BYTES) {
       this.#paused = false;
-      this.#tls.resume();
+      readHandle(this.#raw)?.readStart();
     }
     return bytes;
   }
@@ -184,6 +184,20 @@ export class TlsConn implements StreamConn {
     else this.#raw.resetAndDestroy();
     this.close();
   }
+}
+
+/**
+ * What stops reading, and with it the peer. `TLSSocket.pause` does not serve:
+ * Deno 2.9 forgets the end of a TLS socket that was paused once, and
+ * `Socket.resume` does not start reading again below a TLS socket.
+ */
+function readHandle(
+  raw: Socket,
+): { readStop(): void; readStart(): void } | undefined {
+  const { _handle } = raw as unknown as {
+    _handle?: { readStop(): void; readStart(): void } | null;
+  };
+  return _handle ?? undefined;
 }
 
 /** All that `node:net` can set: the kernel's interval and count come after it. */

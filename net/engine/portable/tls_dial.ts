@@ -1,7 +1,7 @@
 /** TLS towards a remote, and how it proves who it is. */
 import { createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
-import { connect, type TLSSocket } from "node:tls";
+import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { type Address, isIp } from "../../address.ts";
 import type { RemoteTls } from "../../tls_files.ts";
 import type { SocketControl } from "../socket_control.ts";
@@ -26,7 +26,7 @@ export function connectTls(
         ca: [...caCerts],
         rejectUnauthorized: !insecure && pins.length === 0,
         allowHalfOpen: true,
-      } as Parameters<typeof connect>[0]),
+      } as ConnectionOptions),
     readyEvent: "secureConnect",
     verify: pins.length === 0 ? undefined : (tls) => pinError(tls, pins),
     ...options,

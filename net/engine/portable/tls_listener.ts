@@ -124,8 +124,9 @@ export class TlsListener {
     this.#closed = true;
     this.#server.close();
     for (const client of this.#clients.splice(0)) client.reset();
+    const waiting = this.#waiting;
     // The handle is closed at the end of this turn.
-    setTimeout(() => this.#waiting?.reject(closed()));
+    if (waiting) setTimeout(() => waiting.reject(closed()));
   }
 }
 

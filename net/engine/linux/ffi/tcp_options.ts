@@ -16,9 +16,12 @@ import type { Libc } from "./libc.ts";
  * acknowledgements (15 retransmissions, some 15 minutes, by default). A peer
  * that answers window probes and does not read is not concerned.
  */
-const KEEPALIVE: readonly (readonly [option: number, value: Int32Array<
-  ArrayBuffer
->])[] = [
+const KEEPALIVE: readonly (readonly [
+  option: number,
+  value: Int32Array<
+    ArrayBuffer
+  >,
+])[] = [
   [TCP_KEEPIDLE, Int32Array.of(30)],
   [TCP_KEEPINTVL, Int32Array.of(10)],
   [TCP_KEEPCNT, Int32Array.of(3)],

@@ -40,6 +40,7 @@ import {
   RemoteSlot,
 } from "../../stream_counters.ts";
 import {
+  EADDRNOTAVAIL,
   EAGAIN,
   ECONNABORTED,
   EINTR,
@@ -427,7 +428,8 @@ export class Reactor implements Disposable {
     const service = table.service[c]!;
     const remote = table.remote[c]!;
     const dial = table.dialOf(c);
-    const lacking = failure === "resources";
+    // Ports are used up towards one address alone: others can still be dialled.
+    const lacking = failure === "resources" && errno !== EADDRNOTAVAIL;
     if (lacking) this.#acceptFailed(service, "socket", errno);
     this.#wheel.cancel(c);
     table.remote[c] = undefined;
@@ -454,7 +456,7 @@ export class Reactor implements Disposable {
         service.starved.push(c);
         return false;
       }
-    } else {
+    } else if (failure !== "resources") {
       const before = slots[RemoteSlot.state]!;
       service.policy.failed(remote.id, failure, this.#nowMs);
       this.#stateMayHaveChanged(service, remote, before);
@@ -527,8 +529,13 @@ export class Reactor implements Disposable {
     if (remote) remote.slots[RemoteSlot.pending]!--;
     if (admitted) service.slots[ForwardSlot.opening]!--;
     service.slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
-    const attempts = (table.dial[c]?.tried.length ?? 0) + (remote ? 1 : 0);
-    this.#teller.rejected(c, reason, attempts, this.#nowMs);
+    const tried = table.dial[c]?.tried ?? NOTHING_TRIED;
+    this.#teller.rejected(
+      c,
+      reason,
+      remote ? [...tried, remote.id] : tried,
+      this.#nowMs,
+    );
     this.#calls.reset(table.fd[2 * c]!);
     table.fd[2 * c] = -1;
     if (admitted) service.policy.released(this.#host(c));
