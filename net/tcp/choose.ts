@@ -54,13 +54,14 @@ export function chooseStreamEngine(
     );
   }
   if (asked) onFallback?.(reason);
-  return portableStreamEngine(createPolicy, socketControl());
+  return portableStreamEngine(createPolicy, openSocketControl);
 }
 
-let control: SocketControl | undefined;
-
-/** Reaches the sockets of Deno's connections where libc can be called; one for the process. */
-export function socketControl(): SocketControl | undefined {
-  if (linuxEngineUnavailable() !== undefined) return undefined;
-  return control ??= new NativeSockets(openLibc());
+/** Reaches the sockets of Deno's connections, where libc can be called. */
+export function openSocketControl():
+  | (SocketControl & Disposable)
+  | undefined {
+  return linuxEngineUnavailable() === undefined
+    ? new NativeSockets(openLibc())
+    : undefined;
 }

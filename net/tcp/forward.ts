@@ -62,19 +62,22 @@ const TICK_MS = 100;
 
 /**
  * Makes the portable engine; `createPolicy` makes the policies of its plans.
- * `control` reaches the sockets, for what Deno's API cannot do to them.
+ * `openControl` gives what reaches the sockets, for what Deno's API cannot do
+ * to them; it is opened with the first forwarder and closed with the engine.
  */
 export function portableStreamEngine(
   createPolicy: CreatePolicy,
-  control?: SocketControl,
+  openControl?: () => (SocketControl & Disposable) | undefined,
 ): StreamEngine {
   const open = new Set<Forwarder>();
+  let control: (SocketControl & Disposable) | undefined;
   return {
     name: "portable",
     description: "Deno.listen, Deno.connect, node:tls",
     features: { tls: true },
     async forward(plan, onEvents) {
       const { keepAlive = true } = plan;
+      control ??= openControl?.();
       const policy = createPolicy(plan.policy);
       const listener = await listenForward(
         plan.listen,
@@ -95,6 +98,8 @@ export function portableStreamEngine(
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([...open].map((forwarder) => forwarder.close()));
+      control?.[Symbol.dispose]();
+      control = undefined;
     },
   };
 }

@@ -30,15 +30,20 @@ const FREE_IN_A_ROW = 256;
 const FIRST_DESCRIPTOR = 3;
 
 /** Finds sockets by their ends. */
-export class NativeSockets implements SocketControl {
+export class NativeSockets implements SocketControl, Disposable {
   readonly #libc: Libc;
   /** Descriptors that are controlled: another connection's search passes them over. */
   readonly #controlled = new Set<number>();
   readonly #address = new Uint8Array(new ArrayBuffer(SOCKADDR_BYTES));
   readonly #length = new Uint32Array(new ArrayBuffer(4));
 
+  /** The libc belongs to it from now on. */
   constructor(libc: Libc) {
     this.#libc = libc;
+  }
+
+  [Symbol.dispose](): void {
+    this.#libc[Symbol.dispose]();
   }
 
   find(ends: SocketEnds): ControlledSocket | undefined {

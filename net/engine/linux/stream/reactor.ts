@@ -371,6 +371,7 @@ export class Reactor implements Disposable {
     if (service.maxConnections > 0 && before >= service.maxConnections) {
       return this.#reject(c, "limit", false);
     }
+    if (!this.#enterSource(c)) return this.#reject(c, "source-limit", false);
     if (!service.policy.admit(this.#host(c), this.#nowMs)) {
       return this.#reject(c, "denied", false);
     }
@@ -381,6 +382,17 @@ export class Reactor implements Disposable {
       return this.#reject(c, "connect-failed");
     }
     this.#reach(c);
+  }
+
+  /** Counts a client among those of its source; false where these are too many. */
+  #enterSource(c: number): boolean {
+    const { address, counted, service } = this.#table;
+    const { maxConnectionsPerSource, sources } = service[c]!;
+    if (!sources) return true;
+    const max = maxConnectionsPerSource || Infinity;
+    if (!sources.enter(address, c * SOCKADDR_BYTES, max)) return false;
+    counted[c] = 1;
+    return true;
   }
 
   /** The client's host where the policy looks at it. */
@@ -541,9 +553,17 @@ export class Reactor implements Disposable {
     if (admitted) service.policy.released(this.#host(c));
     const waited = service.starved.indexOf(c);
     if (waited >= 0) service.starved.splice(waited, 1);
+    this.#leaveSource(c);
     this.#free(c);
     if (remote) service.forget(remote);
     this.#clientLeft(service);
+  }
+
+  #leaveSource(c: number): void {
+    const { address, counted, service } = this.#table;
+    if (counted[c] === 0) return;
+    counted[c] = 0;
+    service[c]!.sources!.leave(address, c * SOCKADDR_BYTES);
   }
 
   #clientLeft(service: Service): void {
@@ -645,6 +665,7 @@ export class Reactor implements Disposable {
       }
     }
     service.policy.released(this.#host(c));
+    this.#leaveSource(c);
     this.#free(c);
     service.forget(remote);
     this.#clientLeft(service);
@@ -826,8 +847,9 @@ export class Reactor implements Disposable {
 
   #update(
     service: Service,
-    { change, remotes }: Extract<ReactorOrder, { kind: "update" }>,
+    { change, remotes, sources }: Extract<ReactorOrder, { kind: "update" }>,
   ): void {
+    service.countSources(sources);
     const { deadlines, report } = change;
     service.change(change, this.#nowMs);
     if (remotes) service.setRemotes(remotes, this.#nowMs);
