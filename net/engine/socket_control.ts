@@ -21,7 +21,7 @@ export interface ControlledSocket {
   keepAlive(): void;
   /** Sends a reset (RST) in place of an end; the owner closes it afterwards. */
   reset(): void;
-  /** Whether the peer has reset it. */
+  /** Whether the peer has reset it; holds as long as its writing side was not ended. */
   wasReset(): boolean;
   /** The owner closes it: it is controlled no more. */
   release(): void;

@@ -40,6 +40,7 @@ export class TlsConn implements StreamConn {
   #paused = false;
   #ended = false;
   #closed = false;
+  #writingEnded = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
   #failWrite: ((error: Error) => void) | undefined;
@@ -86,7 +87,10 @@ export class TlsConn implements StreamConn {
 
   /** A reset reaches `node:tls` as an end: the socket knows better. */
   #onEnd(): void {
-    if (this.#socket?.wasReset()) return this.#fail(resetByPeer());
+    // A socket that has ended both ways is as closed as one that was reset.
+    if (!this.#writingEnded && this.#socket?.wasReset()) {
+      return this.#fail(resetByPeer());
+    }
     this.#ready.reject(new Error("the peer ended the connection"));
     this.#ended = true;
     this.#wake?.();
@@ -159,6 +163,7 @@ export class TlsConn implements StreamConn {
   }
 
   closeWrite(): Promise<void> {
+    this.#writingEnded = true;
     if (this.#error) return Promise.reject(this.#error);
     return new Promise((resolve, reject) => {
       this.#failWrite = reject;
