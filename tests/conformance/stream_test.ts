@@ -446,6 +446,25 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     },
   );
 
+  test(
+    "leaves a quiet connection alone that is not half-closed",
+    async (forward, log) => {
+      await using server = hangingServer();
+      const forwarder = await forward(server.address, {
+        deadlines: { halfCloseTimeoutMs: 100 },
+      });
+      using _quiet = await connectTo(forwarder.address);
+      await log.next("opened");
+      using half = await connectTo(forwarder.address);
+      await log.next("opened");
+      await half.closeWrite();
+      assertEquals((await log.next("closed")).reason, "half-close-timeout");
+      // The quiet one is older, and would have been ended before.
+      assertEquals(forwarder.stats().open, 1);
+      server.release();
+    },
+  );
+
   test("ends a connection at the end of its lifetime", async (forward, log) => {
     await using server = echoServer();
     const forwarder = await forward(server.address, {
