@@ -13,6 +13,13 @@ export class AnswerError extends Error {
   constructor(answer: unknown, expected: string) {
     super(`answered ${describe(answer)}; expected ${expected}`);
   }
+
+  /** The same about an answer that was described before. */
+  static of(message: string): AnswerError {
+    const error = new AnswerError(undefined, "");
+    error.message = message;
+    return error;
+  }
 }
 
 /** Checks a change. */
