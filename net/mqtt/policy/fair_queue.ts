@@ -5,6 +5,8 @@
  * waits behind all others, and still gets its turn. Bounded. Pure.
  */
 
+import type { Source as SourceName } from "../../source.ts";
+
 /** Bounds of a queue. */
 export interface FairQueueLimits {
   /** Items of all sources. */
@@ -28,7 +30,7 @@ const MAX_IDLE_SOURCES = 4096;
 /** A fair, bounded queue; see the module. */
 export class FairQueue<Item> {
   readonly #limits: FairQueueLimits;
-  readonly #sources = new Map<string, Source<Item>>();
+  readonly #sources = new Map<SourceName, Source<Item>>();
   #now = 0;
   #size = 0;
   #bytes = 0;
@@ -43,7 +45,7 @@ export class FairQueue<Item> {
   }
 
   /** Adds an item. False if there is no room, in all or for this source. */
-  add(name: string, item: Item, bytes: number): boolean {
+  add(name: SourceName, item: Item, bytes: number): boolean {
     const { maxItems, maxItemsPerSource, maxBytes } = this.#limits;
     const waiting = this.#sources.get(name)?.items.length ?? 0;
     if (
@@ -79,7 +81,7 @@ export class FairQueue<Item> {
   }
 
   /** Takes an item out of its place. False if it is not there. */
-  remove(name: string, item: Item): boolean {
+  remove(name: SourceName, item: Item): boolean {
     const items = this.#sources.get(name)?.items ?? [];
     const index = items.findIndex((entry) => entry.item === item);
     if (index < 0) return false;
@@ -91,13 +93,13 @@ export class FairQueue<Item> {
   }
 
   /** Puts a source back by so many turns of its own. */
-  charge(name: string, turns: number): void {
+  charge(name: SourceName, turns: number): void {
     const source = this.#source(name);
     source.tag = Math.max(source.tag, this.#now) + turns;
     this.#forget();
   }
 
-  #source(name: string): Source<Item> {
+  #source(name: SourceName): Source<Item> {
     let source = this.#sources.get(name);
     if (!source) {
       source = { items: [], tag: this.#now };

@@ -12,7 +12,7 @@
  * 4. An unknown user costs as much as a known one.
  */
 import { createHmac, randomBytes } from "node:crypto";
-import { parseIpv6 } from "../../address.ts";
+import { type Source, sourceOf } from "../../source.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { verifyPassword } from "./password.ts";
 import type { PolicyUser } from "./policy_file.ts";
@@ -52,7 +52,7 @@ export interface PasswordMemory {
 }
 
 interface Job {
-  readonly source: string;
+  readonly source: Source;
   readonly key: string;
   readonly hash: string;
   readonly isKnownUser: boolean;
@@ -215,21 +215,24 @@ export class PasswordChecks {
   }
 
   async #run(job: Job): Promise<void> {
-    let isRight = false;
+    let verdict: PasswordVerdict;
     try {
       const matches = await this.#options.verify(job.password, job.hash);
-      isRight = matches && job.isKnownUser;
+      verdict = matches && job.isKnownUser ? "right" : "wrong";
       // The users may be others by now: the answer holds, but is not kept.
-      if (job.generation === this.#generation) this.#remember(job.key, isRight);
+      if (job.generation === this.#generation) {
+        this.#remember(job.key, verdict === "right");
+      }
     } catch {
-      // Out of memory, say: nobody comes in by it.
+      // Out of memory, say: nobody comes in by it, and nobody guessed.
+      verdict = "busy";
     }
     this.#running--;
     this.#jobs.delete(job.key);
-    if (!isRight) this.#queue.charge(job.source, WRONG_PASSWORD_TURNS);
-    for (const client of [...job.waiters.keys()]) {
-      this.#settle(client, isRight ? "right" : "wrong");
+    if (verdict === "wrong") {
+      this.#queue.charge(job.source, WRONG_PASSWORD_TURNS);
     }
+    for (const client of [...job.waiters.keys()]) this.#settle(client, verdict);
     this.#start();
   }
 
@@ -261,12 +264,3 @@ export class PasswordChecks {
 }
 
 const encoder = new TextEncoder();
-
-/** Who is one client to the queue: an IPv4 address, or the /64 that one IPv6 host has. */
-function sourceOf(hostname: string): string {
-  const bytes = parseIpv6(hostname);
-  if (!bytes) return hostname;
-  // An IPv4 client of a dual-stack listener (RFC 4291, 2.5.5.2).
-  const isMapped = bytes.subarray(0, 12).toHex() === "00000000000000000000ffff";
-  return isMapped ? bytes.subarray(12).join(".") : bytes.subarray(0, 8).toHex();
-}
