@@ -246,7 +246,7 @@ class RunningGateway implements MqttGateway {
   }
 
   metrics(): Metric[] {
-    return this.#metrics.metrics();
+    return [...this.#metrics.metrics(), ...this.#policy?.metrics() ?? []];
   }
 
   async ready(): Promise<boolean | string> {
@@ -507,7 +507,9 @@ function hookSets(options: MqttGatewayOptions): NamedHooks[] {
   const sets = Array.isArray(hooks)
     ? hooks as readonly NamedHooks[]
     : [{ name: "hooks", hooks: hooks as MqttHooks }];
-  return [...policy ? [{ name: "policy", hooks: policy.hooks }] : [], ...sets];
+  if (!policy) return [...sets];
+  const { hooks: policyHooks, loginWaitMs: extraConnectMs } = policy;
+  return [{ name: "policy", hooks: policyHooks, extraConnectMs }, ...sets];
 }
 
 function silentLog(): Log {

@@ -135,9 +135,8 @@ export async function openMqttGateway(
 ): Promise<OpenedMqttGateway> {
   const { log, target, policy: policyFile, hooks = [] } = options;
   const places = placesOf(options);
-  const policy = policyFile === undefined
-    ? undefined
-    : policyOf(policyFile, readPolicy(policyFile));
+  const config = policyFile === undefined ? undefined : readPolicy(policyFile);
+  const policy = config && inFile(policyFile!, () => new Policy(config));
   const targetTls = {
     ca: readRoots(options.targetCa),
     certificate: targetCertificate(options),
@@ -177,9 +176,13 @@ export async function openMqttGateway(
         const certificates = places.map(({ tlsFiles }) =>
           tlsFiles && readTls(tlsFiles)
         );
-        if (policy && config) policyOf(policyFile!, config, policy);
-        certificates.forEach((tls, i) => tls && gateway.reloadTls(i, tls));
+        // All that can fail comes before the first change.
+        const replacePolicy = policy && config
+          ? inFile(policyFile!, () => policy.prepare(config))
+          : undefined;
         audit?.reopen();
+        replacePolicy?.();
+        certificates.forEach((tls, i) => tls && gateway.reloadTls(i, tls));
         gateway.reviewSessions();
         log.info("reloaded", { sessions: gateway.stats().openSessions });
       },
@@ -375,12 +378,10 @@ function readPolicy(file: string): PolicyConfig {
   return parsePolicy(readTextFile(file), file, readTextFile);
 }
 
-/** Makes a policy of a configuration, or gives it to one that is there. */
-function policyOf(file: string, config: PolicyConfig, policy?: Policy): Policy {
+/** Names the file in what a policy's configuration is refused with. */
+function inFile<Value>(file: string, make: () => Value): Value {
   try {
-    if (!policy) return new Policy(config);
-    policy.replace(config);
-    return policy;
+    return make();
   } catch (cause) {
     if (!(cause instanceof UsageError)) throw cause;
     throw new UsageError(`Cannot use "${file}": ${cause.message}`, { cause });

@@ -45,6 +45,7 @@ import {
 } from "./packet/mod.ts";
 import { PendingTable } from "./pending_filters.ts";
 import { PublishFlow, reasonFor } from "./publish_flow.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 import type { DialClient } from "./transport/dial.ts";
@@ -52,6 +53,9 @@ import type { AcceptedConnection } from "./transport/listen.ts";
 import { UpstreamPath } from "./upstream_path.ts";
 
 const PINGREQ = encodePingreq();
+
+/** A login that takes longer than this is watched, to notice a client that gives up. */
+const WATCH_AFTER_MS = 20;
 
 /** Ends that somebody wants to know of who looks after the broker. */
 const BROKER_FAULTS: readonly EndReason[] = [
@@ -110,7 +114,7 @@ export class Session implements MqttSession, Link {
   readonly #place: SessionPlace;
   #connection: AcceptedConnection | undefined;
   #dialling: AbortController | undefined;
-  #client: ByteStream;
+  #client: ReadAhead;
   #broker: ByteStream | undefined;
   #up: UpstreamPath | undefined;
   #down: DownstreamPath | undefined;
@@ -143,7 +147,7 @@ export class Session implements MqttSession, Link {
     this.context = context;
     this.#place = place;
     this.#connection = connection;
-    this.#client = connection.stream;
+    this.#client = new ReadAhead(connection.stream);
   }
 
   // What hooks and directions see.
@@ -220,7 +224,7 @@ export class Session implements MqttSession, Link {
     );
     try {
       try {
-        this.#client = await this.#connection!.open();
+        this.#client = new ReadAhead(await this.#connection!.open());
         this.#connection = undefined;
       } catch (error) {
         this.context.metrics.turnedAway("websocket_handshake");
@@ -279,15 +283,22 @@ export class Session implements MqttSession, Link {
 
     const draft = new ConnectDraft(connect);
     const answer = hooks.authConnect(this, draft);
-    const denial = await this.#decided("authConnect", answer);
+    const watch = answer instanceof Promise ? this.#watchClient() : undefined;
+    const denial = await this.#decided(
+      "authConnect",
+      answer,
+      hooks.extraConnectMs,
+    );
+    watch?.[Symbol.dispose]();
     if (this.isOver) return undefined;
+    this.username = denial ? undefined : draft.identity;
     audit?.event(denial ? "connect_denied" : "connect_allowed", this, {
       version: this.version,
+      claimedUsername: denial && connect.username,
       reasonCode: denial?.reasonCode,
       reason: denial?.reason,
     });
     if (denial) return this.#refuse(denial);
-    this.username = draft.identity;
     this.agreement.maximumQos = draft.maximumQos;
     this.agreement.retainAvailable = draft.retainAvailable;
     const edit: ConnectEdit = draft.edit();
@@ -318,13 +329,33 @@ export class Session implements MqttSession, Link {
     return this.#edited(connect, edit);
   }
 
-  /** Remembers what a CONNECT says. */
+  /** A client that gives up while its login is decided must not keep its place in a queue. */
+  #watchClient(): Disposable {
+    let isDeciding = true;
+    const timer = setTimeout(() => {
+      this.#client.watch(() => {
+        if (!isDeciding) return;
+        this.finish({
+          reason: "client_lost",
+          reasonCode: 0,
+          detail: "the client closed before its CONNECT was decided",
+        });
+      });
+    }, WATCH_AFTER_MS);
+    return {
+      [Symbol.dispose]() {
+        isDeciding = false;
+        clearTimeout(timer);
+      },
+    };
+  }
+
+  /** Remembers what a CONNECT says. Who sent it is for `authConnect` to say. */
   #learn(connect: ConnectView): void {
     const { agreement } = this;
     const { properties } = connect;
     this.version = connect.version;
     this.clientId = connect.clientId;
-    this.username = connect.username;
     this.cleanStart = connect.cleanStart;
     this.userProperties = properties.userProperties();
     agreement.keepAliveSeconds = connect.keepAliveSeconds;
@@ -685,15 +716,16 @@ export class Session implements MqttSession, Link {
   async #decided(
     name: HookName,
     answer: Decision | Promise<Decision>,
+    extraMs = 0,
   ): Promise<Decision> {
     if (!(answer instanceof Promise)) return answer;
-    const { hookTimeoutMs } = this.context.settings;
+    const limitMs = this.context.settings.hookTimeoutMs + extraMs;
     const decided = await within(
       answer.then((decision) => ({ decision })),
-      hookTimeoutMs,
+      limitMs,
     );
     if (decided) return decided.decision;
-    return this.context.hooks.timedOut(name, this, hookTimeoutMs);
+    return this.context.hooks.timedOut(name, this, limitMs);
   }
 }
 

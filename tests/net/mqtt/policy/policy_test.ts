@@ -269,7 +269,7 @@ Deno.test("Policy asks a web service", async () => {
     headers = { x-key = "7" }
   `));
   const cases: [string, number][] = [
-    ["ok", 0],
+    ["ok", 0x87],
     ["empty", 0],
     ["json", 0],
     ["no", 0x86],
@@ -372,12 +372,15 @@ Deno.test("Policy lets each address connect only so often", async () => {
   assertEquals(codes, [0, 0, 0x9f]);
 });
 
-Deno.test("Policy gives the broker other credentials, and the session its own name", async () => {
+Deno.test("Policy gives the broker other credentials, and the session the name that it proved", async () => {
   let name: string | undefined = "";
   await using bench = await openBench({
     connect: connectPacket({ username: "device", password: "x" }),
     policy: new Policy(
-      config('[broker]\nusername = "gateway"\npassword = "secret"'),
+      config(
+        `[[users]]\nname = "device"\npassword = "${await hashPassword("x")}"
+        [broker]\nusername = "gateway"\npassword = "secret"`,
+      ),
     ),
     hooks: { connect: (session) => void (name = session.username) },
   });
