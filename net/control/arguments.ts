@@ -4,24 +4,11 @@ import {
   type GivenTunnelOptions,
   parseSocket,
   readDelay,
-  type Strategy,
-  type TunnelOptions,
   type TunnelSpec,
 } from "../tcp/spec.ts";
 import type { Ending } from "../tcp/tunnels.ts";
 import { ControlProtocolError } from "./errors.ts";
-import {
-  boolean,
-  float,
-  integer,
-  object,
-  oneOf,
-  optional,
-  ParameterError,
-  type ParameterReader,
-  string,
-} from "./parameters.ts";
-import { errorText } from "../errors.ts";
+import { delay, oneOf, optional, type ParameterReader } from "./parameters.ts";
 
 /** Names a tunnel. */
 export interface LocalParameters {
@@ -190,80 +177,4 @@ export function readStatusScale(text: string | undefined): boolean {
       return true;
   }
   throw new ControlProtocolError("Invalid argument to STATUS");
-}
-
-const RPC_STRATEGIES: Readonly<Record<string, Strategy>> = {
-  Random: "random",
-  RoundRobin: "round-robin",
-  MinimumOpenConnections: "minimum-open-connections",
-};
-
-/** The original's options, of which the inner four go together, and ours beside them. */
-export function readRpcOptions(
-  given: Readonly<Record<string, unknown>>,
-): GivenTunnelOptions {
-  let options: Partial<
-    { -readonly [Key in keyof TunnelOptions]: TunnelOptions[Key] }
-  > = {};
-  const strategy = optional(oneOf(...Object.keys(RPC_STRATEGIES)))(
-    given["lb_strategy"],
-    "lb_strategy",
-  );
-  if (strategy !== undefined) options.strategy = RPC_STRATEGIES[strategy]!;
-  const attempts = optional(integer(65535))(
-    given["remote_connect_retries"],
-    "remote_connect_retries",
-  );
-  if (attempts !== undefined) options.attempts = attempts;
-  const inner = optional(object((inner) => inner))(given["options"], "options");
-  if (inner) {
-    const read = <Value>(
-      key: string,
-      reader: (value: unknown, name: string) => Value,
-    ) => reader(inner[key], key);
-    options = {
-      ...options,
-      errorsTillDead: read(
-        "errors_till_dead",
-        integer(Number.MAX_SAFE_INTEGER),
-      ),
-      connectTimeoutMs: read("connect_timeout", delay(false)),
-      checkIntervalMs: read("dead_retry", delay(false)),
-      remoteTls: read("tls", boolean),
-    };
-    for (
-      const [key, field] of [
-        ["remote_ca", "remoteCa"],
-        ["tls_cert", "tlsCert"],
-        ["tls_key", "tlsKey"],
-      ] as const
-    ) {
-      const file = read(key, optional(string));
-      if (file !== undefined) options[field] = file;
-    }
-    for (
-      const [key, field] of [
-        ["idle_timeout", "idleTimeoutMs"],
-        ["half_close_timeout", "halfCloseTimeoutMs"],
-      ] as const
-    ) {
-      const ms = read(key, optional(delay(true)));
-      if (ms !== undefined) options[field] = ms;
-    }
-  }
-  return options;
-}
-
-/** Reads seconds as milliseconds. */
-export function delay(zero: boolean): ParameterReader<number> {
-  return (value, name) => {
-    const seconds = float(value, name);
-    try {
-      return readDelay(zero)(String(seconds));
-    } catch (error) {
-      throw new ParameterError(
-        `invalid value: \`${seconds}\` for \`${name}\`: ${errorText(error)}`,
-      );
-    }
-  };
 }

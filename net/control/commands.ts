@@ -8,7 +8,6 @@ import { parseSocket, parseTunnel } from "../tcp/spec.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import {
   argument,
-  delay,
   ENDING_PARAMETERS,
   endingOf,
   type EndingParameters,
@@ -20,18 +19,19 @@ import {
   readEnding,
   readLocalEnding,
   readPair,
-  readRpcOptions,
   readStatusScale,
   remoteOf,
   specOf,
 } from "./arguments.ts";
 import {
   array,
+  delay,
   object,
   optional,
   type ParameterReader,
   string,
 } from "./parameters.ts";
+import { readRpcOptions } from "./rpc_options.ts";
 import {
   connectionLine,
   connectionResult,

@@ -6,7 +6,12 @@
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { COMMANDS, type ControlCommand } from "./commands.ts";
 import { controlFailure } from "./errors.ts";
-import { ParameterError } from "./parameters.ts";
+import {
+  ParameterError,
+  type ParameterReader,
+  snakeCase,
+  unknownField,
+} from "./parameters.ts";
 
 /** Requests that a batch may hold. */
 export const MAX_BATCH = 100;
@@ -118,30 +123,60 @@ async function call(
   }
 }
 
-/** Values by name, from a list, an object or nothing. */
+/** Values by name, from a list, an object or nothing; what no reader takes is an error. */
 function readParams(
   command: ControlCommand,
   params: unknown,
 ): Record<string, unknown> {
-  const values: Record<string, unknown> = {};
   const readers = Object.entries(command.parameters);
   if (params === undefined || params === null || Array.isArray(params)) {
-    const list: readonly unknown[] = params ?? [];
-    for (const [i, [name, read]] of readers.entries()) {
-      if (i < list.length) values[name] = read(list[i], snakeCase(name));
-      else {
-        const value = orNoMore(() => read(undefined, snakeCase(name)));
-        if (value !== undefined) values[name] = value;
-      }
-    }
-    return values;
+    return readList(readers, params ?? []);
   }
   if (typeof params !== "object") {
     throw new ParameterError("expected a list or an object of parameters");
   }
-  const given = params as Record<string, unknown>;
+  return readObject(readers, params as Record<string, unknown>);
+}
+
+type Readers = readonly (readonly [name: string, read: ParameterReader])[];
+
+function readList(
+  readers: Readers,
+  list: readonly unknown[],
+): Record<string, unknown> {
+  if (list.length > readers.length) {
+    throw new ParameterError(
+      `invalid length ${list.length}, expected at most ${readers.length} parameters`,
+    );
+  }
+  const values: Record<string, unknown> = {};
+  for (const [i, [name, read]] of readers.entries()) {
+    const value = i < list.length
+      ? read(list[i], snakeCase(name))
+      : orNoMore(() => read(undefined, snakeCase(name)));
+    if (value !== undefined) values[name] = value;
+  }
+  return values;
+}
+
+function readObject(
+  readers: Readers,
+  given: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const known = readers.map(([name]) => snakeCase(name));
+  const byName = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(given)) {
+    const field = snakeCase(name);
+    if (!known.includes(field)) throw unknownField(name, known);
+    if (byName.has(field)) {
+      throw new ParameterError(`duplicate field \`${name}\``);
+    }
+    byName.set(field, value);
+  }
+  const values: Record<string, unknown> = {};
   for (const [name, read] of readers) {
-    const value = read(given[snakeCase(name)] ?? given[name], snakeCase(name));
+    const field = snakeCase(name);
+    const value = read(byName.get(field), field);
     if (value !== undefined) values[name] = value;
   }
   return values;
@@ -156,10 +191,6 @@ function orNoMore<Value>(read: () => Value): Value {
       ? new ParameterError("No more params")
       : error;
   }
-}
-
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function rpcError(error: unknown): RpcError {
