@@ -1,14 +1,23 @@
 /** Reads what a command wants to know, from a line's text or from JSON-RPC parameters. */
-import { type Address, formatAddress } from "../address.ts";
+import type { Address } from "../address.ts";
 import {
+  addressKey,
   type GivenTunnelOptions,
   parseSocket,
   readDelay,
   type TunnelSpec,
 } from "../tcp/spec.ts";
+import { checkRemotes } from "../tcp/tunnel_limits.ts";
 import type { Ending } from "../tcp/tunnels.ts";
 import { ControlProtocolError } from "./errors.ts";
-import { delay, oneOf, optional, type ParameterReader } from "./parameters.ts";
+import {
+  delay,
+  oneOf,
+  optional,
+  ParameterError,
+  type ParameterReader,
+  string,
+} from "./parameters.ts";
 
 /** Names a tunnel. */
 export interface LocalParameters {
@@ -60,17 +69,20 @@ export function argument(text: string | undefined): string {
 /** The tunnel that was asked for. */
 export function specOf(given: OpenParameters): TunnelSpec {
   if (given.spec) return given.spec;
-  const remotes: Address[] = [];
   const local = parseSocket(given.tunnelSocket!);
+  // Named twice is once, as in a specification.
+  const remotes = new Map<string, Address>();
   for (const text of given.remotes!) {
     const remote = parseSocket(text);
-    const label = formatAddress(remote).toLowerCase();
-    // Named twice is once, as in a specification.
-    if (!remotes.some((one) => formatAddress(one).toLowerCase() === label)) {
-      remotes.push(remote);
-    }
+    const key = addressKey(remote);
+    if (!remotes.has(key)) remotes.set(key, remote);
+    checkRemotes(remotes.size, { local });
   }
-  return { local, remotes, options: given.options ?? {} };
+  return {
+    local,
+    remotes: [...remotes.values()],
+    options: given.options ?? {},
+  };
 }
 
 /** Which tunnel is meant. */
@@ -88,9 +100,15 @@ export function endingOf(
   given: EndingParameters,
   mode: Ending["mode"],
 ): Ending {
+  if (given.ending) return given.ending;
   const { deadline } = given;
-  return given.ending ?? {
-    mode: given.mode ?? mode,
+  const chosen = given.mode ?? mode;
+  // Whoever sets a deadline expects connections to be drained until then.
+  if (chosen === "now" && deadline !== undefined) {
+    throw new ParameterError("`deadline` requires `mode` to be `drain`");
+  }
+  return {
+    mode: chosen,
     ...(deadline === undefined ? {} : { deadlineMs: deadline }),
   };
 }
@@ -165,6 +183,27 @@ function splitOnce(text: string): [string, string | undefined] {
     ? [text, undefined]
     : [text.slice(0, space), text.slice(space + 1)];
 }
+
+const CONNECTION_ID = /^\d+-\d+$/;
+const EXPECTED_ID = "expected TUNNEL-CONNECTION as CONNS shows it, such as 1-5";
+
+/** The id of a connection from a line. */
+export function readConnectionId(text: string): { id: string } {
+  const id = text.trimEnd();
+  if (CONNECTION_ID.test(id)) return { id };
+  throw new ControlProtocolError(
+    `Invalid connection id: ${id}; ${EXPECTED_ID}`,
+  );
+}
+
+/** The id of a connection from JSON-RPC. */
+export const connectionId: ParameterReader<string> = (value, name) => {
+  const id = string(value, name);
+  if (CONNECTION_ID.test(id)) return id;
+  throw new ParameterError(
+    `invalid value: ${JSON.stringify(id)} for \`${name}\`: ${EXPECTED_ID}`,
+  );
+};
 
 /** Whether STATUS shall list the tunnels. */
 export function readStatusScale(text: string | undefined): boolean {
