@@ -265,14 +265,17 @@ export const COMMANDS: readonly ControlCommand[] = [
 ];
 
 /** Commands of a conversation, which ask nothing of the tunnels. */
-const SESSION_USAGES: readonly string[] = [
-  "EXIT",
-  "HELP",
-  "AUTH token",
-  "JSON command",
-];
+const SESSION_USAGES: readonly string[] = ["EXIT", "HELP"];
 
-/** Lines of HELP: every command with its arguments. */
+/** Lines of HELP, every command with its arguments: the original's in its order, then ours. */
 export function helpLines(): string[] {
-  return [...COMMANDS.flatMap(({ usage }) => usage ?? []), ...SESSION_USAGES];
+  const usages = COMMANDS.flatMap(({ usage }) => usage ?? []);
+  const last = usages.indexOf("DETAIL tunnel") + 1;
+  return [
+    ...usages.slice(0, last),
+    ...SESSION_USAGES,
+    ...usages.slice(last),
+    "AUTH token",
+    "JSON command",
+  ];
 }

@@ -71,9 +71,9 @@ Deno.test("openLineDoor answers as the original's README shows, in the words of 
       `OK: Tunnels: 2\nOK: Tunnels: 2\n\t${one} = ${none}\n\t${two} = ${none}\n` +
         `OK\nOK: Tunnels: 1\nOK\nOK: Tunnels: 2\n\t${one} = ${none}\n\t${two} = ${none}\n` +
         "OK: commands\n\tOPEN tunnel\n\tCLOSE tunnel [now|drain [SECONDS]]\n\tADD tunnel remote\n" +
-        "\tREMOVE tunnel remote [now|drain [SECONDS]]\n\tSTATUS [full|long]\n\tDETAIL tunnel\n" +
+        "\tREMOVE tunnel remote [now|drain [SECONDS]]\n\tSTATUS [full|long]\n\tDETAIL tunnel\n\tEXIT\n\tHELP\n" +
         "\tDRAIN tunnel [SECONDS]\n\tCONNS tunnel\n\tKILL id\n\tRELOAD\n" +
-        "\tQUIT [now|drain [SECONDS]]\n\tEXIT\n\tHELP\n\tAUTH token\n\tJSON command\n",
+        "\tQUIT [now|drain [SECONDS]]\n\tAUTH token\n\tJSON command\n",
     );
   });
 });
