@@ -140,6 +140,23 @@ export function choice<Word extends string, Fallback extends Word | undefined>(
   };
 }
 
+/**
+ * An option that other programs have and this one does not, so that its use is
+ * answered with a hint. What is read throws a UsageError.
+ */
+export function absent(hint: string): Option<undefined> {
+  return {
+    help: hint,
+    placeholder: "VALUE",
+    hidden: true,
+    repeated: true,
+    read: (texts) => {
+      if (texts.length > 0) throw new UsageError(hint);
+      return undefined;
+    },
+  };
+}
+
 /** Reads a text as it is; throws a UsageError where it is empty. */
 export function text(text: string): string {
   if (text === "") throw new UsageError("an empty text is no value");

@@ -35,6 +35,7 @@
  *
  * @module
  */
+export { bannerPrinter, isShown } from "./banner.ts";
 export * from "./command.ts";
 export * from "./dispatch_options.ts";
 export * from "./dispatch_report.ts";

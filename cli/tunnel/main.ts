@@ -22,6 +22,7 @@
  * @module
  */
 import {
+  absent,
   address,
   choice,
   type Command,
@@ -57,12 +58,14 @@ const readDoor = address({
   defaultHostname: "127.0.0.1",
   allowPortZero: true,
 });
+const SPECIFICATION_HINT =
+  "tunnel has no such option; write LISTEN=REMOTE, such as 3000=4000 or 0.0.0.0:80=web:8080";
 const CONTROL = { group: "Control" };
 const REMOTES = { group: "Defaults of tunnels" };
 
 const options = {
   tunnel: list("Open a tunnel; the same as an argument", "TUNNEL", text),
-  helpTunnel: flag("Show how a tunnel is written"),
+  helpTunnel: flag("Show the tunnel syntax"),
   state: value("Keep changes over a restart in this file", "FILE", text),
   accessLog: value("Write a line per client; - for stdout", "FILE|-", text),
   accessLogFormat: choice("How these lines look", ["text", "json"], "text"),
@@ -171,6 +174,8 @@ const options = {
       ...REMOTES,
     },
   ),
+  listen: absent(SPECIFICATION_HINT),
+  target: absent(SPECIFICATION_HINT),
 };
 
 /** What holds where a tunnel says nothing. */
@@ -192,7 +197,7 @@ export const command: Command = defineCommand({
   summary:
     "Run balanced TCP tunnels that can be opened, changed and closed while they run",
   description:
-    "TUNNEL is local=remote[,remote ...][\\[option=value,...\\]]; --help-tunnel tells all. SIGHUP reads the configuration again: what did not change keeps its connections.",
+    "TUNNEL is LISTEN=REMOTE[,REMOTE...], with options in brackets after it if needed: 3000=4000,4001[strategy=round-robin]. --help-tunnel shows all of it. SIGHUP reads the configuration again: what did not change keeps its connections.",
   positionals: "[TUNNEL...]",
   graceSeconds: 10,
   examples: [
