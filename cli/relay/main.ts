@@ -190,6 +190,7 @@ export const command: Command = defineCommand({
       ready: () => role.ready(),
       progress: () => role.progress(),
       summary: () => role.summary(),
+      inFlight: () => ({ count: relay.stats().open, noun: "connection" }),
     };
   },
 });
