@@ -1,23 +1,24 @@
 /** The end of the process: its exit code, and what nobody caught before. */
-import { stderrLines } from "../net/line_sinks.ts";
+import { flushAllLines } from "../net/line_writer.ts";
 import { capText } from "../net/line_text.ts";
 import type { Log } from "../net/observe/log.ts";
 
-/** How long the end waits for a stderr that takes nothing. */
+/** How long the end waits for a stderr or a log file that takes nothing. */
 const FLUSH_MS = 1000;
 
 /** Maximum bytes of the stack in a log line. */
 const STACK_BYTES = 2000;
 
 /**
- * Ends the process once stderr has taken what waits, or after a deadline.
+ * Ends the process once stderr and log files have taken what waits, or after a
+ * deadline.
  * Nothing else may end it: a write that hangs keeps the event loop alive.
  */
 export async function exitProcess(
   code: number,
   flushMs: number = FLUSH_MS,
 ): Promise<never> {
-  await stderrLines().flush(flushMs);
+  await flushAllLines(flushMs);
   Deno.exit(code);
 }
 
