@@ -246,6 +246,8 @@ export interface RunningRole {
   json?: () => unknown;
   /** Called when everything is open, with the bound metrics door where there is one. Default: none. */
   started?: (metricsAddress: Address | undefined) => void;
+  /** What an end would cut off now: how many connections or sessions. Default: not known. */
+  inFlight?: () => { readonly count: number; readonly noun: string };
   /** Called before `drain`, with the signal that asked for it. Default: none. */
   draining?: (signal: Deno.Signal) => void;
   /** Called on SIGHUP; without it the signal keeps its meaning. */

@@ -203,6 +203,10 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       metrics: () => gateway.metrics(),
       progress: () => gateway.progress(),
       summary: () => gateway.summary(),
+      inFlight: () => ({
+        count: gateway.stats().openSessions,
+        noun: "session",
+      }),
       ready: () => gateway.ready(),
       reload,
     };

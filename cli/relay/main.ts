@@ -193,6 +193,7 @@ export const command: Command = defineCommand({
       ready: () => role.ready(),
       progress: () => role.progress(),
       summary: () => role.summary().filter((line) => isShown(line, terminal)),
+      inFlight: () => ({ count: relay.stats().open, noun: "connection" }),
     };
   },
 });

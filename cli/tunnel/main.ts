@@ -265,6 +265,10 @@ export const command: Command = defineCommand({
       ready: () => role.tunnels.ready(),
       progress: role.progress,
       summary: role.summary,
+      inFlight: () => ({
+        count: role.tunnels.totals().open,
+        noun: "connection",
+      }),
       reload: role.reload,
     };
   },
