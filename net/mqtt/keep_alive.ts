@@ -1,6 +1,7 @@
 /**
- * When a session's keep-alive asks for something (3.1.2.10). Pure: all times
- * are arguments, in milliseconds of one clock.
+ * When a session's keep-alive requires an action (3.1.2.10), and whether its
+ * broker still answers. Pure: all times are arguments, in milliseconds of one
+ * clock.
  */
 
 /** What is known of one session. */
@@ -17,6 +18,13 @@ export interface KeepAliveState {
   pingedMs: number | undefined;
   /** Whether the broker is being read. */
   isReadingBroker: boolean;
+  /**
+   * Since when the broker has been sent bytes and nothing has come back, or
+   * undefined. Default: undefined.
+   */
+  unansweredMs?: number | undefined;
+  /** How long a broker that was sent bytes may be silent. Default: no limit. */
+  answerTimeoutMs?: number | undefined;
 }
 
 /** What is to be done. */
@@ -33,6 +41,8 @@ export type KeepAliveAction =
 const PING_AFTER = 1.2;
 /** [MQTT-3.1.2-24] in 3.1.1, [MQTT-3.1.2-22] in 5.0. */
 const SILENT_AFTER = 1.5;
+/** Share of the answer timeout after which the broker is asked for an answer. */
+const PROBE_AFTER = 0.5;
 /** A broker that is this late to answer is gone. */
 const LEAST_ANSWER_MS = 10_000;
 
@@ -41,6 +51,16 @@ export function keepAliveAction(
   state: KeepAliveState,
   nowMs: number,
 ): KeepAliveAction {
+  const { unansweredMs, answerTimeoutMs = Infinity } = state;
+  // A client that keeps sending would hide a broker that is stopped: not every
+  // packet has an answer, but a PINGREQ does.
+  if (unansweredMs !== undefined && state.isReadingBroker) {
+    const silentMs = nowMs - unansweredMs;
+    if (silentMs > answerTimeoutMs) return "broker_is_silent";
+    if (silentMs > PROBE_AFTER * answerTimeoutMs && !state.pingedMs) {
+      return "ping_broker";
+    }
+  }
   const intervalMs = state.keepAliveSeconds * 1000;
   if (intervalMs === 0) return "nothing";
   if (state.isReading && nowMs - state.heardMs > SILENT_AFTER * intervalMs) {

@@ -17,7 +17,7 @@ export type OnDeny = "ack" | "close";
 export interface SessionSettings {
   /** From the connection to a whole CONNECT, in milliseconds. */
   readonly connectTimeoutMs: number;
-  /** From a dial to the broker's CONNACK, in milliseconds. */
+  /** From a dial to the broker's CONNACK, and for its answer to a PINGREQ, in milliseconds. */
   readonly brokerTimeoutMs: number;
   /** For all hooks of one packet, in milliseconds. */
   readonly hookTimeoutMs: number;
@@ -116,6 +116,8 @@ export interface Link {
   readonly isAccepted: boolean;
   /** Whether it ended: what is still read is thrown away. */
   readonly isOver: boolean;
+  /** Whether the client sent its DISCONNECT: what else it sends is thrown away. */
+  readonly isLeaving: boolean;
   /** Whether it is to end as soon as nothing of it is under way. */
   readonly isDraining: boolean;
   /** PINGREQs of the gateway's own that the broker has not answered. */
@@ -126,6 +128,11 @@ export interface Link {
   assignClientId(clientId: string): void;
   /** The broker took the CONNECT, and said what else it takes. */
   accept(limits: PacketLimits | undefined): void;
+  /**
+   * The client sent its DISCONNECT. An MQTT 5 broker may answer it (3.14), so
+   * the session ends when the broker closes, or after the linger time.
+   */
+  leave(end: SessionEnd): void;
   /** Ends the session; only the first call counts. */
   finish(end: SessionEnd): void;
   /** Ends the session and tells an MQTT 5 client the reason code. */

@@ -51,6 +51,8 @@ export abstract class PacketPath {
   isBusy = false;
   /** When the last whole packet came, or reading was resumed. */
   heardMs: number;
+  /** Reads that returned bytes. */
+  reads = 0;
 
   protected readonly context: SessionContext;
   protected readonly counters: DirectionCounters;
@@ -125,11 +127,19 @@ export abstract class PacketPath {
       }
       this.ended(undefined);
     } catch (error) {
-      this.ended(error as Error);
+      this.#endedBy(error as Error);
     } finally {
       this.isReading = this.isBusy = false;
       this.#batch.clear();
       this.#chunks.release();
+    }
+  }
+
+  #endedBy(error: Error): void {
+    try {
+      this.ended(error);
+    } catch (next) {
+      this.#link.fail(next);
     }
   }
 
@@ -276,6 +286,7 @@ export abstract class PacketPath {
     this.context.spin?.happened();
     if (count === null) return false;
     this.isBusy = true;
+    this.reads++;
     this.#chunks.took(count);
     this.counters.bytes += count;
     if (!this.#link.isOver) {

@@ -10,17 +10,18 @@
  * 5. The first reason to end counts. Both connections are told what is still
  *    to be said, ended behind it, and closed when the other end has closed too.
  */
-import type { Address } from "../address.ts";
+import { type Address, formatAddress } from "../address.ts";
 import { ConnectDraft } from "./connect_draft.ts";
 import { DownstreamPath } from "./downstream_path.ts";
 import type { Decision, HookName } from "./hook_chain.ts";
-import type {
-  Denial,
-  EndReason,
-  EndSessionOptions,
-  MqttSession,
-  PeerCertificate,
-  UserProperty,
+import {
+  type Denial,
+  deny,
+  type EndReason,
+  type EndSessionOptions,
+  type MqttSession,
+  type PeerCertificate,
+  type UserProperty,
 } from "./hooks.ts";
 import { InterceptDraft } from "./intercept_draft.ts";
 import { keepAliveAction } from "./keep_alive.ts";
@@ -53,12 +54,25 @@ import { UpstreamPath } from "./upstream_path.ts";
 
 const PINGREQ = encodePingreq();
 
-/** Ends that somebody wants to know of who looks after the broker. */
-const BROKER_FAULTS: readonly EndReason[] = [
-  "broker_lost",
-  "broker_protocol_error",
-  "broker_timeout",
-];
+/** Ends that are logged as warnings, at a limited rate. */
+const LOGGED_ENDS: Partial<Readonly<Record<EndReason, string>>> = {
+  broker_lost: "broker closed the connection",
+  broker_protocol_error: "broker broke the protocol",
+  broker_timeout: "broker does not answer",
+  client_protocol_error: "client broke the protocol",
+};
+
+/** A CONNACK of MQTT 5 with an empty property list (3.2). */
+const MIN_CONNACK_BYTES_5 = 5;
+
+/** Longest client identifier in the log, in UTF-16 code units. */
+const MAX_LOGGED_CHARS = 64;
+
+/** What a client gets while the audit log is required and cannot be written. */
+const AUDIT_FAILED = deny(
+  ReasonCode.SERVER_UNAVAILABLE,
+  "the audit log cannot be written",
+);
 
 /** A connected broker. */
 export interface ConnectedBroker {
@@ -106,6 +120,8 @@ export class Session implements MqttSession, Link {
   ownPings = 0;
   isAccepted = false;
   isOver = false;
+  /** Called once, when the broker has accepted the client. */
+  onAccepted: (() => void) | undefined;
 
   readonly #place: SessionPlace;
   #connection: AcceptedConnection | undefined;
@@ -129,6 +145,13 @@ export class Session implements MqttSession, Link {
   /** As the broker will know it, which decides which broker it is. */
   #brokerClientId = "";
   #pingedMs: number | undefined;
+  /** The broker's reads at the last tick, and when they last grew. */
+  #brokerReads = -1;
+  #heardBrokerMs = 0;
+  #unansweredMs: number | undefined;
+  /** How it ends once the client's DISCONNECT was forwarded, and when at the latest. */
+  #leaving: SessionEnd | undefined;
+  #leaveByMs = Infinity;
   #endings: Promise<void>[] = [];
   #runs: Promise<void>[] = [];
 
@@ -154,6 +177,10 @@ export class Session implements MqttSession, Link {
 
   get listener(): string {
     return this.#place.listener;
+  }
+
+  get isLeaving(): boolean {
+    return this.#leaving !== undefined;
   }
 
   get isDraining(): boolean {
@@ -203,7 +230,7 @@ export class Session implements MqttSession, Link {
     } catch (error) {
       this.fail(error);
     }
-    await Promise.all(this.#endings);
+    await Promise.allSettled(this.#endings);
     this.#client.close();
     this.#broker?.close();
   }
@@ -256,6 +283,7 @@ export class Session implements MqttSession, Link {
     this.#learn(arrived);
     this.#isKnown = true;
     metrics.connected(this.listener, this.version);
+    if (this.#takesNoConnack()) return undefined;
 
     let connect = arrived;
     if (hooks.has("intercept")) {
@@ -287,6 +315,7 @@ export class Session implements MqttSession, Link {
       reason: denial?.reason,
     });
     if (denial) return this.#refuse(denial);
+    if (audit?.blocksSessions) return this.#refuse(AUDIT_FAILED);
     this.username = draft.identity;
     this.agreement.maximumQos = draft.maximumQos;
     this.agreement.retainAvailable = draft.retainAvailable;
@@ -316,6 +345,19 @@ export class Session implements MqttSession, Link {
       if (will.changed) edit.will = will.edit();
     }
     return this.#edited(connect, edit);
+  }
+
+  /** Ends a session whose client cannot be sent any CONNACK [MQTT-3.1.2-24]. */
+  #takesNoConnack(): boolean {
+    const { clientMaxPacketBytes } = this.agreement;
+    if (clientMaxPacketBytes >= MIN_CONNACK_BYTES_5) return false;
+    this.finish({
+      reason: "client_protocol_error",
+      reasonCode: ReasonCode.PACKET_TOO_LARGE,
+      detail:
+        `CONNECT has a Maximum Packet Size of ${clientMaxPacketBytes}, and a CONNACK has ${MIN_CONNACK_BYTES_5} bytes`,
+    });
+    return true;
   }
 
   /** Remembers what a CONNECT says. */
@@ -458,6 +500,13 @@ export class Session implements MqttSession, Link {
     const { maxPacketBytes } = this.context.settings;
     this.#up!.reader.maxPacketBytes = maxPacketBytes;
     this.#accepted.resolve();
+    this.onAccepted?.();
+  }
+
+  leave(end: SessionEnd): void {
+    if (this.version !== 5) return this.finish(end);
+    this.#leaving = end;
+    this.#leaveByMs = this.context.now() + this.context.settings.lingerMs;
   }
 
   finishWithReason(
@@ -492,17 +541,27 @@ export class Session implements MqttSession, Link {
     });
   }
 
+  /** Ends the session by an error of the gateway or of a hook; never throws. */
   fail(error: unknown): void {
-    this.context.log.error("a session failed inside the gateway", {
-      session: this.id,
-      clientId: this.clientId,
-      error: error instanceof Error ? error.stack : String(error),
-    });
-    this.finishWithReason(
-      "gateway_error",
-      ReasonCode.UNSPECIFIED_ERROR,
-      "the gateway failed",
-    );
+    try {
+      this.context.log.limited("session error", "session failed", {
+        session: this.id,
+        clientId: logged(this.clientId),
+        error: error instanceof Error ? error.stack : String(error),
+      });
+      this.finishWithReason(
+        "gateway_error",
+        ReasonCode.UNSPECIFIED_ERROR,
+        "the gateway failed",
+      );
+    } catch {
+      // Nothing more can be said about it, but nothing may stay open.
+      this.isOver = true;
+      this.#dialling?.abort(error);
+      this.#accepted.resolve();
+      this.#client.close();
+      this.#broker?.close();
+    }
   }
 
   // What hooks, the clock and the gateway say.
@@ -553,11 +612,14 @@ export class Session implements MqttSession, Link {
     if (this.#drainByMs !== undefined && nowMs > this.#drainByMs) {
       return this.#finishDrained();
     }
+    if (this.#leaving && nowMs > this.#leaveByMs) {
+      return this.finish(this.#leaving);
+    }
     if (!this.isAccepted) {
       if (nowMs > this.#answerByMs) this.#missConnack();
       return;
     }
-    if (this.ownPings === 0) this.#pingedMs = undefined;
+    this.#watchBroker(down, nowMs);
     const action = keepAliveAction({
       keepAliveSeconds: this.agreement.keepAliveSeconds,
       heardMs: up.heardMs,
@@ -565,6 +627,8 @@ export class Session implements MqttSession, Link {
       toldBrokerMs: this.toBroker.wroteAtMs,
       pingedMs: this.#pingedMs,
       isReadingBroker: down.isReading,
+      unansweredMs: this.#unansweredMs,
+      answerTimeoutMs: this.context.settings.brokerTimeoutMs,
     }, nowMs);
     switch (action) {
       case "client_is_silent":
@@ -590,6 +654,21 @@ export class Session implements MqttSession, Link {
     }
   }
 
+  /**
+   * Notes since when the broker owes an answer. What is not read, because the
+   * client does not take it, is not the broker's silence.
+   */
+  #watchBroker(down: DownstreamPath, nowMs: number): void {
+    if (this.ownPings === 0) this.#pingedMs = undefined;
+    if (down.reads !== this.#brokerReads || !down.isReading) {
+      this.#brokerReads = down.reads;
+      this.#heardBrokerMs = nowMs;
+      this.#unansweredMs = undefined;
+    } else if (
+      this.toBroker.wroteAtMs > this.#heardBrokerMs || this.toBroker.isWriting
+    ) this.#unansweredMs ??= nowMs;
+  }
+
   #missConnack(): void {
     const { brokerTimeoutMs } = this.context.settings;
     this.finishWithReason(
@@ -601,9 +680,11 @@ export class Session implements MqttSession, Link {
 
   // The end.
 
-  finish(end: SessionEnd): void {
+  finish(cause: SessionEnd): void {
     if (this.isOver) return;
     this.isOver = true;
+    // After its DISCONNECT, whatever ends the session is that DISCONNECT.
+    const end = this.#leaving ?? cause;
     this.#dialling?.abort(new Error(end.detail));
     this.#accepted.resolve();
     this.#up?.interrupt();
@@ -621,15 +702,28 @@ export class Session implements MqttSession, Link {
       reason,
       detail,
     });
-    if (BROKER_FAULTS.includes(reason)) {
-      const { target } = this;
-      log.limited(`${reason} ${target}`, "a broker left a session", {
-        target,
-        reason,
-        detail,
-      });
+    this.#logEnd(reason, detail);
+    if (this.#isKnown) {
+      this.#endings.push(
+        this.#tellEnd(end).catch((error) => this.fail(error)),
+      );
     }
-    if (this.#isKnown) this.#endings.push(this.#tellEnd(end));
+  }
+
+  #logEnd(reason: EndReason, detail: string): void {
+    const message = LOGGED_ENDS[reason];
+    if (message === undefined) return;
+    const target = this.target || undefined;
+    this.context.log.limited(`${reason} ${target ?? this.listener}`, message, {
+      ...(reason === "client_protocol_error"
+        ? { listener: this.listener }
+        : { target }),
+      session: this.id,
+      clientId: logged(this.clientId),
+      remote: formatAddress(this.remote),
+      reason,
+      detail,
+    });
   }
 
   #finishUnknown(reason: EndReason, detail: string): void {
@@ -695,6 +789,13 @@ export class Session implements MqttSession, Link {
     if (decided) return decided.decision;
     return this.context.hooks.timedOut(name, this, hookTimeoutMs);
   }
+}
+
+/** A client identifier as the log shows it: its length is the client's choice. */
+function logged(clientId: string): string {
+  return clientId.length <= MAX_LOGGED_CHARS
+    ? clientId
+    : `${clientId.slice(0, MAX_LOGGED_CHARS)}...`;
 }
 
 /** What a promise comes to within a time, or undefined. */

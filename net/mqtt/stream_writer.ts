@@ -30,6 +30,11 @@ export class StreamWriter {
     this.wroteAtMs = now();
   }
 
+  /** Whether a write is under way. */
+  get isWriting(): boolean {
+    return this.#busy !== undefined;
+  }
+
   /** Bytes of the gateway's own packets that wait to be written. */
   get addedBytes(): number {
     return this.#addedBytes;

@@ -8,7 +8,8 @@
  *    out, and their codes are put into the broker's answer on its way back.
  * 5. Acknowledgements pass, but for those of messages that the gateway itself
  *    has a part in.
- * 6. DISCONNECT passes and ends the session in order.
+ * 6. DISCONNECT passes and ends the session in order; what the broker answers
+ *    still passes.
  */
 import type { Denial } from "./hooks.ts";
 import { FilterDraft, type FilterVerdict } from "./filter_draft.ts";
@@ -64,6 +65,8 @@ export class UpstreamPath extends MessagePath {
   }
 
   protected override handle(): Promise<void> | undefined {
+    // [MQTT-3.14.4-2]: nothing follows a DISCONNECT.
+    if (this.link.isLeaving) return;
     // 3.1.4: a client need not wait for the CONNACK, but if it is a refusal,
     // nothing of what it has sent may be done.
     if (!this.link.isAccepted && this.reader.type !== PacketType.AUTH) {
@@ -361,12 +364,10 @@ export class UpstreamPath extends MessagePath {
     const { reasonCode } = this.current.disconnect;
     this.keep();
     await this.flush();
-    this.link.finish({
+    this.link.leave({
       reason: "client_disconnected",
       reasonCode,
-      detail: reasonCode === 0
-        ? "the client said goodbye"
-        : `the client said ${hexByte(reasonCode)}`,
+      detail: `the client sent DISCONNECT ${hexByte(reasonCode)}`,
     });
   }
 
