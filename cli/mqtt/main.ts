@@ -103,6 +103,10 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
     ),
     auditMessages: flag("Write every message, not only denied ones", RULES),
     auditPayloads: flag("Write payloads too", RULES),
+    auditRequired: flag(
+      "Refuse new sessions while the audit log cannot be written",
+      RULES,
+    ),
     hashPassword: flag(
       "Read a password from stdin, print its hash for the policy, and end",
       RULES,
@@ -157,6 +161,12 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       integer(1, 1e9),
       LIMITS,
     ),
+    maxConnectionsPerSource: value(
+      "Connections at once from one address (/64 for IPv6)",
+      "COUNT",
+      integer(1, 1e9),
+      LIMITS,
+    ),
     connectRate: value(
       "New connections in a second",
       "COUNT",
@@ -167,7 +177,7 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       "Longest client identifier of MQTT 3.1",
       "CHARACTERS",
       integer(1, 65535),
-      { ...LIMITS, fallback: 23 },
+      { ...LIMITS, fallback: 65_535 },
     ),
   },
   examples: [

@@ -7,16 +7,15 @@
  * written is counted and never ends a session or the process.
  */
 import { formatAddress } from "../address.ts";
+import { jsonLine } from "../line_text.ts";
 import type { MessageRequest, MqttSession } from "./hooks.ts";
 
-/** Longest text that is written whole, in UTF-16 code units. */
-const MAX_TEXT_CHARS = 256;
+/** Longest line, without payloads and with them, in bytes. */
+const MAX_LINE_BYTES = 2048;
+const MAX_PAYLOAD_LINE_BYTES = 16_384;
 
-/** Longest list that is written whole. */
-const MAX_LIST_ITEMS = 32;
-
-/** Longest payload that is written whole, in bytes. */
-const MAX_PAYLOAD_BYTES = 8192;
+/** Longest payload that is looked at, in bytes: more does not fit in a line. */
+const MAX_PAYLOAD_BYTES = 16_384;
 
 /** Where the audit log goes, and what it records. */
 export interface AuditOptions {
@@ -40,7 +39,7 @@ export interface AuditOptions {
    */
   messages?: boolean;
   /**
-   * Whether payloads are recorded, as UTF-8 or else as base64, up to 8 KiB.
+   * Whether payloads are recorded, as UTF-8 or else as base64; a line has at most 16 KiB.
    * @default {false}
    */
   payloads?: boolean;
@@ -57,10 +56,6 @@ export type AuditFields = Readonly<
 export class AuditLog {
   /** Whether every message is recorded. */
   readonly messages: boolean;
-  /** Lines written. */
-  written = 0;
-  /** Lines lost. */
-  lost = 0;
   readonly #payloads: boolean;
   readonly #required: boolean;
   readonly #write: AuditOptions["write"];
@@ -96,30 +91,23 @@ export class AuditLog {
   /** Records an event of a session. Never throws. */
   event(event: string, session: MqttSession, fields: AuditFields = {}): void {
     try {
-      const line = JSON.stringify({
+      const line = jsonLine({
         time: new Date(this.#now()).toISOString(),
         event,
         session: session.id,
-        clientId: cutText(session.clientId),
-        username: session.username && cutText(session.username),
+        clientId: session.clientId,
+        username: session.username,
         remote: formatAddress(session.remote),
         listener: session.listener,
-        certificate: session.certificate &&
-          cutText(session.certificate.subject),
-        ...cutFields(fields),
-      });
+        certificate: session.certificate?.subject,
+        ...fields,
+      }, this.#payloads ? MAX_PAYLOAD_LINE_BYTES : MAX_LINE_BYTES);
       this.#lastWritten = this.#write(line) !== false;
-      if (!this.#lastWritten) this.#lose(undefined);
-      else this.written++;
+      if (!this.#lastWritten) this.#onLoss(undefined);
     } catch (error) {
       this.#lastWritten = false;
-      this.#lose(error);
+      this.#onLoss(error);
     }
-  }
-
-  #lose(error: unknown): void {
-    this.lost++;
-    this.#onLoss(error);
   }
 
   /** What a line says about a message. */
@@ -130,52 +118,19 @@ export class AuditLog {
       qos,
       retain,
       payloadBytes: payload.length,
-      ...(this.#payloads ? payloadFields(payload) : {}),
+      ...(this.#payloads
+        ? payloadFields(payload.subarray(0, MAX_PAYLOAD_BYTES))
+        : {}),
     };
   }
 }
 
-/** Fields of a payload, which are bounded here and not cut again. */
-const PAYLOAD_FIELDS = ["payload", "payloadBase64"];
-
 function payloadFields(payload: Uint8Array): AuditFields {
-  const isCut = payload.length > MAX_PAYLOAD_BYTES;
-  const shown = isCut ? payload.subarray(0, MAX_PAYLOAD_BYTES) : payload;
-  const cut = isCut ? { payloadCut: true } : {};
   try {
-    // With `stream`, a character that is cut in two is left out.
-    const text = new TextDecoder("utf-8", { fatal: true })
-      .decode(shown, { stream: isCut });
-    return { payload: text, ...cut };
+    return {
+      payload: new TextDecoder("utf-8", { fatal: true }).decode(payload),
+    };
   } catch {
-    return { payloadBase64: shown.toBase64(), ...cut };
+    return { payloadBase64: payload.toBase64() };
   }
-}
-
-function cutFields(fields: AuditFields): AuditFields {
-  const cut: Record<string, AuditFields[string]> = {};
-  for (const [name, value] of Object.entries(fields)) {
-    cut[name] = PAYLOAD_FIELDS.includes(name)
-      ? value
-      : typeof value === "string"
-      ? cutText(value)
-      : Array.isArray(value)
-      ? cutList(value)
-      : value;
-  }
-  return cut;
-}
-
-function cutText(text: string): string {
-  return text.length <= MAX_TEXT_CHARS
-    ? text
-    : `${text.slice(0, MAX_TEXT_CHARS)}... (${text.length} characters)`;
-}
-
-function cutList(list: readonly unknown[]): readonly unknown[] {
-  const shown = list.slice(0, MAX_LIST_ITEMS).map((item) =>
-    typeof item === "string" ? cutText(item) : item
-  );
-  const more = list.length - shown.length;
-  return more > 0 ? [...shown, `... (${list.length} items)`] : shown;
 }

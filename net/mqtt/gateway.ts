@@ -7,7 +7,8 @@ import {
   type EventLoopSpin,
   openEventLoopSpin,
 } from "../engine/linux/event_loop.ts";
-import { UsageError } from "../errors.ts";
+import { admissionMetrics } from "../admission_metrics.ts";
+import { errorText, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
 import { formatBytes, formatCount } from "../observe/units.ts";
@@ -18,8 +19,9 @@ import type { MqttHooks } from "./hooks.ts";
 import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
 import { MqttMetrics } from "./mqtt_metrics.ts";
 import type { Policy } from "./policy/policy.ts";
-import { TokenBucket } from "./policy/token_bucket.ts";
+import { ConnectionLimiter } from "./connection_limiter.ts";
 import { Session, type SessionPlace } from "./session.ts";
+import { runAs, watchStrayErrors } from "./stray_errors.ts";
 import { Targets } from "./targets.ts";
 import type { DialTlsOptions } from "./transport/dial.ts";
 import {
@@ -30,6 +32,7 @@ import {
 } from "./transport/endpoint.ts";
 import {
   type AcceptedConnection,
+  type Arrival,
   listen,
   type ListenTlsOptions,
   type StreamListener,
@@ -83,11 +86,21 @@ export interface MqttGatewayOptions {
   maxConnectBytes?: number | undefined;
   /** Longest WebSocket frame. @default {16777216} */
   maxFrameBytes?: number | undefined;
-  /** Connections at a time; more are closed at once. @default {Infinity} */
+  /**
+   * Connections at once. At the limit, the oldest one whose CONNECT was not
+   * accepted yet is closed for a new one; else the new one is.
+   * @default {Infinity}
+   */
   maxConnections?: number | undefined;
+  /** The same for each source address, /64 for IPv6. Default: `maxConnections`. */
+  maxConnectionsPerSource?: number | undefined;
   /** New connections in a second; more are closed at once. @default {Infinity} */
   maxConnectionsPerSecond?: number | undefined;
-  /** Most characters of an MQTT 3.1 client identifier. @default {23} */
+  /**
+   * Maximum characters of an MQTT 3.1 client identifier. That specification
+   * says 23; brokers take more.
+   * @default {65535}
+   */
   maxClientIdChars31?: number | undefined;
   /** What a denied message comes to where its version can be answered. @default {"ack"} */
   onDeny?: OnDeny | undefined;
@@ -162,16 +175,23 @@ class RunningGateway implements MqttGateway {
   readonly #end = Promise.withResolvers<void>();
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #unwatch: () => void;
+  readonly #strayErrors: Disposable = watchStrayErrors();
+  readonly #context: SessionContext;
+  readonly #limiter: ConnectionLimiter;
+  #lastId = 0;
   #spin: EventLoopSpin | undefined;
   #draining: Promise<void> | undefined;
 
   constructor(
-    metrics: MqttMetrics,
+    context: SessionContext,
+    limiter: ConnectionLimiter,
     policy: Policy | undefined,
     targets: Targets[],
-    now: () => number,
     signal: AbortSignal | undefined,
   ) {
+    const { metrics, now } = context;
+    this.#context = context;
+    this.#limiter = limiter;
     this.#metrics = metrics;
     this.#policy = policy;
     this.#targets = targets;
@@ -204,9 +224,25 @@ class RunningGateway implements MqttGateway {
     return this.#spin = openEventLoopSpin(port);
   }
 
-  addSession(session: Session): void {
+  /** Takes a connection, its TLS handshake done, and runs its session. */
+  take(
+    connection: AcceptedConnection,
+    arrival: Arrival,
+    place: SessionPlace,
+  ): void {
+    if (this.isDraining) {
+      this.#metrics.turnedAway("draining");
+      connection.stream.close();
+      arrival.leave();
+      return;
+    }
+    const id = ++this.#lastId;
+    const session = new Session(id, this.#context, place, connection);
+    arrival.close = () => session.displace();
+    session.onProved = () => arrival.prove();
     this.#sessions.add(session);
-    const running = session.run().finally(() => {
+    const running = runAs(session, () => session.run()).finally(() => {
+      arrival.leave();
       this.#sessions.delete(session);
       this.#running.delete(running);
     });
@@ -246,7 +282,10 @@ class RunningGateway implements MqttGateway {
   }
 
   metrics(): Metric[] {
-    return this.#metrics.metrics();
+    return [
+      ...this.#metrics.metrics(),
+      ...admissionMetrics([{ listener: "mqtt", stats: this.#limiter.stats() }]),
+    ];
   }
 
   async ready(): Promise<boolean | string> {
@@ -272,10 +311,13 @@ class RunningGateway implements MqttGateway {
 
   async #drain(): Promise<void> {
     this.#unwatch();
+    this.#limiter.isDraining = true;
     for (const listener of this.#listeners) listener[Symbol.dispose]();
     for (const session of this.#sessions) session.drain();
     await Promise.all(this.#running);
     clearInterval(this.#timer);
+    this.#limiter[Symbol.dispose]();
+    this.#strayErrors[Symbol.dispose]();
     this.#spin?.[Symbol.dispose]();
     this.#end.resolve();
   }
@@ -285,8 +327,20 @@ class RunningGateway implements MqttGateway {
   }
 
   #tick(nowMs: number): void {
-    for (const session of this.#sessions) session.tick(nowMs);
-    this.#policy?.tick();
+    for (const session of this.#sessions) {
+      try {
+        session.tick(nowMs);
+      } catch (error) {
+        session.fail(error);
+      }
+    }
+    try {
+      this.#policy?.tick();
+    } catch (error) {
+      this.#context.log.limited("policy tick", "cannot review the policy", {
+        error: errorText(error),
+      });
+    }
   }
 }
 
@@ -331,7 +385,12 @@ export async function startMqttGateway(
     hooks: new HookChain(hookSets(options), metrics, log),
     metrics,
     log,
-    audit: options.audit && new AuditLog(options.audit),
+    audit: options.audit && new AuditLog(options.audit, (error) => {
+      metrics.auditLost++;
+      log.limited("audit", "audit line lost", {
+        ...(error === undefined ? {} : { error: errorText(error) }),
+      });
+    }),
     throttle: policy,
     pool,
     now,
@@ -361,14 +420,24 @@ export async function startMqttGateway(
     targets.set(key, new Targets(endpoints, dialOptions, metrics, log, now));
   }
 
+  const { connectTimeoutMs, hookTimeoutMs, lingerMs } = context.settings;
+  const limiter = new ConnectionLimiter(
+    {
+      ...options,
+      // Its session has closer deadlines, with reasons of their own.
+      proveWithinMs: 2 * connectTimeoutMs + 3 * hookTimeoutMs + lingerMs,
+    },
+    log,
+    now,
+    (reason) => metrics.turnedAway(reason),
+  );
   const gateway = new RunningGateway(
-    metrics,
+    context,
+    limiter,
     policy,
     [...targets.values()],
-    now,
     signal,
   );
-  const doorman = new Doorman(options, gateway, context);
   const { brokerTimeoutMs } = context.settings;
   try {
     for (const { listener, endpoint, key } of places) {
@@ -386,9 +455,9 @@ export async function startMqttGateway(
         maxFrameBytes,
         handshakeTimeoutMs: context.settings.connectTimeoutMs,
         pool,
-        onArrival: () => doorman.arrives(),
-        onConnection: (connection) => doorman.take(connection, place),
-        onDeparture: () => doorman.leaves(),
+        onArrival: (hostname, close) => limiter.admit(hostname, close),
+        onConnection: (connection, arrival) =>
+          gateway.take(connection, arrival, place),
         onFailure: (reason, error) => {
           metrics.turnedAway(reason);
           log.limited(`listener ${reason}`, `a connection failed: ${reason}`, {
@@ -414,69 +483,6 @@ export async function startMqttGateway(
   return gateway;
 }
 
-/** Lets connections in, as many as there may be. */
-class Doorman {
-  readonly #gateway: RunningGateway;
-  readonly #context: SessionContext;
-  readonly #maxConnections: number;
-  readonly #rate: TokenBucket | undefined;
-  #lastId = 0;
-  /** Connections that are not taken yet. */
-  #arriving = 0;
-
-  constructor(
-    options: MqttGatewayOptions,
-    gateway: RunningGateway,
-    context: SessionContext,
-  ) {
-    const { maxConnections = Infinity, maxConnectionsPerSecond } = options;
-    this.#gateway = gateway;
-    this.#context = context;
-    this.#maxConnections = maxConnections;
-    this.#rate = maxConnectionsPerSecond === undefined
-      ? undefined
-      : new TokenBucket(
-        maxConnectionsPerSecond,
-        Math.max(1, maxConnectionsPerSecond),
-        context.now(),
-      );
-  }
-
-  /** A connection is there: whether it may stay. */
-  arrives(): boolean {
-    const { metrics, now } = this.#context;
-    const open = this.#gateway.connections + this.#arriving;
-    const reason = this.#gateway.isDraining
-      ? "draining"
-      : open >= this.#maxConnections
-      ? "max_connections"
-      : this.#rate && !this.#rate.tryTake(1, now())
-      ? "connect_rate"
-      : undefined;
-    if (reason) metrics.turnedAway(reason);
-    else this.#arriving++;
-    return reason === undefined;
-  }
-
-  /** It left before it was taken. */
-  leaves(): void {
-    this.#arriving--;
-  }
-
-  /** It is taken: its TLS handshake is done, where there is one. */
-  take(connection: AcceptedConnection, place: SessionPlace): void {
-    this.#arriving--;
-    if (this.#gateway.isDraining) {
-      this.#context.metrics.turnedAway("draining");
-      connection.stream.close();
-      return;
-    }
-    this.#gateway.addSession(
-      new Session(++this.#lastId, this.#context, place, connection),
-    );
-  }
-}
-
 function settingsOf(options: MqttGatewayOptions): SessionSettings {
   const {
     connectTimeoutMs = 10_000,
@@ -485,7 +491,7 @@ function settingsOf(options: MqttGatewayOptions): SessionSettings {
     lingerMs = 2000,
     maxPacketBytes = 1 << 20,
     maxConnectBytes = 65536,
-    maxClientIdChars31 = 23,
+    maxClientIdChars31 = 65_535,
     onDeny = "ack",
     passServerReference = false,
   } = options;

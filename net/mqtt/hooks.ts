@@ -324,6 +324,7 @@ export const END_REASONS = [
   "client_protocol_error",
   "client_keep_alive",
   "connect_timeout",
+  "displaced",
   "connect_denied",
   "connect_refused",
   "broker_unreachable",

@@ -14,6 +14,7 @@ export const TURNED_AWAY_REASONS = [
   "tls_handshake",
   "websocket_handshake",
   "max_connections",
+  "max_connections_per_source",
   "connect_rate",
   "draining",
 ] as const;
@@ -102,6 +103,8 @@ export class MqttMetrics {
   readonly #hooks = new Map<string, HookTimes>();
   readonly #targets = new Map<string, { dialled: number; failed: number }>();
   readonly #publishQos = new Float64Array(6);
+  /** Lines that the audit log has lost. */
+  auditLost = 0;
 
   /** Counters of a direction. */
   direction(direction: Direction): DirectionCounters {
@@ -295,6 +298,11 @@ export class MqttMetrics {
         type: "histogram",
         samples: [...this.#hooks.values()].flatMap(histogramSamples),
       },
+      counter(
+        "mproxy_mqtt_audit_lines_lost_total",
+        "Lines that could not be given to the audit log.",
+        [{ labels: {}, value: this.auditLost }],
+      ),
       counter(
         "mproxy_mqtt_dials_total",
         "Connections to brokers by their result.",

@@ -12,7 +12,7 @@ import {
   checkCertificate,
   checkRoots,
 } from "../tls_files.ts";
-import type { AuditOptions } from "./audit.ts";
+import { auditOptions, openAuditFile } from "./audit_file.ts";
 import { readEnvironment } from "./environment.ts";
 import {
   type MqttGateway,
@@ -43,6 +43,7 @@ export type PassedOptions = Pick<
   | "maxConnectBytes"
   | "maxFrameBytes"
   | "maxConnections"
+  | "maxConnectionsPerSource"
   | "maxConnectionsPerSecond"
   | "maxClientIdChars31"
   | "onDeny"
@@ -90,6 +91,8 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   auditMessages?: boolean | undefined;
   /** Whether payloads are written down. Default: they are not. */
   auditPayloads?: boolean | undefined;
+  /** Whether new sessions are refused while the audit log cannot be written. Default: no. */
+  auditRequired?: boolean | undefined;
   /** Variables of mProxy and mGate. Default: none. */
   environment?: Readonly<Record<string, string>> | undefined;
   /** Takes warnings, and where it listens. */
@@ -102,9 +105,9 @@ export interface OpenedMqttGateway {
   readonly gateway: MqttGateway;
   /**
    * Reads policy and certificates again and opens the audit log anew. Where
-   * one of them is wrong, it throws and all stays as it was.
+   * one of them is wrong, it rejects and all stays as it was.
    */
-  reload(): void;
+  reload(): Promise<void>;
 }
 
 /** Parameters of a listener's URL. */
@@ -149,7 +152,7 @@ export async function openMqttGateway(
   for (const file of hooks) sets.push(await loadHooks(file));
   const audit = options.audit === undefined
     ? undefined
-    : new AuditFile(options.audit);
+    : await openAuditFile(options.audit, log);
   try {
     const gateway = await startMqttGateway({
       ...options,
@@ -165,27 +168,32 @@ export async function openMqttGateway(
       targetTls,
       policy,
       hooks: sets,
-      audit: audit && auditOptions(audit, options),
+      audit: audit && auditOptions(audit, {
+        messages: options.auditMessages ?? false,
+        payloads: options.auditPayloads ?? false,
+        required: options.auditRequired ?? false,
+      }),
     });
     gateway.finished.finally(() => audit?.close());
     return {
       gateway,
-      reload: () => {
+      reload: async () => {
         const config = policyFile === undefined
           ? undefined
           : readPolicy(policyFile);
         const certificates = places.map(({ tlsFiles }) =>
           tlsFiles && readTls(tlsFiles)
         );
+        // The audit log first: if it cannot be opened, nothing has changed.
+        await audit?.reopen();
         if (policy && config) policyOf(policyFile!, config, policy);
         certificates.forEach((tls, i) => tls && gateway.reloadTls(i, tls));
-        audit?.reopen();
         gateway.reviewSessions();
         log.info("reloaded", { sessions: gateway.stats().openSessions });
       },
     };
   } catch (error) {
-    audit?.close();
+    await audit?.close();
     throw error;
   }
 }
@@ -349,9 +357,13 @@ function checkEffects(
     brokers.some(isSecure),
     "no --target URL is mqtts:// or wss://",
   );
-  const { audit, auditMessages, auditPayloads } = options;
+  const { audit, auditMessages, auditPayloads, auditRequired } = options;
   wants(
-    { "audit-messages": auditMessages, "audit-payloads": auditPayloads },
+    {
+      "audit-messages": auditMessages,
+      "audit-payloads": auditPayloads,
+      "audit-required": auditRequired,
+    },
     audit !== undefined,
     "--audit FILE is missing",
   );
@@ -427,56 +439,5 @@ function checkHooks(hooks: Record<string, unknown>): void {
   }
   if (!HOOK_NAMES.some((name) => hooks[name] !== undefined)) {
     fail(`its default export has none of the hooks ${names}`);
-  }
-}
-
-// Files
-
-function auditOptions(
-  file: AuditFile,
-  options: OpenMqttGatewayOptions,
-): AuditOptions {
-  return {
-    write: (line) => file.write(line),
-    messages: options.auditMessages ?? false,
-    payloads: options.auditPayloads ?? false,
-  };
-}
-
-/** The audit log's file, opened anew after it was rotated. */
-class AuditFile {
-  readonly #name: string;
-  readonly #encoder = new TextEncoder();
-  #file: Deno.FsFile | undefined;
-
-  constructor(name: string) {
-    this.#name = name;
-    this.reopen();
-  }
-
-  write(line: string): void {
-    let bytes = this.#encoder.encode(`${line}\n`);
-    const target = this.#file ?? Deno.stdout;
-    while (bytes.length > 0) bytes = bytes.subarray(target.writeSync(bytes));
-  }
-
-  reopen(): void {
-    if (this.#name === "-") return;
-    let next: Deno.FsFile;
-    try {
-      next = Deno.openSync(this.#name, { append: true, create: true });
-    } catch (cause) {
-      throw new UsageError(
-        `Cannot write "${this.#name}": ${errorText(cause)}`,
-        { cause },
-      );
-    }
-    this.#file?.close();
-    this.#file = next;
-  }
-
-  close(): void {
-    this.#file?.close();
-    this.#file = undefined;
   }
 }

@@ -65,8 +65,8 @@ const LOGGED_ENDS: Partial<Readonly<Record<EndReason, string>>> = {
 /** A CONNACK of MQTT 5 with an empty property list (3.2). */
 const MIN_CONNACK_BYTES_5 = 5;
 
-/** Longest client identifier in the log, in UTF-16 code units. */
-const MAX_LOGGED_CHARS = 64;
+/** Longest text of a client's choice in the log, in UTF-16 code units. */
+const MAX_LOGGED_CHARS = 128;
 
 /** What a client gets while the audit log is required and cannot be written. */
 const AUDIT_FAILED = deny(
@@ -120,8 +120,8 @@ export class Session implements MqttSession, Link {
   ownPings = 0;
   isAccepted = false;
   isOver = false;
-  /** Called once, when the broker has accepted the client. */
-  onAccepted: (() => void) | undefined;
+  /** Called once, when hooks and policy have allowed its CONNECT. */
+  onProved: (() => void) | undefined;
 
   readonly #place: SessionPlace;
   #connection: AcceptedConnection | undefined;
@@ -250,7 +250,7 @@ export class Session implements MqttSession, Link {
         this.#client = await this.#connection!.open();
         this.#connection = undefined;
       } catch (error) {
-        this.context.metrics.turnedAway("websocket_handshake");
+        if (!this.isOver) this.#handshakeFailed(error as Error);
         this.#finishUnknown("client_lost", (error as Error).message);
         return undefined;
       }
@@ -275,6 +275,19 @@ export class Session implements MqttSession, Link {
       clearTimeout(deadline);
     }
     return undefined;
+  }
+
+  #handshakeFailed({ message }: Error): void {
+    this.context.metrics.turnedAway("websocket_handshake");
+    this.context.log.limited(
+      `websocket handshake ${this.listener}`,
+      "WebSocket handshake failed",
+      {
+        listener: this.listener,
+        remote: formatAddress(this.remote),
+        detail: logged(message),
+      },
+    );
   }
 
   /** Asks the hooks about a CONNECT; returns the one to send, or undefined where the session ended. */
@@ -344,6 +357,7 @@ export class Session implements MqttSession, Link {
       }
       if (will.changed) edit.will = will.edit();
     }
+    this.onProved?.();
     return this.#edited(connect, edit);
   }
 
@@ -500,7 +514,6 @@ export class Session implements MqttSession, Link {
     const { maxPacketBytes } = this.context.settings;
     this.#up!.reader.maxPacketBytes = maxPacketBytes;
     this.#accepted.resolve();
-    this.onAccepted?.();
   }
 
   leave(end: SessionEnd): void {
@@ -578,6 +591,16 @@ export class Session implements MqttSession, Link {
       reason,
       will === "discard" ? this.#goodbye() : undefined,
     );
+  }
+
+  /** Ends at once: another connection needs its place. */
+  displace(): void {
+    this.finish({
+      reason: "displaced",
+      reasonCode: 0,
+      detail: "closed to make room for another connection",
+    });
+    this.#client.close();
   }
 
   /**
@@ -791,11 +814,11 @@ export class Session implements MqttSession, Link {
   }
 }
 
-/** A client identifier as the log shows it: its length is the client's choice. */
-function logged(clientId: string): string {
-  return clientId.length <= MAX_LOGGED_CHARS
-    ? clientId
-    : `${clientId.slice(0, MAX_LOGGED_CHARS)}...`;
+/** A text of a client's choice as the log shows it. */
+function logged(text: string): string {
+  return text.length <= MAX_LOGGED_CHARS
+    ? text
+    : `${text.slice(0, MAX_LOGGED_CHARS)}...`;
 }
 
 /** What a promise comes to within a time, or undefined. */

@@ -11,7 +11,11 @@
  * The framer is its own cursor: `buffer`, `start`, `bodyStart` and `end` are
  * the packet that `next` found, and nothing is allocated for it.
  */
-import { fixedHeaderProblem, type Problem } from "./fixed_header.ts";
+import {
+  firstByteProblem,
+  fixedHeaderProblem,
+  type Problem,
+} from "./fixed_header.ts";
 import { PacketError } from "./packet_error.ts";
 import {
   type Direction,
@@ -147,14 +151,14 @@ export class Framer {
    */
   #readHeader(buffer: Uint8Array, start: number, limit: number): number {
     let at = start + 1;
-    if (at >= limit) return 0;
+    if (at >= limit) return this.#incomplete(buffer[start]!);
     let byte = buffer[at++]!;
     let remainingBytes = byte & 0x7f;
     if (byte >= 0x80) {
       let shift = 7;
       do {
         if (shift > 21) this.#fail(buffer[start]!, LENGTH_TOO_LONG);
-        if (at >= limit) return 0;
+        if (at >= limit) return this.#incomplete(buffer[start]!);
         byte = buffer[at++]!;
         remainingBytes |= (byte & 0x7f) << shift;
         shift += 7;
@@ -177,6 +181,18 @@ export class Framer {
     }
     this.bodyStart = at;
     return total;
+  }
+
+  /** The length is not there yet: what the first byte alone can tell is decided now. */
+  #incomplete(first: number): 0 {
+    const problem = firstByteProblem(
+      first,
+      this.version,
+      this.#upstream,
+      this.established,
+    );
+    if (problem !== undefined) this.#fail(first, problem);
+    return 0;
   }
 
   /** Puts aside what is left of the chunk, the front of a packet. */

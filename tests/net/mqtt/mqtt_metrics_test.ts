@@ -171,13 +171,14 @@ Deno.test("MqttMetrics counts connections that never became a session, by their 
     );
     while (await stranger.read(buffer).catch(() => null) !== null);
   }
-  using _first = await connect();
-  using second = await connect();
-  assertEquals(await second.read(buffer).catch(() => null), null);
+  // The oldest connection that has not sent its CONNECT makes room.
+  using first = await connect();
+  using _second = await connect();
+  assertEquals(await first.read(buffer).catch(() => null), null);
   assertEquals(valuesOf(gateway, "turned_away_total"), {
     websocket_handshake: 1,
-    max_connections: 1,
   });
+  assertEquals(valuesOf(gateway, "sessions_ended_total").displaced, 1);
 });
 
 Deno.test("HookTimes times every call that answers later, and one in 64 that answers at once", () => {
