@@ -29,6 +29,7 @@ import {
   formatEndpoint,
   isSecure,
   parseEndpoint,
+  reaches,
 } from "./transport/endpoint.ts";
 import {
   type AcceptedConnection,
@@ -51,7 +52,11 @@ export interface MqttListenerOptions {
   tls?: ListenTlsOptions | undefined;
   /** Brokers of this listener's clients. Default: those of the gateway. */
   targets?: readonly string[] | undefined;
-  /** Values of `Origin` from which browsers may connect. Default: any. */
+  /**
+   * Values of `Origin` from which browsers may connect. Default: the
+   * listener's own origin, if its host is an address, `localhost`, the name
+   * that the listener was given, or one that its certificate vouches for.
+   */
   webSocketOrigins?: readonly string[] | undefined;
 }
 
@@ -406,6 +411,12 @@ export async function startMqttGateway(
     if (texts.length === 0) {
       throw new UsageError(
         `Cannot listen on "${listener.url}": it has no broker, give a target`,
+      );
+    }
+    for (const text of texts) {
+      if (!reaches(parseEndpoint(text), endpoint)) continue;
+      throw new UsageError(
+        `Cannot use target "${text}": it is the listener "${listener.url}" itself`,
       );
     }
     return { listener, endpoint, key: texts.join(" "), texts };

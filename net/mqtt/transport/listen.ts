@@ -41,7 +41,7 @@ export interface ListenOptions {
   endpoint: Endpoint;
   /** Wanted for `mqtts://` and `wss://`. */
   tls?: ListenTlsOptions | undefined;
-  /** Values of `Origin` from which browsers may connect; any where this is left out. */
+  /** Values of `Origin` from which browsers may connect. Default: the server's own origin. */
   webSocketOrigins?: readonly string[] | undefined;
   /** Longest WebSocket frame that is taken, in bytes. */
   maxFrameBytes: number;
@@ -166,7 +166,7 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
   const server = createServer({
     ...contextOf(tls!),
     handshakeTimeout: options.handshakeTimeoutMs,
-    ALPNProtocols: isWebSocket(endpoint.scheme) ? ["http/1.1"] : ["mqtt"],
+    ALPNProtocols: alpnOf(endpoint),
   }, (socket: TLSSocket) => {
     const done = handshakes.done(socket);
     if (!done) return void socket.destroy();
@@ -205,6 +205,17 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
       server.close();
     },
   };
+}
+
+/**
+ * Protocols that a client may offer, in the order of preference. `mqtt` is
+ * registered (RFC 7301's registry); clients made for AWS IoT offer theirs
+ * alone. A WebSocket begins as HTTP/1.1.
+ */
+function alpnOf(endpoint: Endpoint): string[] {
+  return isWebSocket(endpoint.scheme)
+    ? ["http/1.1"]
+    : ["mqtt", "x-amzn-mqtt-ca"];
 }
 
 /**
@@ -346,6 +357,8 @@ function accepted(
         ? acceptWebSocket(stream, {
           path: endpoint.path,
           origins: webSocketOrigins,
+          secure: isSecure(endpoint.scheme),
+          hostname: endpoint.address.hostname,
           maxFrameBytes,
           pool,
         })
