@@ -145,7 +145,8 @@ export class DownstreamPath extends MessagePath {
   async #connack(view: ConnackView): Promise<void> {
     const { version, agreement, session } = this.link;
     if (!view.accepted) {
-      this.#keepEdited(view, version === 5 ? { remove: this.#hidden() } : {});
+      const edit = version === 5 ? { remove: this.#hidden() } : {};
+      if (!this.#keepEdited(view, edit)) return;
       await this.flush();
       this.link.finish({
         reason: "connect_refused",
@@ -166,10 +167,11 @@ export class DownstreamPath extends MessagePath {
         agreement.keepAliveSeconds;
       const assigned = properties.text(PropertyId.ASSIGNED_CLIENT_IDENTIFIER);
       if (assigned !== undefined) this.link.assignClientId(assigned);
-      this.#keepEdited(view, {
+      const isSent = this.#keepEdited(view, {
         remove: this.#hidden(),
         set: this.#ownProperties(limits, agreement.brokerMaxPacketBytes),
       });
+      if (!isSent) return;
     } else this.keep();
     // The broker may send messages in the same chunk: the client's CONNACK and
     // the `connect` hook come before them.
@@ -236,20 +238,29 @@ export class DownstreamPath extends MessagePath {
     return properties;
   }
 
-  #keepEdited(view: ConnackView, edit: PropertyEdit): void {
+  /** False, and the session is over, if the client takes no packet of that size [MQTT-3.1.2-24]. */
+  #keepEdited(view: ConnackView, edit: PropertyEdit): boolean {
     const { remove = [], set = [] } = edit;
+    const { clientMaxPacketBytes } = this.link.agreement;
     const isChanged = set.length > 0 ||
       remove.some((id) => view.properties.has(id));
-    if (!isChanged) return this.keep();
-    const edited = editConnack(view, { properties: edit });
-    const fits = edited.byteLength <=
-      this.link.agreement.clientMaxPacketBytes;
-    // [MQTT-3.2.2-19]
-    this.put(
-      (fits ? edited : editConnack(edited, {
-        properties: { remove: EXPLAINING },
-      })).bytes(),
-    );
+    let edited = isChanged ? editConnack(view, { properties: edit }) : view;
+    if (edited.byteLength > clientMaxPacketBytes) {
+      // [MQTT-3.2.2-19]
+      edited = editConnack(edited, { properties: { remove: EXPLAINING } });
+    }
+    if (edited.byteLength > clientMaxPacketBytes) {
+      this.link.finish({
+        reason: "connect_refused",
+        reasonCode: ReasonCode.PACKET_TOO_LARGE,
+        detail:
+          `the CONNACK has ${edited.byteLength} bytes, and the client takes ${clientMaxPacketBytes}`,
+      });
+      return false;
+    }
+    if (edited === view) this.keep();
+    else this.put(edited.bytes());
+    return true;
   }
 
   // PUBLISH
