@@ -35,13 +35,22 @@ export interface SessionSettings {
   readonly passServerReference: boolean;
 }
 
-/** Slows clients down; asked after each chunk. */
+/**
+ * What happens to a message beyond a rate limit: it waits, it is acknowledged
+ * and dropped, it is refused, or the session ends.
+ */
+export type OverLimit = "slow" | "drop" | "refuse" | "disconnect";
+
+/** Rate limits of clients. */
 export interface Throttle {
+  /** What happens to a message beyond the limit. */
+  readonly overLimit: OverLimit;
   /**
-   * For how many milliseconds nothing more is read from a client that has just
-   * sent so many messages and bytes.
+   * Charges a session for messages and bytes. Returns how many milliseconds it
+   * exceeds its limit by; in that case, unless the excess is to be slowed,
+   * nothing was charged.
    */
-  pauseMs(session: MqttSession, messages: number, bytes: number): number;
+  charge(session: MqttSession, messages: number, bytes: number): number;
 }
 
 /** What all sessions of a gateway use. */

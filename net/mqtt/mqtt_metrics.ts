@@ -102,6 +102,7 @@ export class MqttMetrics {
   readonly #denials = new Map<string, number>();
   readonly #hooks = new Map<string, HookTimes>();
   readonly #targets = new Map<string, { dialled: number; failed: number }>();
+  readonly #overLimit = new Map<string, number>();
   readonly #publishQos = new Float64Array(6);
   /** Lines that the audit log has lost. */
   auditLost = 0;
@@ -139,6 +140,11 @@ export class MqttMetrics {
   /** A message of this QoS came. */
   published(direction: Direction, qos: Qos): void {
     this.#publishQos[(direction === "upstream" ? 0 : 3) + qos]!++;
+  }
+
+  /** A message exceeded its rate limit and was not forwarded. */
+  overLimit(action: string): void {
+    this.#overLimit.set(action, (this.#overLimit.get(action) ?? 0) + 1);
   }
 
   /** A hook denied. */
@@ -298,6 +304,14 @@ export class MqttMetrics {
         type: "histogram",
         samples: [...this.#hooks.values()].flatMap(histogramSamples),
       },
+      counter(
+        "mproxy_mqtt_over_limit_total",
+        "Messages beyond a rate limit that were not forwarded, by action.",
+        [...this.#overLimit].map(([action, value]) => ({
+          labels: { action },
+          value,
+        })),
+      ),
       counter(
         "mproxy_mqtt_audit_lines_lost_total",
         "Lines that could not be given to the audit log.",

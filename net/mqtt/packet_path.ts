@@ -24,6 +24,7 @@ import {
   PacketReader,
   PacketType,
 } from "./packet/mod.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
@@ -62,6 +63,8 @@ export abstract class PacketPath {
   readonly #stream: ByteStream;
   readonly #chunks: ChunkBuffer;
   readonly #batch: ForwardBatch;
+  /** Made when the direction is first slowed. */
+  #ahead: ReadAhead | undefined;
   #chunk: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   /** Bytes of the chunk's first packet that came with earlier chunks. */
   #heldBytes = 0;
@@ -108,7 +111,7 @@ export abstract class PacketPath {
   /** Reads up to the first packet and checks it. False where the connection ended before. */
   async first(): Promise<boolean> {
     while (!this.reader.next()) {
-      const count = await this.#stream.read(this.#beforeRead());
+      const count = await this.#read(this.#beforeRead());
       if (!this.#afterRead(count)) return false;
     }
     this.#count();
@@ -122,7 +125,7 @@ export abstract class PacketPath {
       await this.#takePackets();
       // One frame of a function waits here for as long as a connection is
       // idle: each more would cost it half a KiB.
-      while (this.#afterRead(await this.#stream.read(this.#beforeRead()))) {
+      while (this.#afterRead(await this.#read(this.#beforeRead()))) {
         if (!this.#link.isOver) await this.#takePackets();
       }
       this.ended(undefined);
@@ -270,6 +273,24 @@ export abstract class PacketPath {
         (error) => finish(reject, error),
       );
     });
+  }
+
+  /** Waits for a time, while PINGREQs that come are reported. */
+  protected async waitReadingAhead(
+    ms: number,
+    onPing: () => void,
+  ): Promise<void> {
+    const ahead = this.#ahead ??= new ReadAhead(this.#stream, onPing);
+    ahead.start(this.reader.framer.unread);
+    try {
+      await this.wait(undefined, ms);
+    } finally {
+      ahead.stop();
+    }
+  }
+
+  #read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    return this.#ahead ? this.#ahead.read(buffer) : this.#stream.read(buffer);
   }
 
   #beforeRead(): Uint8Array<ArrayBuffer> {

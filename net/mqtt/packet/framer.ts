@@ -102,6 +102,11 @@ export class Framer {
     return this.#heldBytes + this.#chunk.length - this.#at;
   }
 
+  /** What of the chunk follows the current packet. */
+  get unread(): Uint8Array {
+    return this.#chunk.subarray(this.#at);
+  }
+
   /**
    * Takes the next chunk. The previous one must be used up: `next` returned
    * false. The chunk must stay as it is until `next` returns false, and as

@@ -16,7 +16,7 @@ import {
   type MqttSession,
   type SubscribeRequest,
 } from "../hooks.ts";
-import type { Throttle } from "../link.ts";
+import type { OverLimit, Throttle } from "../link.ts";
 import { matchesAny, type SubjectAcl, subjectAcl } from "./acl.ts";
 import { authenticateByHttp } from "./http_auth.ts";
 import { JwtAuthenticator } from "./jwt.ts";
@@ -154,9 +154,14 @@ export class Policy implements Throttle {
     }
   }
 
-  /** For how long a client that has just sent so much is not read. */
-  pauseMs(session: MqttSession, messages: number, bytes: number): number {
-    const { messagesPerSecond, bytesPerSecond } = this.#config.limits;
+  get overLimit(): OverLimit {
+    return this.#config.limits.overLimit;
+  }
+
+  /** Charges a session for what it sends; see {@linkcode Throttle}. */
+  charge(session: MqttSession, messages: number, bytes: number): number {
+    const { messagesPerSecond, bytesPerSecond, overLimit } =
+      this.#config.limits;
     if (messagesPerSecond === undefined && bytesPerSecond === undefined) {
       return 0;
     }
@@ -168,6 +173,11 @@ export class Policy implements Throttle {
       buckets = admitted.buckets = this.#bucketsOf(session, nowMs);
       buckets.sessions++;
     }
+    const excessMs = overLimit === "slow" ? 0 : Math.max(
+      buckets.messages?.excessMs(messages, nowMs) ?? 0,
+      buckets.bytes?.excessMs(bytes, nowMs) ?? 0,
+    );
+    if (excessMs > 0) return excessMs;
     return Math.max(
       buckets.messages?.take(messages, nowMs) ?? 0,
       buckets.bytes?.take(bytes, nowMs) ?? 0,
@@ -426,7 +436,12 @@ export class Policy implements Throttle {
     const make = (perSecond: number | undefined) =>
       perSecond === undefined
         ? undefined
-        : new TokenBucket(perSecond, perSecond * burstSeconds, nowMs);
+        // At least one message passes at any rate.
+        : new TokenBucket(
+          perSecond,
+          Math.max(1, perSecond * burstSeconds),
+          nowMs,
+        );
     const buckets = (): Buckets => ({
       messages: make(messagesPerSecond),
       bytes: make(bytesPerSecond),

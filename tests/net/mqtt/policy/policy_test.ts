@@ -478,7 +478,7 @@ Deno.test("Policy lowers QoS and takes retain away, or denies", async () => {
   }
 });
 
-Deno.test("Policy.pauseMs() pauses a session that sends too fast, or all of a user or an address together", async () => {
+Deno.test("Policy.charge() slows a session that sends too fast, or all of a user or an address together", async () => {
   for (
     const [per, shared] of [["session", false], ["user", true], [
       "address",
@@ -491,20 +491,44 @@ Deno.test("Policy.pauseMs() pauses a session that sends too fast, or all of a us
       ),
       () => 1000,
     );
-    const sessions: Parameters<Policy["pauseMs"]>[0][] = [];
+    const sessions: Parameters<Policy["charge"]>[0][] = [];
     const hooks = {
-      connect: (session: Parameters<Policy["pauseMs"]>[0]) =>
+      connect: (session: Parameters<Policy["charge"]>[0]) =>
         void sessions.push(session),
     };
     await using one = await openBench({ policy, hooks });
     await using two = await openBench({ policy, hooks });
     assertEquals(one.gateway === two.gateway, false);
     const [first, second] = sessions;
-    assertEquals(policy.pauseMs(first!, 10, 100), 0);
-    assertEquals(policy.pauseMs(first!, 5, 100), 500);
+    assertEquals(policy.charge(first!, 10, 100), 0);
+    assertEquals(policy.charge(first!, 5, 100), 500);
     // The CONNECT's bytes were counted before.
-    assertEquals(Math.round(policy.pauseMs(first!, 0, 1800) / 100), 10);
-    assertEquals(policy.pauseMs(second!, 1, 1) > 0, shared);
+    assertEquals(Math.round(policy.charge(first!, 0, 1800) / 100), 10);
+    assertEquals(policy.charge(second!, 1, 1) > 0, shared);
+  }
+});
+
+Deno.test("Policy.charge() charges nothing for what is not to be slowed", async () => {
+  for (const action of ["drop", "refuse", "disconnect"]) {
+    const policy = new Policy(
+      config(
+        `[limits]\nmessages_per_second = 10\nover_limit = "${action}"`,
+      ),
+      () => 1000,
+    );
+    const sessions: Parameters<Policy["charge"]>[0][] = [];
+    await using _bench = await openBench({
+      policy,
+      hooks: { connect: (session) => void sessions.push(session) },
+    });
+    assertEquals(policy.overLimit, action);
+    for (let i = 0; i < 10; i++) {
+      assertEquals(policy.charge(sessions[0]!, 1, 100), 0);
+    }
+    // However often it is tried, the next one is due after 100 ms.
+    for (let i = 0; i < 10; i++) {
+      assertEquals(policy.charge(sessions[0]!, 1, 100), 100);
+    }
   }
 });
 
