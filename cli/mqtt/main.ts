@@ -137,7 +137,13 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       "Largest packet",
       "BYTES",
       scaled(128, 268_435_460),
-      { ...LIMITS, fallback: 1 << 20, defaultText: "1Mi" },
+      { ...LIMITS, fallback: 268_435_460, defaultText: "256Mi" },
+    ),
+    maxHeldSize: value(
+      "Memory for all incomplete packets above 128 KiB",
+      "BYTES",
+      scaled(1 << 17, 2 ** 40),
+      { ...LIMITS, fallback: 268_435_460, defaultText: "256Mi" },
     ),
     maxConnectSize: value(
       "Largest packet before the broker's CONNACK",
@@ -151,8 +157,8 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       scaled(128, 2 ** 32),
       {
         ...LIMITS,
-        fallback: 16 << 20,
-        defaultText: "16Mi",
+        fallback: 268_435_460,
+        defaultText: "256Mi",
       },
     ),
     maxConnections: value(
@@ -198,6 +204,7 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       brokerTimeoutMs: values.brokerTimeout * 1000,
       hookTimeoutMs: values.hookTimeout * 1000,
       maxPacketBytes: values.maxPacketSize,
+      maxHeldBytes: values.maxHeldSize,
       maxConnectBytes: values.maxConnectSize,
       maxFrameBytes: values.maxFrameSize,
       maxConnectionsPerSecond: values.connectRate,

@@ -24,6 +24,8 @@ import {
   encodeConnack,
   hexByte,
   limitsOfBroker,
+  MAX_PACKET_BYTES,
+  type OversizedPublish,
   type PacketError,
   type PacketLimits,
   PacketType,
@@ -42,6 +44,9 @@ import type { ByteStream } from "./transport/byte_stream.ts";
 /** What explains a packet, and may be left out where there is no room for it. */
 const EXPLAINING = [PropertyId.REASON_STRING, PropertyId.USER_PROPERTY];
 
+/** Longest text of a peer's choice in the log, in UTF-16 code units. */
+const MAX_LOGGED_CHARS = 128;
+
 /** Acknowledgements that a broker does not read: more than it can have asked for. */
 const MAX_UNREAD_ANSWER_BYTES = 1 << 20;
 
@@ -57,6 +62,9 @@ export class DownstreamPath extends MessagePath {
   constructor(link: Link, stream: ByteStream) {
     super(link, TERMS, stream, link.context.settings.maxPacketBytes);
     this.reader.version = link.version;
+    // An MQTT 5 broker was given the limit; another one can only lose the
+    // message, as its session would not get past it.
+    this.reader.framer.skipsOversized = true;
   }
 
   protected override get sink(): StreamWriter {
@@ -223,7 +231,9 @@ export class DownstreamPath extends MessagePath {
     if (!retainAvailable) {
       properties.push({ id: PropertyId.RETAIN_AVAILABLE, value: 0 });
     }
-    if (brokerMaxPacketBytes > maxPacketBytes) {
+    if (
+      maxPacketBytes < MAX_PACKET_BYTES && brokerMaxPacketBytes > maxPacketBytes
+    ) {
       properties.push({
         id: PropertyId.MAXIMUM_PACKET_SIZE,
         value: maxPacketBytes,
@@ -277,6 +287,32 @@ export class DownstreamPath extends MessagePath {
     const { audit } = this.context;
     if (audit?.messages) {
       audit.event("deliver", this.link.session, audit.message(message));
+    }
+  }
+
+  protected override skipped(publish: OversizedPublish): void {
+    const { topic, qos, packetId, byteLength } = publish;
+    const { session, downFlow } = this.link;
+    const { metrics, log, audit, settings } = this.context;
+    metrics.published("downstream", qos);
+    metrics.oversized++;
+    log.limited("oversized", "message dropped: larger than --max-packet-size", {
+      session: session.id,
+      clientId: session.clientId.slice(0, MAX_LOGGED_CHARS),
+      topic: topic.slice(0, MAX_LOGGED_CHARS),
+      bytes: byteLength,
+      limit: settings.maxPacketBytes,
+    });
+    audit?.event("deliver_denied", session, {
+      topic,
+      qos,
+      reasonCode: ReasonCode.PACKET_TOO_LARGE,
+      reason: "larger than the maximum packet size",
+    });
+    if (qos === 0) return;
+    if (downFlow.owns(packetId)) downFlow.repeat(packetId);
+    else if (qos === 1 || !downFlow.isOpen(packetId)) {
+      downFlow.drop(packetId, qos);
     }
   }
 

@@ -17,6 +17,7 @@ import { BufferPool } from "./buffer_pool.ts";
 import { HookChain, type NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
+import { HeldBudget, MAX_PACKET_BYTES } from "./packet/mod.ts";
 import { MqttMetrics } from "./mqtt_metrics.ts";
 import type { Policy } from "./policy/policy.ts";
 import { ConnectionLimiter } from "./connection_limiter.ts";
@@ -85,11 +86,21 @@ export interface MqttGatewayOptions {
   hookTimeoutMs?: number | undefined;
   /** How long a connection may take to end when it is closed. @default {2000} */
   lingerMs?: number | undefined;
-  /** Largest packet in either direction. @default {1048576} */
+  /**
+   * Largest packet in either direction. Default: the protocol's own maximum.
+   * @default {268435460}
+   */
   maxPacketBytes?: number | undefined;
+  /**
+   * Bytes that all packets above 128 KiB may take together while they are not
+   * complete. Beyond it, the session of the packet ends with 0x97; a message
+   * for a client before MQTT 5 is dropped.
+   * @default {268435460}
+   */
+  maxHeldBytes?: number | undefined;
   /** Largest packet before the broker's CONNACK. @default {65536} */
   maxConnectBytes?: number | undefined;
-  /** Longest WebSocket frame. @default {16777216} */
+  /** Longest WebSocket frame; a frame is never held. @default {268435460} */
   maxFrameBytes?: number | undefined;
   /**
    * Connections at once. At the limit, the oldest one whose CONNECT was not
@@ -134,6 +145,9 @@ export interface MqttGatewayStats {
   /** How many packets policy and hooks refused. */
   readonly denials: number;
 }
+
+/** One of the largest packets at a time. */
+const MAX_HELD_BYTES = MAX_PACKET_BYTES;
 
 /** How often keep-alives are looked after. */
 const TICK_MS = 250;
@@ -384,7 +398,7 @@ export async function startMqttGateway(
   const now = () => performance.now();
   const metrics = new MqttMetrics();
   const pool = new BufferPool();
-  const maxFrameBytes = options.maxFrameBytes ?? 16 << 20;
+  const maxFrameBytes = options.maxFrameBytes ?? MAX_PACKET_BYTES;
   const context: SessionContext = {
     settings: settingsOf(options),
     hooks: new HookChain(hookSets(options), metrics, log),
@@ -398,6 +412,7 @@ export async function startMqttGateway(
     }),
     throttle: policy,
     pool,
+    budget: new HeldBudget(options.maxHeldBytes ?? MAX_HELD_BYTES),
     now,
   };
   const places = listeners.map((listener) => {
@@ -500,7 +515,7 @@ function settingsOf(options: MqttGatewayOptions): SessionSettings {
     brokerTimeoutMs = 10_000,
     hookTimeoutMs = 5000,
     lingerMs = 2000,
-    maxPacketBytes = 1 << 20,
+    maxPacketBytes = MAX_PACKET_BYTES,
     maxConnectBytes = 65536,
     maxClientIdChars31 = 65_535,
     onDeny = "ack",

@@ -5,7 +5,11 @@ import type { BufferPool } from "./buffer_pool.ts";
 import type { HookChain } from "./hook_chain.ts";
 import type { EndReason, MqttSession } from "./hooks.ts";
 import type { MqttMetrics } from "./mqtt_metrics.ts";
-import type { PacketLimits, ProtocolVersion } from "./packet/mod.ts";
+import type {
+  HeldBudget,
+  PacketLimits,
+  ProtocolVersion,
+} from "./packet/mod.ts";
 import type { PendingTable } from "./pending_filters.ts";
 import type { PublishFlow } from "./publish_flow.ts";
 import type { StreamWriter } from "./stream_writer.ts";
@@ -62,6 +66,8 @@ export interface SessionContext {
   readonly audit: AuditLog | undefined;
   readonly throttle: Throttle | undefined;
   readonly pool: BufferPool;
+  /** Of what is held of large packets. */
+  readonly budget: HeldBudget;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Told of each read; set when the listeners are open, where it can be had. */

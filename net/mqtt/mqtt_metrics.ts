@@ -102,6 +102,8 @@ export class MqttMetrics {
   readonly #denials = new Map<string, number>();
   readonly #hooks = new Map<string, HookTimes>();
   readonly #targets = new Map<string, { dialled: number; failed: number }>();
+  /** Messages for clients that were larger than the limit, and dropped. */
+  oversized = 0;
   readonly #overLimit = new Map<string, number>();
   readonly #publishQos = new Float64Array(6);
   /** Lines that the audit log has lost. */
@@ -304,6 +306,11 @@ export class MqttMetrics {
         type: "histogram",
         samples: [...this.#hooks.values()].flatMap(histogramSamples),
       },
+      counter(
+        "mproxy_mqtt_oversized_total",
+        "Messages for clients before MQTT 5 that were larger than the limit, and dropped.",
+        [{ labels: {}, value: this.oversized }],
+      ),
       counter(
         "mproxy_mqtt_over_limit_total",
         "Messages beyond a rate limit that were not forwarded, by action.",

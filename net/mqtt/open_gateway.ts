@@ -40,6 +40,7 @@ export type PassedOptions = Pick<
   | "brokerTimeoutMs"
   | "hookTimeoutMs"
   | "maxPacketBytes"
+  | "maxHeldBytes"
   | "maxConnectBytes"
   | "maxFrameBytes"
   | "maxConnections"

@@ -20,6 +20,7 @@ import type { Denial } from "./hooks.ts";
 import type { DirectionCounters } from "./mqtt_metrics.ts";
 import {
   type Direction,
+  type OversizedPublish,
   PacketError,
   PacketReader,
   PacketType,
@@ -87,6 +88,7 @@ export abstract class PacketPath {
     this.reader = new PacketReader({
       direction,
       maxPacketBytes,
+      budget: context.budget,
       maxClientIdChars31: context.settings.maxClientIdChars31,
     });
     this.current = this.reader;
@@ -99,6 +101,8 @@ export abstract class PacketPath {
   protected abstract get sink(): StreamWriter;
   /** Decides about the current packet. */
   protected abstract handle(): Promise<void> | undefined;
+  /** A PUBLISH is too large and goes no further. */
+  protected skipped(_publish: OversizedPublish): void {}
   /** A packet broke a rule. */
   protected abstract broken(error: PacketError): void;
   /** The connection ended, in order or not. */
@@ -135,6 +139,7 @@ export abstract class PacketPath {
       this.isReading = this.isBusy = false;
       this.#batch.clear();
       this.#chunks.release();
+      this.reader.framer.release();
     }
   }
 
@@ -322,6 +327,11 @@ export abstract class PacketPath {
     try {
       while (this.reader.next()) {
         packets++;
+        if (this.reader.framer.oversizedBytes > 0) {
+          this.counters.packets[PacketType.PUBLISH]!++;
+          this.skipped(this.reader.oversized!);
+          continue;
+        }
         this.#count();
         const waits = this.handle();
         if (waits !== undefined) await waits;

@@ -36,6 +36,7 @@ import {
   encodeDisconnect,
   encodePingreq,
   limitsOfClient,
+  MAX_PACKET_BYTES,
   PacketError,
   type PacketLimits,
   PacketReader,
@@ -396,8 +397,10 @@ export class Session implements MqttSession, Link {
   /** The CONNECT with what hooks changed and the gateway's own limit in it. */
   #edited(connect: ConnectView, edit: ConnectEdit): ConnectView | undefined {
     const { maxPacketBytes } = this.context.settings;
+    // The protocol's own maximum need not be stated.
     if (
-      this.version === 5 && this.agreement.clientMaxPacketBytes > maxPacketBytes
+      this.version === 5 && maxPacketBytes < MAX_PACKET_BYTES &&
+      this.agreement.clientMaxPacketBytes > maxPacketBytes
     ) {
       const { properties = {} } = edit;
       edit.properties = {
@@ -725,7 +728,7 @@ export class Session implements MqttSession, Link {
       reason,
       detail,
     });
-    this.#logEnd(reason, detail);
+    this.#logEnd(end);
     if (this.#isKnown) {
       this.#endings.push(
         this.#tellEnd(end).catch((error) => this.fail(error)),
@@ -733,7 +736,7 @@ export class Session implements MqttSession, Link {
     }
   }
 
-  #logEnd(reason: EndReason, detail: string): void {
+  #logEnd({ reason, reasonCode, detail }: SessionEnd): void {
     const message = LOGGED_ENDS[reason];
     if (message === undefined) return;
     const target = this.target || undefined;
@@ -746,6 +749,9 @@ export class Session implements MqttSession, Link {
       remote: formatAddress(this.remote),
       reason,
       detail,
+      ...(reasonCode === ReasonCode.PACKET_TOO_LARGE
+        ? { limit: this.#up?.reader.maxPacketBytes }
+        : {}),
     });
   }
 

@@ -8,7 +8,7 @@ import type {
   Throttle,
 } from "../../net/mqtt/link.ts";
 import { MqttMetrics } from "../../net/mqtt/mqtt_metrics.ts";
-import type { ProtocolVersion } from "../../net/mqtt/packet/mod.ts";
+import { HeldBudget, type ProtocolVersion } from "../../net/mqtt/packet/mod.ts";
 import { Session } from "../../net/mqtt/session.ts";
 import { Log } from "../../net/observe/log.ts";
 import { MemoryStream, settled } from "./memory_stream.ts";
@@ -77,6 +77,7 @@ export async function openMemorySession(
     audit: undefined,
     throttle,
     pool: new BufferPool(),
+    budget: new HeldBudget(Infinity),
     now: () => performance.now(),
   };
   const session = new Session(
