@@ -5,6 +5,7 @@
 import { devNull } from "node:os";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
+import { AcceptLoop } from "../../accept_loop.ts";
 import type { Address } from "../../address.ts";
 import { failedCall } from "../../errors.ts";
 import type { BufferPool } from "../buffer_pool.ts";
@@ -87,9 +88,6 @@ export interface StreamListener extends Disposable {
   reloadTls(tls: ListenTlsOptions): void;
 }
 
-/** Waits before the next accept where the system has no more files (EMFILE). */
-const ACCEPT_PAUSE_MS = 100;
-
 /** How long a TLS listener may be silent before it is made to look again. */
 const SILENCE_MS = 1000;
 
@@ -116,33 +114,21 @@ function listenTcp(options: ListenOptions): StreamListener {
   } catch (cause) {
     throw failedCall("listen on", formatEndpoint(endpoint), cause);
   }
-  let pause: ReturnType<typeof setTimeout> | undefined;
-  let closed = false;
-  const acceptAll = async () => {
-    while (!closed) {
-      try {
-        const connection = await listener.accept();
-        const { hostname } = connection.remoteAddr;
-        const arrival = onArrival(hostname, () => connection.close());
-        if (!arrival) continue;
-        onConnection(accepted(tcpStream(connection), 0, options), arrival);
-      } catch (error) {
-        if (closed) return;
-        onFailure("accept", error as Error);
-        await new Promise((resolve) => {
-          pause = setTimeout(resolve, ACCEPT_PAUSE_MS);
-        });
-      }
-    }
-  };
-  acceptAll();
+  const loop = new AcceptLoop(
+    listener,
+    (connection) => {
+      const { hostname } = connection.remoteAddr;
+      const arrival = onArrival(hostname, () => connection.close());
+      if (!arrival) return;
+      onConnection(accepted(tcpStream(connection), 0, options), arrival);
+    },
+    (error) => onFailure("accept", error as Error),
+  );
   return {
     endpoint: withAddress(endpoint, listener.addr as Deno.NetAddr),
     reloadTls: () => {},
     [Symbol.dispose]() {
-      closed = true;
-      clearTimeout(pause);
-      listener.close();
+      void loop.stop();
     },
   };
 }
