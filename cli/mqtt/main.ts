@@ -34,7 +34,11 @@ import {
   text,
   value,
 } from "@mproxy/mproxy/cli";
-import { hashPasswordFromStdin, openMqttGateway } from "@mproxy/mproxy/mqtt";
+import {
+  hashPasswordFromStdin,
+  openMqttGateway,
+  watchProcessErrors,
+} from "@mproxy/mproxy/mqtt";
 
 const TLS = { group: "TLS of the listeners" };
 const BROKER = { group: "Brokers" };
@@ -196,6 +200,13 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       await hashPasswordFromStdin();
       return undefined;
     }
+    // Its listeners stay as long as the process: an error in a hook's timer
+    // must not end all sessions.
+    watchProcessErrors((error) =>
+      log.limited("stray error", "error outside of any session", {
+        error: error instanceof Error ? error.stack : String(error),
+      })
+    );
     const { gateway, reload } = await openMqttGateway({
       ...values,
       webSocketOrigins: values.wsOrigin,

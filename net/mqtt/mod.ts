@@ -82,6 +82,7 @@ export type { JwtAlgorithm, JwtOptions } from "./policy/jwt.ts";
 export type { VerdictCacheOptions } from "./policy/verdict.ts";
 export type { Throttle } from "./link.ts";
 export type { AuditOptions } from "./audit.ts";
+export { watchProcessErrors } from "./stray_errors.ts";
 export type { Address } from "../address.ts";
 export { Log, LOG_LEVELS } from "../observe/log.ts";
 export type {

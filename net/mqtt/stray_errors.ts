@@ -37,6 +37,35 @@ export function watchStrayErrors(): Disposable {
   };
 }
 
+/**
+ * Keeps the process alive through errors that have no owner, such as those of a
+ * timer that a hook has set, and reports them. For a program whose process is
+ * the gateway's alone.
+ */
+export function watchProcessErrors(
+  report: (error: unknown) => void,
+): Disposable {
+  const onRejection = (event: PromiseRejectionEvent) => {
+    if (event.defaultPrevented || owners.getStore()) return;
+    event.preventDefault();
+    report(event.reason);
+  };
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    const owner = owners.getStore();
+    if (owner) owner.fail(event.error);
+    else report(event.error);
+  };
+  globalThis.addEventListener("unhandledrejection", onRejection);
+  globalThis.addEventListener("error", onError);
+  return {
+    [Symbol.dispose]() {
+      globalThis.removeEventListener("unhandledrejection", onRejection);
+      globalThis.removeEventListener("error", onError);
+    },
+  };
+}
+
 function charge(event: PromiseRejectionEvent): void {
   const owner = owners.getStore();
   if (!owner) return;
