@@ -124,10 +124,18 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
         fallback: 10,
       },
     ),
-    brokerTimeout: value("From dial to CONNACK", "SECONDS", positiveSeconds, {
-      ...LIMITS,
-      fallback: 10,
-    }),
+    brokerTimeout: value(
+      "From dial to CONNACK, and for the answer to a PINGREQ",
+      "SECONDS",
+      positiveSeconds,
+      { ...LIMITS, fallback: 10 },
+    ),
+    clientTimeout: value(
+      "How long a client may not read what it is sent",
+      "SECONDS",
+      positiveSeconds,
+      { ...LIMITS, fallback: 300 },
+    ),
     hookTimeout: value(
       "For all hooks of a packet",
       "SECONDS",
@@ -213,6 +221,7 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       sendProxyHeader: values.proxyProtocol,
       connectTimeoutMs: values.connectTimeout * 1000,
       brokerTimeoutMs: values.brokerTimeout * 1000,
+      clientTimeoutMs: values.clientTimeout * 1000,
       hookTimeoutMs: values.hookTimeout * 1000,
       maxPacketBytes: values.maxPacketSize,
       maxHeldBytes: values.maxHeldSize,

@@ -82,6 +82,8 @@ export interface MqttGatewayOptions {
   connectTimeoutMs?: number | undefined;
   /** From a dial to the broker's CONNACK. @default {10000} */
   brokerTimeoutMs?: number | undefined;
+  /** How long a client may take nothing of what it is sent. @default {300000} */
+  clientTimeoutMs?: number | undefined;
   /** For all hooks of one packet. @default {5000} */
   hookTimeoutMs?: number | undefined;
   /** How long a connection may take to end when it is closed. @default {2000} */
@@ -513,6 +515,7 @@ function settingsOf(options: MqttGatewayOptions): SessionSettings {
   const {
     connectTimeoutMs = 10_000,
     brokerTimeoutMs = 10_000,
+    clientTimeoutMs = 300_000,
     hookTimeoutMs = 5000,
     lingerMs = 2000,
     maxPacketBytes = MAX_PACKET_BYTES,
@@ -524,6 +527,7 @@ function settingsOf(options: MqttGatewayOptions): SessionSettings {
   return {
     connectTimeoutMs,
     brokerTimeoutMs,
+    clientTimeoutMs,
     hookTimeoutMs,
     lingerMs,
     maxPacketBytes,

@@ -23,6 +23,8 @@ export interface SessionSettings {
   readonly connectTimeoutMs: number;
   /** From a dial to the broker's CONNACK, and for its answer to a PINGREQ, in milliseconds. */
   readonly brokerTimeoutMs: number;
+  /** How long a client may take nothing of what it is sent, in milliseconds. */
+  readonly clientTimeoutMs: number;
   /** For all hooks of one packet, in milliseconds. */
   readonly hookTimeoutMs: number;
   /** How long a closed connection may take to end, in milliseconds. */

@@ -38,6 +38,7 @@ export type PassedOptions = Pick<
   MqttGatewayOptions,
   | "connectTimeoutMs"
   | "brokerTimeoutMs"
+  | "clientTimeoutMs"
   | "hookTimeoutMs"
   | "maxPacketBytes"
   | "maxHeldBytes"

@@ -149,6 +149,8 @@ export class Session implements MqttSession, Link {
   /** The broker's reads at the last tick, and when they last grew. */
   #brokerReads = -1;
   #heardBrokerMs = 0;
+  /** Bytes that it had been sent by then. */
+  #heardBytes = 0;
   #unansweredMs: number | undefined;
   /** How it ends once the client's DISCONNECT was forwarded, and when at the latest. */
   #leaving: SessionEnd | undefined;
@@ -654,7 +656,11 @@ export class Session implements MqttSession, Link {
       pingedMs: this.#pingedMs,
       isReadingBroker: down.isReading,
       unansweredMs: this.#unansweredMs,
+      unansweredBytes: this.toBroker.writtenBytes - this.#heardBytes,
+      brokerStalledMs: this.toBroker.stalledSinceMs,
       answerTimeoutMs: this.context.settings.brokerTimeoutMs,
+      clientStalledMs: this.toClient.stalledSinceMs,
+      clientTimeoutMs: this.context.settings.clientTimeoutMs,
     }, nowMs);
     switch (action) {
       case "client_is_silent":
@@ -663,6 +669,15 @@ export class Session implements MqttSession, Link {
           ReasonCode.KEEP_ALIVE_TIMEOUT,
           `nothing came for 1.5 times ${this.keepAliveSeconds} s`,
         );
+        break;
+      case "client_is_stuck":
+        this.finish({
+          reason: "client_lost",
+          reasonCode: 0,
+          detail: `the client took nothing for ${
+            this.context.settings.clientTimeoutMs / 1000
+          } s`,
+        });
         break;
       case "broker_is_silent":
         this.finishWithReason(
@@ -689,9 +704,11 @@ export class Session implements MqttSession, Link {
     if (down.reads !== this.#brokerReads || !down.isReading) {
       this.#brokerReads = down.reads;
       this.#heardBrokerMs = nowMs;
+      this.#heardBytes = this.toBroker.writtenBytes;
       this.#unansweredMs = undefined;
     } else if (
-      this.toBroker.wroteAtMs > this.#heardBrokerMs || this.toBroker.isWriting
+      this.toBroker.wroteAtMs > this.#heardBrokerMs ||
+      this.toBroker.stalledSinceMs !== undefined
     ) this.#unansweredMs ??= nowMs;
   }
 

@@ -62,6 +62,7 @@ export async function openMemorySession(
     settings: {
       connectTimeoutMs: 10_000,
       brokerTimeoutMs: 10_000,
+      clientTimeoutMs: 60_000,
       hookTimeoutMs: 5000,
       lingerMs: 100,
       maxPacketBytes: 1 << 20,

@@ -13,6 +13,8 @@ import {
   publishPacket,
   startTestGateway,
 } from "../../support/mqtt_peer.ts";
+import { openMemorySession } from "../../support/memory_session.ts";
+import { settled } from "../../support/memory_stream.ts";
 import { needsLinux, needsProgram, testUnless } from "../../support/skip.ts";
 
 const state = (changes: Partial<KeepAliveState> = {}): KeepAliveState => ({
@@ -45,6 +47,44 @@ Deno.test("keepAliveAction() asks a broker that owes an answer after half its ti
     keepAliveAction(state({ unansweredMs: undefined }), 60_000),
     "nothing",
   );
+});
+
+Deno.test("keepAliveAction() gives a slow link time for what it was given, and none to one that takes nothing", () => {
+  const sent = { pingedMs: 6001, unansweredBytes: 1 << 20 };
+  // 1 MiB at 64 KB/s.
+  assertEquals(keepAliveAction(state(sent), 27_000), "nothing");
+  assertEquals(keepAliveAction(state(sent), 27_400), "broker_is_silent");
+  const stalled = { ...sent, brokerStalledMs: 2000 };
+  assertEquals(keepAliveAction(state(stalled), 12_000), "nothing");
+  assertEquals(keepAliveAction(state(stalled), 12_001), "broker_is_silent");
+});
+
+Deno.test("keepAliveAction() ends a client that takes nothing, whatever its keep-alive", () => {
+  const stuck = {
+    unansweredMs: undefined,
+    clientStalledMs: 1000,
+    clientTimeoutMs: 60_000,
+  };
+  assertEquals(keepAliveAction(state(stuck), 61_000), "nothing");
+  assertEquals(keepAliveAction(state(stuck), 61_001), "client_is_stuck");
+});
+
+Deno.test("a client that does not read is ended", async () => {
+  const ends: string[] = [];
+  await using bench = await openBench({
+    clientTimeoutMs: 500,
+    lingerMs: 100,
+    hooks: { disconnect: (_session, { detail }) => void ends.push(detail) },
+  });
+  const payload = "x".repeat(60_000);
+  const flood = publishPacket({ topic: "t", payload });
+  const sending = (async () => {
+    // Until the gateway takes no more, and closes.
+    for (;;) await bench.broker.send(flood);
+  })().catch(() => {});
+  await soon(sending, "the end of the session");
+  await bench.gateway.drain();
+  assertEquals(ends, ["the client took nothing for 0.5 s"]);
 });
 
 testUnless(
@@ -102,4 +142,28 @@ Deno.test("a broker that answers its PINGREQ stays, whatever else it does not sa
   // Its PINGRESPs were for the gateway, and the session goes on.
   await bench.broker.send(publishPacket({ topic: "back" }));
   await bench.client.expect(3);
+});
+
+Deno.test("a client that takes a large message slowly stays, as its progress shows", async () => {
+  await using bench = await openMemorySession({
+    settings: { clientTimeoutMs: 1000 },
+  });
+  // Four slices: each is taken late, and in time.
+  bench.client.hold();
+  bench.broker.push(
+    publishPacket({ topic: "t", payload: "x".repeat(250_000) }),
+  );
+  await settled();
+  const startedMs = performance.now();
+  for (let slice = 0; slice < 3; slice++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    bench.client.release();
+    bench.client.hold();
+    await settled();
+  }
+  assertEquals(bench.client.writes.length >= 3, true);
+  bench.session.tick(startedMs + 1100);
+  assertEquals(bench.session.isOver, false);
+  bench.session.tick(performance.now() + 1100);
+  assertEquals(bench.session.isOver, true);
 });
