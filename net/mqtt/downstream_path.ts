@@ -38,14 +38,12 @@ import {
 } from "./packet/mod.ts";
 import { spliceCodes } from "./pending_filters.ts";
 import type { PublishFlow } from "./publish_flow.ts";
+import { logged } from "./session_log.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
 /** What explains a packet, and may be left out where there is no room for it. */
 const EXPLAINING = [PropertyId.REASON_STRING, PropertyId.USER_PROPERTY];
-
-/** Longest text of a peer's choice in the log, in UTF-16 code units. */
-const MAX_LOGGED_CHARS = 128;
 
 /** Acknowledgements that a broker does not read: more than it can have asked for. */
 const MAX_UNREAD_ANSWER_BYTES = 1 << 20;
@@ -298,8 +296,8 @@ export class DownstreamPath extends MessagePath {
     metrics.oversized++;
     log.limited("oversized", "message dropped: larger than --max-packet-size", {
       session: session.id,
-      clientId: session.clientId.slice(0, MAX_LOGGED_CHARS),
-      topic: topic.slice(0, MAX_LOGGED_CHARS),
+      clientId: logged(session.clientId),
+      topic: logged(topic),
       bytes: byteLength,
       limit: settings.maxPacketBytes,
     });

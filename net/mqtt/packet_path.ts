@@ -25,7 +25,7 @@ import {
   PacketReader,
   PacketType,
 } from "./packet/mod.ts";
-import { ReadAhead } from "./read_ahead.ts";
+import { PingAhead } from "./ping_ahead.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
@@ -65,7 +65,7 @@ export abstract class PacketPath {
   readonly #chunks: ChunkBuffer;
   readonly #batch: ForwardBatch;
   /** Made when the direction is first slowed. */
-  #ahead: ReadAhead | undefined;
+  #ahead: PingAhead | undefined;
   #chunk: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   /** Bytes of the chunk's first packet that came with earlier chunks. */
   #heldBytes = 0;
@@ -285,7 +285,7 @@ export abstract class PacketPath {
     ms: number,
     onPing: () => void,
   ): Promise<void> {
-    const ahead = this.#ahead ??= new ReadAhead(this.#stream, onPing);
+    const ahead = this.#ahead ??= new PingAhead(this.#stream, onPing);
     ahead.start(this.reader.framer.unread);
     try {
       await this.wait(undefined, ms);

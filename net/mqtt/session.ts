@@ -10,7 +10,8 @@
  * 5. The first reason to end counts. Both connections are told what is still
  *    to be said, ended behind it, and closed when the other end has closed too.
  */
-import { type Address, formatAddress } from "../address.ts";
+import type { Address } from "../address.ts";
+import { BrokerWatch } from "./broker_watch.ts";
 import { ConnectDraft } from "./connect_draft.ts";
 import { DownstreamPath } from "./downstream_path.ts";
 import type { Decision, HookName } from "./hook_chain.ts";
@@ -47,6 +48,8 @@ import {
 } from "./packet/mod.ts";
 import { PendingTable } from "./pending_filters.ts";
 import { PublishFlow, reasonFor } from "./publish_flow.ts";
+import { logEnd, logFailure, logHandshake } from "./session_log.ts";
+import { endStream } from "./stream_end.ts";
 import { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 import type { DialClient } from "./transport/dial.ts";
@@ -55,19 +58,8 @@ import { UpstreamPath } from "./upstream_path.ts";
 
 const PINGREQ = encodePingreq();
 
-/** Ends that are logged as warnings, at a limited rate. */
-const LOGGED_ENDS: Partial<Readonly<Record<EndReason, string>>> = {
-  broker_lost: "broker closed the connection",
-  broker_protocol_error: "broker broke the protocol",
-  broker_timeout: "broker does not answer",
-  client_protocol_error: "client broke the protocol",
-};
-
 /** A CONNACK of MQTT 5 with an empty property list (3.2). */
 const MIN_CONNACK_BYTES_5 = 5;
-
-/** Longest text of a client's choice in the log, in UTF-16 code units. */
-const MAX_LOGGED_CHARS = 128;
 
 /** What a client gets while the audit log is required and cannot be written. */
 const AUDIT_FAILED = deny(
@@ -146,12 +138,7 @@ export class Session implements MqttSession, Link {
   /** As the broker will know it, which decides which broker it is. */
   #brokerClientId = "";
   #pingedMs: number | undefined;
-  /** The broker's reads at the last tick, and when they last grew. */
-  #brokerReads = -1;
-  #heardBrokerMs = 0;
-  /** Bytes that it had been sent by then. */
-  #heardBytes = 0;
-  #unansweredMs: number | undefined;
+  readonly #brokerWatch = new BrokerWatch();
   /** How it ends once the client's DISCONNECT was forwarded, and when at the latest. */
   #leaving: SessionEnd | undefined;
   #leaveByMs = Infinity;
@@ -280,17 +267,9 @@ export class Session implements MqttSession, Link {
     return undefined;
   }
 
-  #handshakeFailed({ message }: Error): void {
+  #handshakeFailed(error: Error): void {
     this.context.metrics.turnedAway("websocket_handshake");
-    this.context.log.limited(
-      `websocket handshake ${this.listener}`,
-      "WebSocket handshake failed",
-      {
-        listener: this.listener,
-        remote: formatAddress(this.remote),
-        detail: logged(message),
-      },
-    );
+    logHandshake(this.context.log, this, error);
   }
 
   /** Asks the hooks about a CONNECT; returns the one to send, or undefined where the session ended. */
@@ -562,11 +541,7 @@ export class Session implements MqttSession, Link {
   /** Ends the session by an error of the gateway or of a hook; never throws. */
   fail(error: unknown): void {
     try {
-      this.context.log.limited("session error", "session failed", {
-        session: this.id,
-        clientId: logged(this.clientId),
-        error: error instanceof Error ? error.stack : String(error),
-      });
+      logFailure(this.context.log, this, error);
       this.finishWithReason(
         "gateway_error",
         ReasonCode.UNSPECIFIED_ERROR,
@@ -647,7 +622,7 @@ export class Session implements MqttSession, Link {
       if (nowMs > this.#answerByMs) this.#missConnack();
       return;
     }
-    this.#watchBroker(down, nowMs);
+    if (this.ownPings === 0) this.#pingedMs = undefined;
     const action = keepAliveAction({
       keepAliveSeconds: this.agreement.keepAliveSeconds,
       heardMs: up.heardMs,
@@ -655,9 +630,7 @@ export class Session implements MqttSession, Link {
       toldBrokerMs: this.toBroker.wroteAtMs,
       pingedMs: this.#pingedMs,
       isReadingBroker: down.isReading,
-      unansweredMs: this.#unansweredMs,
-      unansweredBytes: this.toBroker.writtenBytes - this.#heardBytes,
-      brokerStalledMs: this.toBroker.stalledSinceMs,
+      ...this.#brokerWatch.look(down, this.toBroker, nowMs),
       answerTimeoutMs: this.context.settings.brokerTimeoutMs,
       clientStalledMs: this.toClient.stalledSinceMs,
       clientTimeoutMs: this.context.settings.clientTimeoutMs,
@@ -695,23 +668,6 @@ export class Session implements MqttSession, Link {
     }
   }
 
-  /**
-   * Notes since when the broker owes an answer. What is not read, because the
-   * client does not take it, is not the broker's silence.
-   */
-  #watchBroker(down: DownstreamPath, nowMs: number): void {
-    if (this.ownPings === 0) this.#pingedMs = undefined;
-    if (down.reads !== this.#brokerReads || !down.isReading) {
-      this.#brokerReads = down.reads;
-      this.#heardBrokerMs = nowMs;
-      this.#heardBytes = this.toBroker.writtenBytes;
-      this.#unansweredMs = undefined;
-    } else if (
-      this.toBroker.wroteAtMs > this.#heardBrokerMs ||
-      this.toBroker.stalledSinceMs !== undefined
-    ) this.#unansweredMs ??= nowMs;
-  }
-
   #missConnack(): void {
     const { brokerTimeoutMs } = this.context.settings;
     this.finishWithReason(
@@ -745,7 +701,7 @@ export class Session implements MqttSession, Link {
       reason,
       detail,
     });
-    this.#logEnd(end);
+    logEnd(log, this, this.target, end, this.context.settings.maxPacketBytes);
     if (this.#isKnown) {
       this.#endings.push(
         this.#tellEnd(end).catch((error) => this.fail(error)),
@@ -753,35 +709,11 @@ export class Session implements MqttSession, Link {
     }
   }
 
-  #logEnd({ reason, reasonCode, detail }: SessionEnd): void {
-    const message = LOGGED_ENDS[reason];
-    if (message === undefined) return;
-    const target = this.target || undefined;
-    this.context.log.limited(`${reason} ${target ?? this.listener}`, message, {
-      ...(reason === "client_protocol_error"
-        ? { listener: this.listener }
-        : { target }),
-      session: this.id,
-      clientId: logged(this.clientId),
-      remote: formatAddress(this.remote),
-      reason,
-      detail,
-      ...(reasonCode === ReasonCode.PACKET_TOO_LARGE
-        ? { limit: this.#up?.reader.maxPacketBytes }
-        : {}),
-    });
-  }
-
   #finishUnknown(reason: EndReason, detail: string): void {
     this.finish({ reason, reasonCode: 0, detail });
   }
 
-  /**
-   * Says the last word on one connection and ends it. The path that reads it
-   * goes on and throws away what comes, until the other end has closed: a
-   * close with unread bytes would be a reset, and could take the last word
-   * with it.
-   */
+  /** Ends a connection, with a last packet where there is something to say. */
   async #endStream(
     side: "client" | "broker",
     last: Uint8Array | undefined,
@@ -790,21 +722,9 @@ export class Session implements MqttSession, Link {
     const writer = side === "client" ? this.#toClient : this.#toBroker;
     // Nothing to say, and somebody may be reading: a second read cannot be.
     if (!this.#isKnown && last === undefined) return stream.close();
+    const reading = () => side === "client" ? this.#runs[0] : this.#runs[1];
     const { lingerMs } = this.context.settings;
-    const timer = setTimeout(() => stream.close(), lingerMs);
-    try {
-      if (last) writer?.add(last);
-      await writer?.flushed();
-      await stream.end();
-      const run = side === "client" ? this.#runs[0] : this.#runs[1];
-      if (run) await run;
-      else await discard(stream);
-    } catch {
-      // It is closed already.
-    } finally {
-      clearTimeout(timer);
-      stream.close();
-    }
+    await endStream({ stream, writer, reading }, last, lingerMs);
   }
 
   async #tellEnd(end: SessionEnd): Promise<void> {
@@ -837,13 +757,6 @@ export class Session implements MqttSession, Link {
   }
 }
 
-/** A text of a client's choice as the log shows it. */
-function logged(text: string): string {
-  return text.length <= MAX_LOGGED_CHARS
-    ? text
-    : `${text.slice(0, MAX_LOGGED_CHARS)}...`;
-}
-
 /** What a promise comes to within a time, or undefined. */
 async function within<Value>(
   promise: Promise<Value>,
@@ -858,12 +771,6 @@ async function within<Value>(
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** Reads and throws away until the other end closes. */
-async function discard(stream: ByteStream): Promise<void> {
-  const waste = new Uint8Array(4096);
-  while (await stream.read(waste) !== null);
 }
 
 /** Reads a CONNECT that a hook gave. */

@@ -50,7 +50,8 @@ Deno.test("PacketReader skips a PUBLISH that is too large, whole, and reads on b
       reader.framer.established = true;
       reader.framer.skipsOversized = true;
       const seen: unknown[] = [];
-      for (let at = 0, i = 0; at < all.length; i++) {
+      let at = 0;
+      for (let i = 0; at < all.length; i++) {
         const cut = cuts[i % cuts.length]!;
         reader.push(all.subarray(at, at + cut));
         at += cut;

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { OverLimit, Throttle } from "../../../net/mqtt/link.ts";
 import { Policy } from "../../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../../net/mqtt/policy/policy_file.ts";
-import { PingScanner } from "../../../net/mqtt/read_ahead.ts";
+import { PingScanner } from "../../../net/mqtt/ping_ahead.ts";
 import { soon } from "../../support/deadline.ts";
 import { openMemorySession } from "../../support/memory_session.ts";
 import { settled } from "../../support/memory_stream.ts";
@@ -183,7 +183,8 @@ Deno.test("PingScanner finds the PINGREQs of any packets, however they are cut",
       const all = join(...packets);
       const scanner = new PingScanner();
       let found = 0;
-      for (let at = 0, i = 0; at < all.length; i++) {
+      let at = 0;
+      for (let i = 0; at < all.length; i++) {
         const length = 1 + cuts[i % cuts.length]!;
         found += scanner.scan(all.subarray(at, at + length));
         at += length;

@@ -66,7 +66,7 @@ export class PingScanner {
 const PINGREQ = 0xc0;
 
 /** Reads a connection ahead; see the module's flow. */
-export class ReadAhead {
+export class PingAhead {
   readonly #stream: ByteStream;
   readonly #onPing: () => void;
   readonly #scanner = new PingScanner();
