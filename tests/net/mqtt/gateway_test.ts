@@ -545,7 +545,12 @@ Deno.test("startMqttGateway() says what is wrong before it opens anything", asyn
     { ...base, targets: [] },
     { ...base, listeners: [{ url: "mqtts://127.0.0.1:0" }] },
     { ...base, listeners: [{ url: "http://127.0.0.1:0" }] },
-    { ...base, targets: ["127.0.0.1:1883"] },
+    { ...base, targets: ["1883"] },
+    {
+      ...base,
+      listeners: [{ url: "1884" }],
+      targets: ["tcp://127.0.0.1:1884"],
+    },
   ];
   for (const options of wrong) {
     await assertRejects(() => startMqttGateway(options), UsageError);
