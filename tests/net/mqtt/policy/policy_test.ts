@@ -706,7 +706,6 @@ testUnless(
         connectPacket({
           version: 5,
           username: "device-7",
-          properties: [0x27, 0, 0x10, 0, 0],
         }),
       );
       await broker.send([0x20, 3, 0, 0, 0]);
