@@ -714,3 +714,44 @@ Deno.test("startMqttGateway() lets in no WebSocket that asks for another subprot
   await failed;
   await closed;
 });
+
+testUnless(
+  needsProgram("openssl"),
+  "startMqttGateway() takes clients that offer mqtt, x-amzn-mqtt-ca or nothing by ALPN, and no others",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("IP:127.0.0.1");
+    using listener = new ScriptedBroker();
+    await using gateway = await startTestGateway(listener.url, {
+      listeners: [{
+        url: "mqtts://127.0.0.1:0",
+        tls: { cert: read(cert), key: read(key) },
+      }],
+    });
+    const cases: [string[], string | false | undefined][] = [
+      [["mqtt"], "mqtt"],
+      [["x-amzn-mqtt-ca"], "x-amzn-mqtt-ca"],
+      [["h2", "mqtt"], "mqtt"],
+      [[], false],
+      [["h2"], undefined],
+    ];
+    for (const [ALPNProtocols, expected] of cases) {
+      const client = connectTls({
+        host: "127.0.0.1",
+        port: portOf(gateway.urls[0]!),
+        ca: read(authority.cert),
+        ...ALPNProtocols.length > 0 ? { ALPNProtocols } : {},
+      });
+      const chosen = await Promise.race([
+        once(client, "secureConnect").then(() => client.alpnProtocol),
+        once(client, "error").then(() => undefined),
+      ]).catch(() => undefined);
+      assertEquals(chosen || false, expected || false, `${ALPNProtocols}`);
+      assertEquals(chosen === undefined, expected === undefined);
+      client.on("error", () => {});
+      const closed = client.closed || once(client, "close");
+      client.destroy();
+      await closed;
+    }
+  },
+);
