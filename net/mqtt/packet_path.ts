@@ -40,6 +40,12 @@ class SinkError extends Error {}
 /** What the other side has sent before it broke may still be read for so long. */
 const LAST_WORDS_MS = 1000;
 
+/**
+ * A read of so many bytes shows that a peer is alive also where its packet is
+ * not complete: a large one may take longer than its keep-alive.
+ */
+const BULK_BYTES = 256;
+
 /** A hook that answers within so many turns is not worth a write of its own. */
 const SOON_TURNS = 8;
 
@@ -340,7 +346,7 @@ export abstract class PacketPath {
       if (!this.#batch.isEmpty) await this.flush();
       const waits = this.chunkDone(this.#chunk.length);
       if (waits !== undefined) await waits;
-      else if (packets === 0) return;
+      else if (packets === 0 && this.#chunk.length < BULK_BYTES) return;
       this.heardMs = this.context.now();
     } catch (error) {
       await this.#caught(error);

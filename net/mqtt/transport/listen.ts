@@ -189,6 +189,7 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     [Symbol.dispose]() {
       silence[Symbol.dispose]();
       server.close();
+      handshakes.closeAll();
     },
   };
 }
@@ -246,6 +247,11 @@ class Handshakes {
       arrival: begun.arrival,
       handshakeMs: performance.now() - begun.atMs,
     };
+  }
+
+  /** Closes those that are under way: the listener ends. */
+  closeAll(): void {
+    for (const { arrival } of [...this.#begun.values()]) arrival.close();
   }
 
   /** Whether a failure is one that was made here. */

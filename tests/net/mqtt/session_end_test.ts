@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Log } from "../../../net/observe/log.ts";
+import { CertificateAuthority } from "../../support/certificate_authority.ts";
 import { soon } from "../../support/deadline.ts";
 import {
   bytes,
@@ -10,6 +11,7 @@ import {
   ScriptedBroker,
   startTestGateway,
 } from "../../support/mqtt_peer.ts";
+import { needsProgram, testUnless } from "../../support/skip.ts";
 
 Deno.test("what the broker answers to an MQTT 5 DISCONNECT reaches the client", async () => {
   const ends: string[] = [];
@@ -97,3 +99,59 @@ Deno.test("MQTT 3.1 clients may have long identifiers, and a connect flag that i
   await using bench = await openBench({ version: 3, connect });
   assertEquals(bench.connect, connect);
 });
+
+Deno.test("a client that sends a large packet for longer than its keep-alive stays, and one that drips ends", async () => {
+  for (const drips of [false, true]) {
+    await using bench = await openBench({
+      connect: connectPacket({ keepAlive: 1 }),
+    });
+    const message = publishPacket({ topic: "t", payload: "x".repeat(20_000) });
+    const piece = drips ? 1 : 1000;
+    let ended = false;
+    const end = bench.client.next().then((packet) => ended = !packet);
+    let at = 0;
+    // A piece in 200 ms: the whole takes 4 s, and 1.5 times the keep-alive are 1.5 s.
+    for (; at < message.length && !ended; at += piece) {
+      await bench.client.send(message.subarray(at, at + piece)).catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    assertEquals([drips, at >= message.length], [drips, !drips]);
+    if (!drips) {
+      // PINGREQs of the gateway keep the broker's side alive meanwhile.
+      let packet: Uint8Array | undefined;
+      do packet = await bench.broker.next(); while (packet?.[0] === 0xc0);
+      assertEquals(packet?.length, message.length);
+    }
+    bench.client[Symbol.dispose]();
+    await end.catch(() => {});
+  }
+});
+
+testUnless(
+  needsProgram("openssl"),
+  "draining closes connections whose TLS handshake is under way",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("IP:127.0.0.1");
+    await using gateway = await startTestGateway("mqtt://127.0.0.1:1", {
+      connectTimeoutMs: 3_600_000,
+      listeners: [{
+        url: "mqtts://127.0.0.1:0",
+        tls: {
+          cert: await Deno.readTextFile(cert),
+          key: await Deno.readTextFile(key),
+        },
+      }],
+    });
+    using silent = await connectPeer(gateway, 4);
+    const arrived = () =>
+      gateway.metrics().find(({ name }) =>
+        name === "mproxy_listener_connections_unproved"
+      )!.samples[0]!.value;
+    while (arrived() === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    await soon(gateway.drain(), "the end of the gateway");
+    assertEquals(await soon(silent.rest(), "the end"), []);
+  },
+);
