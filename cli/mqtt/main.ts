@@ -55,12 +55,17 @@ export const command: Command = defineCommand({
 SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that the server shuts down and ends. The environment variables of mProxy and mGate (MPROXY_MQTT_HOST, MGATE_MQTT_WITH_TLS_PORT, ...) are read where no --listen is given.`,
   options: {
     listen: list(
-      "Where clients come in: mqtt, mqtts, ws, wss; ?cert=, key=, client-ca=, client-auth= for this one alone",
+      "Listener: PORT, HOST:PORT, or mqtt, mqtts, ws, wss://HOST:PORT; ?cert=, key=, client-ca=, client-auth= for it alone",
       "URL",
       text,
       { short: "l" },
     ),
-    target: list("A broker: mqtt, mqtts, ws, wss", "URL", text, { short: "t" }),
+    target: list(
+      "Broker: HOST:PORT, or mqtt, mqtts, ws, wss://HOST:PORT",
+      "URL",
+      text,
+      { short: "t" },
+    ),
     cert: value("Certificate in PEM", "FILE", text, TLS),
     key: value("Its key in PEM", "FILE", text, TLS),
     clientCa: value(
@@ -75,7 +80,12 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       undefined,
       TLS,
     ),
-    wsOrigin: list("Browsers may come only from this origin", "URL", text, TLS),
+    wsOrigin: list(
+      "Origin that browsers may connect from (default: the listener's own)",
+      "URL",
+      text,
+      TLS,
+    ),
     targetCa: value("More roots in PEM", "FILE", text, BROKER),
     targetCert: value("The gateway's own certificate", "FILE", text, BROKER),
     targetKey: value("Its key", "FILE", text, BROKER),
