@@ -41,6 +41,12 @@ export class TlsStream implements ByteStream {
     socket.on("close", () => this.#fail(new Error("the connection is closed")));
   }
 
+  /** Whether the other end sent a certificate that was not verified. */
+  get hasUntrustedCertificate(): boolean {
+    return !this.#socket.authorized &&
+      Boolean(this.#socket.getPeerCertificate()?.subject);
+  }
+
   async read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
     for (;;) {
       const chunk = this.#rest ??
