@@ -13,6 +13,7 @@ import type { Metric } from "../observe/metrics.ts";
 import { formatBytes, formatCount } from "../observe/units.ts";
 import { AuditLog, type AuditOptions } from "./audit.ts";
 import { BufferPool } from "./buffer_pool.ts";
+import { checkHooks } from "./check_hooks.ts";
 import { HookChain, type NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
@@ -507,6 +508,16 @@ function hookSets(options: MqttGatewayOptions): NamedHooks[] {
   const sets = Array.isArray(hooks)
     ? hooks as readonly NamedHooks[]
     : [{ name: "hooks", hooks: hooks as MqttHooks }];
+  for (const { name, hooks } of sets) {
+    try {
+      checkHooks(hooks);
+    } catch (cause) {
+      throw new UsageError(
+        `Cannot use the hooks "${name}": ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+  }
   if (!policy) return [...sets];
   const { hooks: policyHooks, loginWaitMs: extraConnectMs } = policy;
   return [{ name: "policy", hooks: policyHooks, extraConnectMs }, ...sets];

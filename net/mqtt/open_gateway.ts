@@ -13,6 +13,7 @@ import {
   checkRoots,
 } from "../tls_files.ts";
 import type { AuditOptions } from "./audit.ts";
+import { checkHookFile } from "./check_hooks.ts";
 import { readEnvironment } from "./environment.ts";
 import {
   type MqttGateway,
@@ -20,7 +21,7 @@ import {
   type MqttListenerOptions,
   startMqttGateway,
 } from "./gateway.ts";
-import { HOOK_NAMES, isHookName, type NamedHooks } from "./hook_chain.ts";
+import type { NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import { Policy } from "./policy/policy.ts";
 import { parsePolicy, type PolicyConfig } from "./policy/policy_file.ts";
@@ -391,12 +392,13 @@ function inFile<Value>(file: string, make: () => Value): Value {
 /** Whatever a module throws, and what it exports that cannot be hooks, is its user's to mend. */
 async function loadHooks(file: string): Promise<NamedHooks> {
   try {
-    let exported = (await import(toFileUrl(resolve(file)).href)).default;
+    const module = await import(toFileUrl(resolve(file)).href);
+    let exported = module.default;
     if (typeof exported === "function") exported = await exported();
     if (typeof exported !== "object" || exported === null) {
       throw new TypeError("its default export must be hooks");
     }
-    checkHooks(exported);
+    checkHookFile(exported, module);
     return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
   } catch (cause) {
     // Deno colours what it says about a module that it cannot load.
@@ -406,28 +408,6 @@ async function loadHooks(file: string): Promise<NamedHooks> {
       }`,
       { cause },
     );
-  }
-}
-
-/** A hook whose name is misspelt would never be asked, and all would pass. */
-function checkHooks(hooks: Record<string, unknown>): void {
-  const fail = (what: string) => {
-    throw new TypeError(what);
-  };
-  for (const name of HOOK_NAMES) {
-    if (hooks[name] !== undefined && typeof hooks[name] !== "function") {
-      fail(`"${name}" must be a function`);
-    }
-  }
-  const names = HOOK_NAMES.join(", ");
-  // What a class keeps beside its hooks stands on its prototype.
-  for (const [name, value] of Object.entries(hooks)) {
-    if (typeof value === "function" && !isHookName(name)) {
-      fail(`"${name}" is none of the hooks ${names}`);
-    }
-  }
-  if (!HOOK_NAMES.some((name) => hooks[name] !== undefined)) {
-    fail(`its default export has none of the hooks ${names}`);
   }
 }
 

@@ -383,6 +383,8 @@ testUnless(
       ["another one, and a claim", guest, claims, IN("guest"), IN("guest")],
       ["none", undefined, {}, "refused", IN()],
       ["none, and a claim", undefined, claims, "refused", "refused"],
+      // Nothing here checks names alone: it is none.
+      ["none, and a name", undefined, { username: "admin" }, "refused", IN()],
       ["one of another authority", forged, {}, "refused", "refused"],
     ];
     for (const anonymous of [false, true]) {

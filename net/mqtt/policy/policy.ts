@@ -220,7 +220,7 @@ export class Policy implements Throttle {
       config !== this.#config && !this.#authenticator.holds(identity, clientId)
     ) return REVOKED;
     this.#admit(session, identity, clientId);
-    return this.#changeFor(config, identity);
+    return changeFor(config, identity, connect);
   }
 
   #admit(session: MqttSession, identity: Identity, clientId: string): void {
@@ -236,22 +236,6 @@ export class Policy implements Throttle {
     });
     const { expiresMs } = identity;
     if (expiresMs !== undefined) this.#expiresMs.set(session, expiresMs);
-  }
-
-  /** What becomes of an allowed CONNECT. */
-  #changeFor(config: PolicyConfig, identity: Identity): ConnectChange {
-    const { username, by } = identity;
-    const { limits, brokerUsername, brokerPassword, hidesCredentials } = config;
-    return {
-      identity: username ?? null,
-      ...(limits.maxQos < 2 ? { maximumQos: limits.maxQos as 0 | 1 } : {}),
-      ...(limits.retain === "deny" ? { retainAvailable: false } : {}),
-      ...(brokerUsername !== undefined || hidesCredentials
-        ? { username: brokerUsername ?? null, password: brokerPassword ?? null }
-        : by === "certificate"
-        ? { username: username!, password: null }
-        : {}),
-    };
   }
 
   // Messages and filters
@@ -346,6 +330,45 @@ export class Policy implements Throttle {
     if (!shared) this.#shared.set(key, shared = buckets());
     return shared;
   }
+}
+
+/** What becomes of an allowed CONNECT. */
+function changeFor(
+  config: PolicyConfig,
+  identity: Identity,
+  connect: ConnectRequest,
+): ConnectChange {
+  const { limits } = config;
+  return {
+    identity: identity.username ?? null,
+    ...(limits.maxQos < 2 ? { maximumQos: limits.maxQos as 0 | 1 } : {}),
+    ...(limits.retain === "deny" ? { retainAvailable: false } : {}),
+    ...credentialsFor(config, identity, connect),
+  };
+}
+
+/**
+ * The credentials that the broker gets. A broker that relies on the gateway
+ * must not see a name that nobody proved beside one that somebody did.
+ */
+function credentialsFor(
+  config: PolicyConfig,
+  { username, by }: Identity,
+  connect: ConnectRequest,
+): ConnectChange {
+  const { brokerUsername, brokerPassword, hidesCredentials, jwt } = config;
+  if (brokerUsername !== undefined || hidesCredentials) {
+    return {
+      username: brokerUsername ?? null,
+      password: brokerPassword ?? null,
+    };
+  }
+  if (by === "certificate") return { username: username!, password: null };
+  // The token itself may be for the broker.
+  const isToken = by === "jwt" && jwt?.from === "username";
+  const isClaim = connect.username !== undefined && username !== undefined &&
+    connect.username !== username;
+  return isClaim && !isToken ? { username } : {};
 }
 
 function allows(

@@ -882,6 +882,39 @@ testUnless(
 
 // Identities
 
+Deno.test("Policy gives the broker the name that was proved in place of another one that was claimed", async () => {
+  const secret = "a secret of thirty-two characters";
+  const token = await new SignJWT({ sub: "alice" })
+    .setProtectedHeader({ alg: "HS256" })
+    .sign(new TextEncoder().encode(secret));
+  const jwt = `[auth.jwt]\nalgorithms = ["HS256"]\nsecret = "${secret}"\n`;
+  const cases: [policy: string, sent: ConnectOptions, got: ConnectOptions][] = [
+    [
+      `${jwt}username_claim = "sub"`,
+      { username: "admin", password: token },
+      { username: "alice", password: token },
+    ],
+    // The broker may check the token itself.
+    [
+      `${jwt}username_claim = "sub"\nfrom = "username"`,
+      { username: token },
+      { username: token },
+    ],
+    [
+      jwt,
+      { username: "device", password: token },
+      { username: "device", password: token },
+    ],
+  ];
+  for (const [text, sent, got] of cases) {
+    await using bench = await openBench({
+      policy: new Policy(config(text)),
+      connect: connectPacket(sent),
+    });
+    assertEquals(bench.connect, connectPacket(got));
+  }
+});
+
 /** A token without an end. */
 const tokenOf = (claims: Record<string, string>, secret: string) =>
   new SignJWT(claims).setProtectedHeader({ alg: "HS256" })
