@@ -519,8 +519,15 @@ function hookSets(options: MqttGatewayOptions): NamedHooks[] {
     }
   }
   if (!policy) return [...sets];
-  const { hooks: policyHooks, loginWaitMs: extraConnectMs } = policy;
-  return [{ name: "policy", hooks: policyHooks, extraConnectMs }, ...sets];
+  const first: NamedHooks = {
+    name: "policy",
+    hooks: policy.hooks,
+    // A reload may change it.
+    get extraConnectMs() {
+      return policy.loginWaitMs;
+    },
+  };
+  return [first, ...sets];
 }
 
 function silentLog(): Log {

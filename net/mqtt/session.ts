@@ -172,6 +172,10 @@ export class Session implements MqttSession, Link {
     return this.#client.certificate;
   }
 
+  get hasUntrustedCertificate(): boolean {
+    return this.#client.hasUntrustedCertificate ?? false;
+  }
+
   get keepAliveSeconds(): number {
     return this.agreement.keepAliveSeconds;
   }

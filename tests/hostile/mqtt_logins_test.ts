@@ -9,7 +9,7 @@ import { hashPassword } from "../../net/mqtt/policy/password.ts";
 import { TestFolder } from "../support/folder.ts";
 import {
   connectPacket,
-  MqttPeer,
+  type MqttPeer,
   publishPacket,
   ScriptedBroker,
 } from "../support/mqtt_peer.ts";
@@ -140,6 +140,7 @@ testUnless(
     const peakMiB = Number(/VmHWM:\s*(\d+)/.exec(status)![1]) / 1024;
     times.sort((a, b) => a - b);
     const p99Ms = times[Math.floor(times.length * 0.99)]!;
+    // deno-lint-ignore no-console
     console.log(
       `${LOGINS} logins in ${(tookMs / 1000).toFixed(1)} s, beside ` +
         `${guesser.guesses} guesses; peak RSS ${peakMiB.toFixed(0)} MiB; ` +

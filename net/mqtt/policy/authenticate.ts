@@ -176,6 +176,9 @@ export class Authenticator {
   ): Promise<Identity | Denial> {
     const config = this.#config;
     const { username, password } = connect;
+    if (config.certificate !== "none" && session.hasUntrustedCertificate) {
+      return BAD_CREDENTIALS;
+    }
     const name = certificateName(config.certificate, session);
     if (name) {
       const proof = { by: "certificate", named: config.certificate } as const;

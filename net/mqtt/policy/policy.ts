@@ -61,8 +61,6 @@ const TOO_MANY_CONNECTS = deny(0x9f, "too many connections from this address");
 export class Policy implements Throttle {
   /** For the gateway, ahead of all other hooks. */
   readonly hooks: MqttHooks;
-  /** How long a login may wait for its turn, in milliseconds, beside the hook timeout. */
-  readonly loginWaitMs: number = MAX_PASSWORD_WAIT_MS;
   readonly #passwords: PasswordChecks;
   #config: PolicyConfig;
   #authenticator: Authenticator;
@@ -96,6 +94,12 @@ export class Policy implements Throttle {
         if (buckets) buckets.sessions--;
       },
     };
+  }
+
+  /** How long a login may take beyond the hook timeout, in milliseconds: its waits have deadlines. */
+  get loginWaitMs(): number {
+    const { users, http } = this.#config;
+    return (users.size > 0 ? MAX_PASSWORD_WAIT_MS : 0) + (http?.timeoutMs ?? 0);
   }
 
   /** Takes another configuration from now on; call `review` for the sessions that are open. */
@@ -323,8 +327,10 @@ export class Policy implements Throttle {
       sessions: 0,
     });
     if (scope === "session") return buckets();
-    const key = scope === "user"
-      ? `user ${this.#admitted.get(session)?.identity.username ?? ""}`
+    const name = this.#admitted.get(session)?.identity.username;
+    // Clients without a name are not one user.
+    const key = scope === "user" && name !== undefined
+      ? `user ${name}`
       : `address ${session.remote.hostname}`;
     let shared = this.#shared.get(key);
     if (!shared) this.#shared.set(key, shared = buckets());

@@ -316,13 +316,6 @@ function accepted(
   handshakeMs: number,
   options: ListenOptions,
 ): AcceptedConnection {
-  if (stream instanceof TlsStream && stream.hasUntrustedCertificate) {
-    // Where certificates are optional, a client may have none; a wrong one is
-    // refused, as with `verify optional` of HAProxy.
-    const error = new Error("the client's certificate is not trusted");
-    options.onFailure("tls_handshake", error);
-    stream.close();
-  }
   const { endpoint, maxFrameBytes, pool, webSocketOrigins } = options;
   return {
     stream,

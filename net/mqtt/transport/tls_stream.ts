@@ -12,6 +12,7 @@ export class TlsStream implements ByteStream {
   readonly remote: Address;
   readonly local: Address;
   readonly certificate: PeerCertificate | undefined;
+  readonly hasUntrustedCertificate: boolean;
   readonly #socket: TLSSocket;
   /** Bytes of the last chunk that did not fit into the reader's buffer. */
   #rest: Uint8Array | undefined;
@@ -31,6 +32,8 @@ export class TlsStream implements ByteStream {
       port: socket.localPort ?? 0,
     };
     this.certificate = certificateOf(socket);
+    this.hasUntrustedCertificate = !socket.authorized &&
+      Boolean(socket.getPeerCertificate()?.subject);
     socket.setNoDelay(true);
     socket.on("readable", () => this.#wake());
     socket.on("end", () => {
@@ -39,12 +42,6 @@ export class TlsStream implements ByteStream {
     });
     socket.on("error", (error: Error) => this.#fail(error));
     socket.on("close", () => this.#fail(new Error("the connection is closed")));
-  }
-
-  /** Whether the other end sent a certificate that was not verified. */
-  get hasUntrustedCertificate(): boolean {
-    return !this.#socket.authorized &&
-      Boolean(this.#socket.getPeerCertificate()?.subject);
   }
 
   async read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
