@@ -14,6 +14,7 @@ import type { Metric } from "../observe/metrics.ts";
 import { formatBytes, formatCount } from "../observe/units.ts";
 import { AuditLog, type AuditOptions } from "./audit.ts";
 import { BufferPool } from "./buffer_pool.ts";
+import { checkHooks } from "./check_hooks.ts";
 import { HookChain, type NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
@@ -305,6 +306,7 @@ class RunningGateway implements MqttGateway {
   metrics(): Metric[] {
     return [
       ...this.#metrics.metrics(),
+      ...this.#policy?.metrics() ?? [],
       ...admissionMetrics([{ listener: "mqtt", stats: this.#limiter.stats() }]),
     ];
   }
@@ -543,7 +545,26 @@ function hookSets(options: MqttGatewayOptions): NamedHooks[] {
   const sets = Array.isArray(hooks)
     ? hooks as readonly NamedHooks[]
     : [{ name: "hooks", hooks: hooks as MqttHooks }];
-  return [...policy ? [{ name: "policy", hooks: policy.hooks }] : [], ...sets];
+  for (const { name, hooks } of sets) {
+    try {
+      checkHooks(hooks);
+    } catch (cause) {
+      throw new UsageError(
+        `Cannot use the hooks "${name}": ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+  }
+  if (!policy) return [...sets];
+  const first: NamedHooks = {
+    name: "policy",
+    hooks: policy.hooks,
+    // A reload may change it.
+    get extraConnectMs() {
+      return policy.loginWaitMs;
+    },
+  };
+  return [first, ...sets];
 }
 
 function silentLog(): Log {

@@ -13,6 +13,7 @@ import {
   checkRoots,
 } from "../tls_files.ts";
 import { auditOptions, openAuditFile } from "./audit_file.ts";
+import { checkHookFile } from "./check_hooks.ts";
 import { readEnvironment } from "./environment.ts";
 import {
   type MqttGateway,
@@ -20,7 +21,7 @@ import {
   type MqttListenerOptions,
   startMqttGateway,
 } from "./gateway.ts";
-import { HOOK_NAMES, isHookName, type NamedHooks } from "./hook_chain.ts";
+import type { NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import { Policy } from "./policy/policy.ts";
 import { parsePolicy, type PolicyConfig } from "./policy/policy_file.ts";
@@ -140,9 +141,8 @@ export async function openMqttGateway(
 ): Promise<OpenedMqttGateway> {
   const { log, target, policy: policyFile, hooks = [] } = options;
   const places = placesOf(options);
-  const policy = policyFile === undefined
-    ? undefined
-    : policyOf(policyFile, readPolicy(policyFile));
+  const config = policyFile === undefined ? undefined : readPolicy(policyFile);
+  const policy = config && inFile(policyFile!, () => new Policy(config));
   const targetTls = {
     ca: readRoots(options.targetCa),
     certificate: targetCertificate(options),
@@ -186,9 +186,12 @@ export async function openMqttGateway(
         const certificates = places.map(({ tlsFiles }) =>
           tlsFiles && readTls(tlsFiles)
         );
-        // The audit log first: if it cannot be opened, nothing has changed.
+        // All that can fail comes before the first change.
+        const replacePolicy = policy && config
+          ? inFile(policyFile!, () => policy.prepare(config))
+          : undefined;
         await audit?.reopen();
-        if (policy && config) policyOf(policyFile!, config, policy);
+        replacePolicy?.();
         certificates.forEach((tls, i) => tls && gateway.reloadTls(i, tls));
         gateway.reviewSessions();
         log.info("reloaded", { sessions: gateway.stats().openSessions });
@@ -389,12 +392,10 @@ function readPolicy(file: string): PolicyConfig {
   return parsePolicy(readTextFile(file), file, readTextFile);
 }
 
-/** Makes a policy of a configuration, or gives it to one that is there. */
-function policyOf(file: string, config: PolicyConfig, policy?: Policy): Policy {
+/** Names the file in what a policy's configuration is refused with. */
+function inFile<Value>(file: string, make: () => Value): Value {
   try {
-    if (!policy) return new Policy(config);
-    policy.replace(config);
-    return policy;
+    return make();
   } catch (cause) {
     if (!(cause instanceof UsageError)) throw cause;
     throw new UsageError(`Cannot use "${file}": ${cause.message}`, { cause });
@@ -404,12 +405,13 @@ function policyOf(file: string, config: PolicyConfig, policy?: Policy): Policy {
 /** Whatever a module throws, and what it exports that cannot be hooks, is its user's to mend. */
 async function loadHooks(file: string): Promise<NamedHooks> {
   try {
-    let exported = (await import(toFileUrl(resolve(file)).href)).default;
+    const module = await import(toFileUrl(resolve(file)).href);
+    let exported = module.default;
     if (typeof exported === "function") exported = await exported();
     if (typeof exported !== "object" || exported === null) {
       throw new TypeError("its default export must be hooks");
     }
-    checkHooks(exported);
+    checkHookFile(exported, module);
     return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
   } catch (cause) {
     // Deno colours what it says about a module that it cannot load.
@@ -419,27 +421,5 @@ async function loadHooks(file: string): Promise<NamedHooks> {
       }`,
       { cause },
     );
-  }
-}
-
-/** A hook whose name is misspelt would never be asked, and all would pass. */
-function checkHooks(hooks: Record<string, unknown>): void {
-  const fail = (what: string) => {
-    throw new TypeError(what);
-  };
-  for (const name of HOOK_NAMES) {
-    if (hooks[name] !== undefined && typeof hooks[name] !== "function") {
-      fail(`"${name}" must be a function`);
-    }
-  }
-  const names = HOOK_NAMES.join(", ");
-  // What a class keeps beside its hooks stands on its prototype.
-  for (const [name, value] of Object.entries(hooks)) {
-    if (typeof value === "function" && !isHookName(name)) {
-      fail(`"${name}" is none of the hooks ${names}`);
-    }
-  }
-  if (!HOOK_NAMES.some((name) => hooks[name] !== undefined)) {
-    fail(`its default export has none of the hooks ${names}`);
   }
 }

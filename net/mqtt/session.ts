@@ -48,6 +48,7 @@ import {
 } from "./packet/mod.ts";
 import { PendingTable } from "./pending_filters.ts";
 import { PublishFlow, reasonFor } from "./publish_flow.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import { logEnd, logFailure, logHandshake } from "./session_log.ts";
 import { endStream } from "./stream_end.ts";
 import { StreamWriter } from "./stream_writer.ts";
@@ -66,6 +67,9 @@ const AUDIT_FAILED = deny(
   ReasonCode.SERVER_UNAVAILABLE,
   "the audit log cannot be written",
 );
+
+/** A login that takes longer than this is watched, to notice a client that gives up. */
+const WATCH_AFTER_MS = 20;
 
 /** A connected broker. */
 export interface ConnectedBroker {
@@ -119,7 +123,7 @@ export class Session implements MqttSession, Link {
   readonly #place: SessionPlace;
   #connection: AcceptedConnection | undefined;
   #dialling: AbortController | undefined;
-  #client: ByteStream;
+  #client: ReadAhead;
   #broker: ByteStream | undefined;
   #up: UpstreamPath | undefined;
   #down: DownstreamPath | undefined;
@@ -156,7 +160,7 @@ export class Session implements MqttSession, Link {
     this.context = context;
     this.#place = place;
     this.#connection = connection;
-    this.#client = connection.stream;
+    this.#client = new ReadAhead(connection.stream);
   }
 
   // What hooks and directions see.
@@ -183,6 +187,10 @@ export class Session implements MqttSession, Link {
 
   get certificate(): PeerCertificate | undefined {
     return this.#client.certificate;
+  }
+
+  get hasUntrustedCertificate(): boolean {
+    return this.#client.hasUntrustedCertificate ?? false;
   }
 
   get keepAliveSeconds(): number {
@@ -237,7 +245,7 @@ export class Session implements MqttSession, Link {
     );
     try {
       try {
-        this.#client = await this.#connection!.open();
+        this.#client = new ReadAhead(await this.#connection!.open());
         this.#connection = undefined;
       } catch (error) {
         if (!this.isOver) this.#handshakeFailed(error as Error);
@@ -302,16 +310,23 @@ export class Session implements MqttSession, Link {
 
     const draft = new ConnectDraft(connect);
     const answer = hooks.authConnect(this, draft);
-    const denial = await this.#decided("authConnect", answer);
+    const watch = answer instanceof Promise ? this.#watchClient() : undefined;
+    const denial = await this.#decided(
+      "authConnect",
+      answer,
+      hooks.extraConnectMs,
+    );
+    watch?.[Symbol.dispose]();
     if (this.isOver) return undefined;
+    this.username = denial ? undefined : draft.identity;
     audit?.event(denial ? "connect_denied" : "connect_allowed", this, {
       version: this.version,
+      claimedUsername: denial && connect.username,
       reasonCode: denial?.reasonCode,
       reason: denial?.reason,
     });
     if (denial) return this.#refuse(denial);
     if (audit?.blocksSessions) return this.#refuse(AUDIT_FAILED);
-    this.username = draft.identity;
     this.agreement.maximumQos = draft.maximumQos;
     this.agreement.retainAvailable = draft.retainAvailable;
     const edit: ConnectEdit = draft.edit();
@@ -356,13 +371,33 @@ export class Session implements MqttSession, Link {
     return true;
   }
 
-  /** Remembers what a CONNECT says. */
+  /** A client that gives up while its login is decided must not keep its place in a queue. */
+  #watchClient(): Disposable {
+    let isDeciding = true;
+    const timer = setTimeout(() => {
+      this.#client.watch(() => {
+        if (!isDeciding) return;
+        this.finish({
+          reason: "client_lost",
+          reasonCode: 0,
+          detail: "the client closed before its CONNECT was decided",
+        });
+      });
+    }, WATCH_AFTER_MS);
+    return {
+      [Symbol.dispose]() {
+        isDeciding = false;
+        clearTimeout(timer);
+      },
+    };
+  }
+
+  /** Remembers what a CONNECT says. Who sent it is for `authConnect` to say. */
   #learn(connect: ConnectView): void {
     const { agreement } = this;
     const { properties } = connect;
     this.version = connect.version;
     this.clientId = connect.clientId;
-    this.username = connect.username;
     this.cleanStart = connect.cleanStart;
     this.userProperties = properties.userProperties();
     agreement.keepAliveSeconds = connect.keepAliveSeconds;
@@ -745,15 +780,16 @@ export class Session implements MqttSession, Link {
   async #decided(
     name: HookName,
     answer: Decision | Promise<Decision>,
+    extraMs = 0,
   ): Promise<Decision> {
     if (!(answer instanceof Promise)) return answer;
-    const { hookTimeoutMs } = this.context.settings;
+    const limitMs = this.context.settings.hookTimeoutMs + extraMs;
     const decided = await within(
       answer.then((decision) => ({ decision })),
-      hookTimeoutMs,
+      limitMs,
     );
     if (decided) return decided.decision;
-    return this.context.hooks.timedOut(name, this, hookTimeoutMs);
+    return this.context.hooks.timedOut(name, this, limitMs);
   }
 }
 

@@ -191,6 +191,10 @@ Deno.test("mproxy-mqtt refuses hooks that it would never ask", async () => {
         ["{ authpublish() {} }", /"authpublish" is none of the hooks .*authPu/],
         ["{ authPublish: true }", /"authPublish" must be a function/],
         ["{ limit: 3 }", /none of the hooks/],
+        [
+          "{ connect() {} }; export function authPublish() {}",
+          /"authPublish" is exported by its name/,
+        ],
         ["() => { throw new Error('one\\ntwo') }", /one two/],
         ["() => Promise.reject(undefined)", /hooks.*: undefined/],
         ["{ get deliver() { throw new Error('no') } }", /hooks.*: no$/],

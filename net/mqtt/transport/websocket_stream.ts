@@ -73,6 +73,10 @@ export class WebSocketStream implements ByteStream {
     return this.#below.certificate;
   }
 
+  get hasUntrustedCertificate(): boolean | undefined {
+    return this.#below.hasUntrustedCertificate;
+  }
+
   async read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
     for (;;) {
       if (this.#decoder.closeCode !== undefined) return null;
