@@ -152,6 +152,9 @@ export interface MqttGatewayStats {
 /** One of the largest packets at a time. */
 const MAX_HELD_BYTES = MAX_PACKET_BYTES;
 
+/** A login may wait in a queue for so long before it is decided. */
+const LOGIN_MS = 120_000;
+
 /** How often keep-alives are looked after. */
 const TICK_MS = 250;
 
@@ -455,7 +458,7 @@ export async function startMqttGateway(
     {
       ...options,
       // Its session has closer deadlines, with reasons of their own.
-      proveWithinMs: 2 * connectTimeoutMs + 3 * hookTimeoutMs + lingerMs,
+      proveWithinMs: LOGIN_MS + connectTimeoutMs + 3 * hookTimeoutMs + lingerMs,
     },
     log,
     now,
