@@ -3,7 +3,7 @@
  * services and tokens all go through `decide`: it knows the documented
  * answers, and whatever else comes is an error that denies. Pure.
  */
-import { Denial, denialOf } from "./hooks.ts";
+import { type Denial, denialOf } from "./hooks.ts";
 
 /** An answer that is none of the documented ones: it denies. */
 export class AnswerError extends Error {

@@ -6,7 +6,6 @@
 import type { Log } from "../observe/log.ts";
 import { AnswerError, decide, FILTER_SHAPE, HOOK_SHAPES } from "./decision.ts";
 import {
-  type ConnectChange,
   type ConnectResult,
   Denial,
   denialOf,
@@ -89,8 +88,7 @@ const NOT_AUTHORIZED = 0x87;
 
 /** The hooks of a gateway, in order. */
 export class HookChain {
-  /** How long `authConnect` may take beyond the hook timeout. */
-  readonly extraConnectMs: number;
+  readonly #sets: readonly NamedHooks[];
   readonly #calls: Record<HookName, readonly NamedCall[]>;
   readonly #metrics: MqttMetrics;
   readonly #log: Log;
@@ -98,10 +96,7 @@ export class HookChain {
   constructor(sets: readonly NamedHooks[], metrics: MqttMetrics, log: Log) {
     this.#metrics = metrics;
     this.#log = log;
-    this.extraConnectMs = sets.reduce(
-      (sum, { extraConnectMs = 0 }) => sum + extraConnectMs,
-      0,
-    );
+    this.#sets = sets;
     const calls = (name: HookName, from = sets): NamedCall[] =>
       from.flatMap(({ name: set, hooks }) => {
         const call = hooks[name] as Call | undefined;
@@ -133,6 +128,13 @@ export class HookChain {
       unsubscribe: calls("unsubscribe"),
       disconnect: calls("disconnect"),
     };
+  }
+
+  /** How long `authConnect` may take now beyond the hook timeout, in milliseconds. */
+  get extraConnectMs(): number {
+    let sum = 0;
+    for (const { extraConnectMs = 0 } of this.#sets) sum += extraConnectMs;
+    return sum;
   }
 
   /** Whether anyone wants to see this. */

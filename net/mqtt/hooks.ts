@@ -135,6 +135,11 @@ export interface MqttSession {
   readonly target: string;
   /** Its verified certificate, where the listener asks for one. */
   readonly certificate: PeerCertificate | undefined;
+  /**
+   * Whether it sent a certificate that was not verified, to a listener that
+   * does not require one.
+   */
+  readonly hasUntrustedCertificate: boolean;
   /** In seconds, 0 for none; the broker's where it set another (MQTT 5). */
   readonly keepAliveSeconds: number;
   /** Clean Session, or Clean Start in MQTT 5. */
@@ -376,6 +381,7 @@ export const END_REASONS = [
   "client_protocol_error",
   "client_keep_alive",
   "connect_timeout",
+  "displaced",
   "connect_denied",
   "connect_refused",
   "broker_unreachable",

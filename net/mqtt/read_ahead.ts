@@ -35,6 +35,10 @@ export class ReadAhead implements ByteStream {
     return this.#stream.certificate;
   }
 
+  get hasUntrustedCertificate(): boolean | undefined {
+    return this.#stream.hasUntrustedCertificate;
+  }
+
   /**
    * Watches until something arrives or the connection ends; `ended` is called
    * if it does. Not to be called while a read is under way.

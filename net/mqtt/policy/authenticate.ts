@@ -32,8 +32,12 @@ import { type Credentials, type Verdict, VerdictCache } from "./verdict.ts";
 /** What proved an identity, with all that must still hold when the policy changes. */
 type Proof =
   | { readonly by: "http" }
-  | { readonly by: "broker" }
-  | { readonly by: "anonymous"; readonly hasCredentials: boolean }
+  | { readonly by: "broker"; readonly hasPassword: boolean }
+  | {
+    readonly by: "anonymous";
+    readonly hasUsername: boolean;
+    readonly hasPassword: boolean;
+  }
   | { readonly by: "certificate"; readonly named: CertificateName }
   | { readonly by: "jwt"; readonly terms: string }
   | { readonly by: "password"; readonly name: string; readonly hash: string };
@@ -124,18 +128,30 @@ export class Authenticator {
       case "http":
         return http !== undefined;
       case "broker":
-        return brokerAuthenticates && !this.#checksCredentials;
+        // What the broker was to check may be checked here now.
+        return brokerAuthenticates &&
+          !this.#isWrong(true, proof.hasPassword);
       case "anonymous":
-        // What was anybody's to claim may be checked now.
-        return anonymous && !(proof.hasCredentials && this.#checksCredentials);
+        return anonymous &&
+          !this.#isWrong(proof.hasUsername, proof.hasPassword);
     }
   }
 
-  /** Whether anything here could prove credentials: then those that it did not are wrong. */
-  get #checksCredentials(): boolean {
-    const { users, http, certificate } = this.#config;
-    return users.size > 0 || this.#jwt !== undefined || http !== undefined ||
-      certificate !== "none";
+  /** Whether usernames and passwords are checked here: those that were not proved are wrong then. */
+  get #checksPasswords(): boolean {
+    const { users, http } = this.#config;
+    return users.size > 0 || this.#jwt !== undefined || http !== undefined;
+  }
+
+  /**
+   * Whether something that nothing here proved must be refused. Where only
+   * certificates count, a username alone is no credential: it is passed on to
+   * the broker, and is no name here.
+   */
+  #isWrong(hasUsername: boolean, hasPassword: boolean): boolean {
+    return this.#checksPasswords
+      ? hasUsername || hasPassword
+      : this.#config.certificate !== "none" && hasPassword;
   }
 
   /** The narrowest list counts: the user's own, its way's, the policy's. */
@@ -160,6 +176,9 @@ export class Authenticator {
   ): Promise<Identity | Denial> {
     const config = this.#config;
     const { username, password } = connect;
+    if (config.certificate !== "none" && session.hasUntrustedCertificate) {
+      return BAD_CREDENTIALS;
+    }
     const name = certificateName(config.certificate, session);
     if (name) {
       const proof = { by: "certificate", named: config.certificate } as const;
@@ -175,9 +194,11 @@ export class Authenticator {
     }
     if (isKnownUser) return await this.#proveUser(session, credentials);
 
-    const hasCredentials = username !== undefined || password !== undefined;
+    const hasUsername = username !== undefined;
+    const hasPassword = password !== undefined;
     const { http } = config;
-    const isNobody = !hasCredentials && credentials.commonName === undefined;
+    const isNobody = !hasUsername && !hasPassword &&
+      credentials.commonName === undefined;
     if (http && !(isNobody && config.anonymous)) {
       const verdict = await this.#cache.get(
         credentials,
@@ -191,15 +212,15 @@ export class Authenticator {
         verdict.kind === "allow" && (verdict.username ?? username),
       );
     }
-    if (hasCredentials && this.#checksCredentials) {
+    if (this.#isWrong(hasUsername, hasPassword)) {
       // As slow as for a known user.
       return await this.#proveUser(session, credentials);
     }
     if (config.brokerAuthenticates && username !== undefined) {
-      return new ProvenIdentity({ by: "broker" }, username);
+      return new ProvenIdentity({ by: "broker", hasPassword }, username);
     }
     return config.anonymous
-      ? new ProvenIdentity({ by: "anonymous", hasCredentials })
+      ? new ProvenIdentity({ by: "anonymous", hasUsername, hasPassword })
       : BAD_CREDENTIALS;
   }
 

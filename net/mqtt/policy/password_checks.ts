@@ -62,8 +62,8 @@ interface Job {
   readonly generation: number;
 }
 
-/** How long a client waits for its turn: clients give up after some 30 s themselves. */
-export const MAX_PASSWORD_WAIT_MS = 30_000;
+/** How long a client waits for its turn. Most give up sooner themselves, and leave the queue. */
+export const MAX_PASSWORD_WAIT_MS = 60_000;
 
 const DEFAULTS: PasswordCheckOptions = {
   concurrency: Math.max(1, navigator.hardwareConcurrency),

@@ -16,7 +16,7 @@ import {
   type MqttSession,
   type SubscribeRequest,
 } from "../hooks.ts";
-import type { Throttle } from "../link.ts";
+import type { OverLimit, Throttle } from "../link.ts";
 import { type SubjectAcl, subjectAcl } from "./acl.ts";
 import { Authenticator, type Identity } from "./authenticate.ts";
 import { MAX_PASSWORD_WAIT_MS, PasswordChecks } from "./password_checks.ts";
@@ -61,8 +61,6 @@ const TOO_MANY_CONNECTS = deny(0x9f, "too many connections from this address");
 export class Policy implements Throttle {
   /** For the gateway, ahead of all other hooks. */
   readonly hooks: MqttHooks;
-  /** How long a login may wait for its turn, in milliseconds, beside the hook timeout. */
-  readonly loginWaitMs: number = MAX_PASSWORD_WAIT_MS;
   readonly #passwords: PasswordChecks;
   #config: PolicyConfig;
   #authenticator: Authenticator;
@@ -96,6 +94,12 @@ export class Policy implements Throttle {
         if (buckets) buckets.sessions--;
       },
     };
+  }
+
+  /** How long a login may take beyond the hook timeout, in milliseconds: its waits have deadlines. */
+  get loginWaitMs(): number {
+    const { users, http } = this.#config;
+    return (users.size > 0 ? MAX_PASSWORD_WAIT_MS : 0) + (http?.timeoutMs ?? 0);
   }
 
   /** Takes another configuration from now on; call `review` for the sessions that are open. */
@@ -173,9 +177,14 @@ export class Policy implements Throttle {
     }
   }
 
-  /** For how long a client that has just sent so much is not read. */
-  pauseMs(session: MqttSession, messages: number, bytes: number): number {
-    const { messagesPerSecond, bytesPerSecond } = this.#config.limits;
+  get overLimit(): OverLimit {
+    return this.#config.limits.overLimit;
+  }
+
+  /** Charges a session for what it sends; see {@linkcode Throttle}. */
+  charge(session: MqttSession, messages: number, bytes: number): number {
+    const { messagesPerSecond, bytesPerSecond, overLimit } =
+      this.#config.limits;
     if (messagesPerSecond === undefined && bytesPerSecond === undefined) {
       return 0;
     }
@@ -187,6 +196,11 @@ export class Policy implements Throttle {
       buckets = admitted.buckets = this.#bucketsOf(session, nowMs);
       buckets.sessions++;
     }
+    const excessMs = overLimit === "slow" ? 0 : Math.max(
+      buckets.messages?.excessMs(messages, nowMs) ?? 0,
+      buckets.bytes?.excessMs(bytes, nowMs) ?? 0,
+    );
+    if (excessMs > 0) return excessMs;
     return Math.max(
       buckets.messages?.take(messages, nowMs) ?? 0,
       buckets.bytes?.take(bytes, nowMs) ?? 0,
@@ -220,7 +234,7 @@ export class Policy implements Throttle {
       config !== this.#config && !this.#authenticator.holds(identity, clientId)
     ) return REVOKED;
     this.#admit(session, identity, clientId);
-    return this.#changeFor(config, identity);
+    return changeFor(config, identity, connect);
   }
 
   #admit(session: MqttSession, identity: Identity, clientId: string): void {
@@ -236,22 +250,6 @@ export class Policy implements Throttle {
     });
     const { expiresMs } = identity;
     if (expiresMs !== undefined) this.#expiresMs.set(session, expiresMs);
-  }
-
-  /** What becomes of an allowed CONNECT. */
-  #changeFor(config: PolicyConfig, identity: Identity): ConnectChange {
-    const { username, by } = identity;
-    const { limits, brokerUsername, brokerPassword, hidesCredentials } = config;
-    return {
-      identity: username ?? null,
-      ...(limits.maxQos < 2 ? { maximumQos: limits.maxQos as 0 | 1 } : {}),
-      ...(limits.retain === "deny" ? { retainAvailable: false } : {}),
-      ...(brokerUsername !== undefined || hidesCredentials
-        ? { username: brokerUsername ?? null, password: brokerPassword ?? null }
-        : by === "certificate"
-        ? { username: username!, password: null }
-        : {}),
-    };
   }
 
   // Messages and filters
@@ -332,20 +330,66 @@ export class Policy implements Throttle {
     const make = (perSecond: number | undefined) =>
       perSecond === undefined
         ? undefined
-        : new TokenBucket(perSecond, perSecond * burstSeconds, nowMs);
+        // At least one message passes at any rate.
+        : new TokenBucket(
+          perSecond,
+          Math.max(1, perSecond * burstSeconds),
+          nowMs,
+        );
     const buckets = (): Buckets => ({
       messages: make(messagesPerSecond),
       bytes: make(bytesPerSecond),
       sessions: 0,
     });
     if (scope === "session") return buckets();
-    const key = scope === "user"
-      ? `user ${this.#admitted.get(session)?.identity.username ?? ""}`
+    const name = this.#admitted.get(session)?.identity.username;
+    // Clients without a name are not one user.
+    const key = scope === "user" && name !== undefined
+      ? `user ${name}`
       : `address ${session.remote.hostname}`;
     let shared = this.#shared.get(key);
     if (!shared) this.#shared.set(key, shared = buckets());
     return shared;
   }
+}
+
+/** What becomes of an allowed CONNECT. */
+function changeFor(
+  config: PolicyConfig,
+  identity: Identity,
+  connect: ConnectRequest,
+): ConnectChange {
+  const { limits } = config;
+  return {
+    identity: identity.username ?? null,
+    ...(limits.maxQos < 2 ? { maximumQos: limits.maxQos as 0 | 1 } : {}),
+    ...(limits.retain === "deny" ? { retainAvailable: false } : {}),
+    ...credentialsFor(config, identity, connect),
+  };
+}
+
+/**
+ * The credentials that the broker gets. A broker that relies on the gateway
+ * must not see a name that nobody proved beside one that somebody did.
+ */
+function credentialsFor(
+  config: PolicyConfig,
+  { username, by }: Identity,
+  connect: ConnectRequest,
+): ConnectChange {
+  const { brokerUsername, brokerPassword, hidesCredentials, jwt } = config;
+  if (brokerUsername !== undefined || hidesCredentials) {
+    return {
+      username: brokerUsername ?? null,
+      password: brokerPassword ?? null,
+    };
+  }
+  if (by === "certificate") return { username: username!, password: null };
+  // The token itself may be for the broker.
+  const isToken = by === "jwt" && jwt?.from === "username";
+  const isClaim = connect.username !== undefined && username !== undefined &&
+    connect.username !== username;
+  return isClaim && !isToken ? { username } : {};
 }
 
 function allows(

@@ -76,6 +76,8 @@ export interface PolicyLimits {
   readonly bytesPerSecond: number | undefined;
   /** For how many seconds' worth more may come at once. */
   readonly burstSeconds: number;
+  /** What happens to a message beyond the rate. */
+  readonly overLimit: "slow" | "drop" | "refuse" | "disconnect";
   /** CONNECTs of one address in a second; beyond it, they are refused. */
   readonly connectsPerSecond: number | undefined;
   /** Highest QoS of messages and subscriptions; more is lowered, MQTT 5 clients are told. */
@@ -200,6 +202,10 @@ const schema = v.strictObject({
       messages_per_second: v.optional(positive),
       bytes_per_second: v.optional(positive),
       burst_seconds: v.optional(positive, 1),
+      over_limit: v.optional(
+        v.picklist(["slow", "drop", "refuse", "disconnect"]),
+        "slow",
+      ),
       connects_per_second: v.optional(positive),
       max_qos: v.optional(v.picklist([0, 1, 2]), 2),
       retain: v.optional(v.picklist(["allow", "strip", "deny"]), "allow"),
@@ -307,6 +313,7 @@ export function parsePolicy(
       messagesPerSecond: limits.messages_per_second,
       bytesPerSecond: limits.bytes_per_second,
       burstSeconds: limits.burst_seconds,
+      overLimit: limits.over_limit,
       connectsPerSecond: limits.connects_per_second,
       maxQos: limits.max_qos,
       retain: limits.retain,

@@ -186,7 +186,7 @@ Deno.test("authenticateByHttp() asks in the format's own words", async () => {
     });
   }
   const own = {
-    client_id: "c",
+    "client_id": "c",
     username: "u",
     password: "p",
     remote: "192.0.2.1:1234",
@@ -201,16 +201,16 @@ Deno.test("authenticateByHttp() asks in the format's own words", async () => {
       username: "u",
       password: "p",
       peerhost: "192.0.2.1",
-      proto_ver: 4,
+      "proto_ver": 4,
     }],
     vernemq: ["auth_on_register", {
-      peer_addr: "192.0.2.1",
-      peer_port: 1234,
+      "peer_addr": "192.0.2.1",
+      "peer_port": 1234,
       username: "u",
       password: "p",
       mountpoint: "",
-      client_id: "c",
-      clean_session: true,
+      "client_id": "c",
+      "clean_session": true,
     }],
   });
 });

@@ -76,6 +76,17 @@ Deno.test("checkHash() refuses what is no hash, or costs too much, without showi
 
 // Token bucket
 
+Deno.test("TokenBucket.excessMs() tells when tokens will be there, and takes none", () => {
+  const bucket = new TokenBucket(10, 5, 0);
+  assertEquals(bucket.excessMs(5, 0), 0);
+  bucket.take(5, 0);
+  assertEquals(bucket.excessMs(1, 0), 100);
+  assertEquals(bucket.excessMs(1, 60), 40);
+  assertEquals(bucket.excessMs(1, 100), 0);
+  // More than it holds is there when it is full.
+  assertEquals(bucket.excessMs(50, 100), 400);
+});
+
 Deno.test("TokenBucket never lets more pass than its rate and its burst", () => {
   fc.assert(fc.property(
     fc.integer({ min: 1, max: 1000 }),
