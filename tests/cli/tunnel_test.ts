@@ -407,6 +407,11 @@ remotes = 1
 local = 3004
 remotes = [2]
 remote-ca = "x"
+[[tunnel]]
+local = 3005
+remotes = [2]
+remote-tls = true
+remote_tls = false
 `,
     );
     const { code, stdout, stderr } = await run(
@@ -435,6 +440,7 @@ remote-ca = "x"
       /^13:3: Cannot read "\/nowhere\/[ck]"/,
       /^18:3: there is a tunnel on 127\.0\.0\.1:3003 in line 13/,
       /^21:3: remote-ca requires remote-tls=true/,
+      /^29:1: duplicate option "remote_tls"/,
     ];
     assertEquals(found.length, wanted.length, stderr);
     for (const [i, pattern] of wanted.entries()) {
