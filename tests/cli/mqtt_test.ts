@@ -21,10 +21,10 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
   const target = ["--target", "mqtt://127.0.0.1:1"];
   const listen = ["--listen", "mqtt://127.0.0.1:0"];
   const cases: [string[], RegExp][] = [
-    [[], /--listen URL is missing/],
-    [listen, /--target URL is missing/],
+    [[], /Missing --listen URL/],
+    [listen, /Missing --target URL/],
     [["--listen", "http://x", ...target], /"http:\/\/x"/],
-    [["--listen", "mqtts://:0", ...target], /--cert FILE and --key FILE/],
+    [["--listen", "mqtts://:0", ...target], /TLS requires --cert and --key/],
     [["--listen", "mqtt://:0?cert=x", ...target], /"cert"/],
     [[...listen, ...target, "--policy", "/nowhere.toml"], /"\/nowhere.toml"/],
     [[...listen, ...target, "--hooks", "/nowhere.ts"], /"\/nowhere.ts"/],
@@ -34,7 +34,10 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     ],
     [[...listen, ...target, "--on-deny", "shrug"], /none of ack, close/],
     [[...listen, ...target, "--max-packet-size", "1"], /128/],
-    [[...listen, ...target, "--target-cert", "x"], /belong together/],
+    [
+      [...listen, ...target, "--target-cert", "x"],
+      /--target-cert and --target-key require each other/,
+    ],
     // What has no effect is no protection either.
     [[...listen, ...target, "--client-ca", "x"], /--client-ca.* no --listen/],
     [
@@ -49,7 +52,10 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     ],
     [[...listen, ...target, "--target-insecure"], /no --target URL is mqtts/],
     [[...listen, ...target, "--target-server-name", "x"], /--target-server-na/],
-    [[...listen, ...target, "--audit-messages"], /--audit FILE/],
+    [
+      [...listen, ...target, "--audit-messages"],
+      /--audit-messages .* requires --audit$/,
+    ],
     [
       [...listen, ...target, "--audit", "-", "--audit-payloads"],
       /--audit-messages/,

@@ -197,7 +197,10 @@ Deno.test("tunnel says what is wrong with its arguments, in one line, before it 
         ["-c", ANY, "--control-token-file", "/nowhere"],
         /--control-token-file: Cannot read "\/nowhere"/,
       ],
-      [[], /No tunnel is open and no door to open one/],
+      [
+        [],
+        /No tunnel and no way to open one: .* or --control-socket or --rpc-socket$/,
+      ],
       [
         ["3000=1", "127.0.0.1:3000=2"],
         /Cannot use "127\.0\.0\.1:3000=2" as a tunnel: "3000=1" is on 127\.0\.0\.1:3000 too$/,
