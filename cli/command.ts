@@ -12,6 +12,7 @@ import { UsageError } from "../net/errors.ts";
 import { parseScaled } from "../net/observe/units.ts";
 import type { Log } from "../net/observe/log.ts";
 import type { Metric } from "../net/observe/metrics.ts";
+import { type RenamedOptions, withFlags } from "./flag_names.ts";
 import type { TomlProblem, TomlTable } from "../net/toml.ts";
 
 /** One option: how it is written, what it means and how its text becomes a value. */
@@ -316,6 +317,8 @@ export interface Command<Table extends OptionTable = OptionTable> {
   readonly configTables?: readonly string[];
   /** Command lines for the help, without the program's name. */
   readonly examples: readonly string[];
+  /** Keys of its options by the library's names for them, where these differ. Default: none. */
+  readonly renamedOptions?: RenamedOptions;
   /** Other top-level keys of the configuration file that are no options. Default: none. */
   readonly configSections?: readonly string[];
   /** Everything that is wrong in those sections. Default: none. */
@@ -338,9 +341,19 @@ export interface Command<Table extends OptionTable = OptionTable> {
   ) => Promise<RunningRole | undefined>;
 }
 
-/** Gives a table its types. */
+/** Gives a table its types, and errors of its start the names of its flags. */
 export function defineCommand<Table extends OptionTable>(
   command: Command<Table>,
 ): Command {
-  return command as unknown as Command;
+  const { options, renamedOptions, start } = command;
+  return {
+    ...command as unknown as Command,
+    start: async (values, context) => {
+      try {
+        return await start(values as Values<Table>, context);
+      } catch (error) {
+        throw withFlags(error, options, renamedOptions);
+      }
+    },
+  };
 }

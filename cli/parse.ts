@@ -5,6 +5,9 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { UsageError } from "../net/errors.ts";
 import type { Option, OptionTable, Values } from "./command.ts";
+import { flagName } from "./flag_names.ts";
+
+export { flagName };
 
 /** What was given: texts by option, in camel case, and positional arguments. */
 export interface GivenArguments {
@@ -12,11 +15,6 @@ export interface GivenArguments {
   texts: Map<string, string[]>;
   /** The rest, in order. */
   positionals: string[];
-}
-
-/** `serverAddr` as `server-addr`. */
-export function flagName(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 /** Splits arguments by the table; throws a UsageError that names what is wrong. */

@@ -54,6 +54,12 @@ export const command: cli.Command = cli.defineCommand({
   summary:
     "Stream a file, a device or stdin to UDP, multicast and broadcast destinations",
   options,
+  renamedOptions: {
+    destinations: "serverAddr",
+    datagramBytes: "datagramSize",
+    bitsPerSecond: "rate",
+    networkInterface: "interface",
+  },
   examples: [
     "--path /dev/random --server-addr 127.0.0.1:9920 --server-addr '[::1]:9921'",
     "--path - --server-addr 224.0.0.1:9922 --server-addr '[ff02::1]:9923' --tee >> logfile.log",

@@ -208,6 +208,7 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       { ...LIMITS, fallback: 65_535 },
     ),
   },
+  renamedOptions: { webSocketOrigins: "wsOrigin" },
   examples: [
     "--listen mqtt://:1884 --target mqtt://127.0.0.1:1883",
     "--listen mqtts://0.0.0.0:8883 --cert cert.pem --key key.pem --target mqtt://broker:1883 --policy policy.toml",

@@ -71,6 +71,14 @@ export const command: cli.Command = cli.defineCommand({
   name: "proxy",
   summary: "Forward UDP, multicast, TCP and TLS sources to UDP destinations",
   options,
+  renamedOptions: {
+    listen: "udpListenAddr",
+    connect: "tcpConnectAddr",
+    destinations: "udpDownstreamAddr",
+    datagramBytes: "datagramSize",
+    networkInterface: "interface",
+    receiveBufferBytes: "rcvbuf",
+  },
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --udp-downstream-addr '[::1]:9921' " +
     "--udp-downstream-addr localhost:9922 --tcp-connect-addr localhost:9925 --tee",

@@ -85,6 +85,18 @@ export const command: cli.Command = cli.defineCommand({
     "--udp_listen_addr, --tcp_listen_addr and --multicast_addr only), subscribers " +
     "connected there: that is --tcp-output-addr now.",
   options,
+  renamedOptions: {
+    udpListen: "udpListenAddr",
+    tcpListen: "tcpListenAddr",
+    group: "multicastAddr",
+    tcpOutput: "tcpOutputAddr",
+    udpOutput: "udpOutputAddr",
+    slowPolicy: "slowSubscriber",
+    queueBytes: "queue",
+    datagramBytes: "datagramSize",
+    networkInterface: "interface",
+    receiveBufferBytes: "rcvbuf",
+  },
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --tcp-output-addr '[::1]:9921' --multicast-addr 224.0.0.1:9922",
     "--tcp-listen-addr 0.0.0.0:9925 --multicast-addr '[ff15::99%eth0]:9922'",

@@ -97,6 +97,14 @@ export const command: cli.Command = cli.defineCommand({
   description:
     "SIGHUP opens the files anew, for programs such as logrotate that rename them.",
   options,
+  renamedOptions: {
+    listen: "listenAddr",
+    rotateBytes: "rotateSize",
+    rotateIntervalMs: "rotateInterval",
+    keepFiles: "keep",
+    networkInterface: "interface",
+    receiveBufferBytes: "rcvbuf",
+  },
   examples: [
     "--path logfile.log --listen-addr 127.0.0.1:9920 --listen-addr '[::1]:9921'",
     "--path - --format jsonl --listen-addr 239.1.2.3:9920 --interface eth0 | jq .text",

@@ -206,6 +206,7 @@ export const command: Command = defineCommand({
     "--config tunnels.toml --state tunnels.json --prometheus-socket 127.0.0.1:9100",
   ],
   options,
+  renamedOptions: { controlToken: "controlTokenFile" },
   configSections: TUNNEL_SECTIONS,
   async checkConfig(root, values) {
     const defaults = defaultsOf(values);

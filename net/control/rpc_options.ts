@@ -1,3 +1,4 @@
+// deno-lint-ignore-file camelcase -- names of the original's JSON-RPC
 /**
  * Options of `openTunnel`: every option of a specification under its own name,
  * in kebab, snake or camel case, and the original's names. The table of

@@ -132,7 +132,8 @@ export async function startTunnelRole(
     const ready = tunnels.ready();
     if (ready !== true) throw new OperationError(`No tunnel is open: ${ready}`);
     throw new UsageError(
-      "No tunnel is open and no door to open one: name a tunnel, such as 3000=4000, or give --control-socket or --rpc-socket",
+      "No tunnel and no way to open one: pass a tunnel, such as 3000=4000, or `controlSocket` or `rpcSocket`",
+      { option: ["controlSocket", "rpcSocket"] },
     );
   }
   const all = opened.move();

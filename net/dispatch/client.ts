@@ -75,7 +75,8 @@ export async function startClient(
   const { datagramBytes = DEFAULT_DATAGRAM_BYTES, bitsPerSecond } = options;
   if (addresses.length === 0 && !options.tee) {
     throw new UsageError(
-      "No destination: --server-addr HOST:PORT or --tee is wanted",
+      "No destination: pass `destinations` or `tee`",
+      { option: ["destinations", "tee"] },
     );
   }
   checkDatagramBytes(datagramBytes);

@@ -150,7 +150,7 @@ export class Listeners implements AsyncDisposable {
       this.#warned[i] = droppedKernel;
       this.#log.limited(
         `kernel drops ${address}`,
-        "the kernel drops datagrams that come faster than they are taken: raise --rcvbuf",
+        "the kernel drops datagrams that come faster than they are taken: raise the receive buffer (rcvbuf)",
         { address, dropped: more },
       );
     }

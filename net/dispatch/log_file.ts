@@ -6,7 +6,7 @@
  * 2. What was gathered is written when `flush` says that nothing more is there
  *    for now, but at most once in `FLUSH_MS`: a network that brings one datagram
  *    per turn must not cost a system call for each. It waits no longer than that.
- * 3. Once a second the interval's rotation and `--fsync interval` are due.
+ * 3. Once a second the interval's rotation and the interval of `fsync` are due.
  * 4. Files that were rotated are compressed and thinned out (rotated_files.ts).
  */
 import { basename, dirname, join } from "@std/path";
@@ -372,7 +372,8 @@ export function checkLogFileOptions(options: LogFileOptions): void {
     rotateIntervalMs === undefined
   ) {
     throw new UsageError(
-      `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; give --rotate-size or --rotate-interval`,
+      `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; pass \`rotateBytes\` or \`rotateIntervalMs\``,
+      { option: ["rotateBytes", "rotateIntervalMs"] },
     );
   }
   if (options.splitBySource && options.state) {

@@ -37,9 +37,10 @@ export function checkNoLoop(
         formatAddress(on)
       }": what is sent would come back without end; ${
         isMulticast(to.hostname)
-          ? "another group or port is wanted, or --no-loop"
-          : "another port or address is wanted"
+          ? "use another group or port, or `loop: false`"
+          : "use another port or address"
       }`,
+      { option: "loop" },
     );
   }
 }

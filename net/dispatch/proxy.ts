@@ -74,12 +74,14 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
     options;
   if (listen.length === 0 && connect.length === 0) {
     throw new UsageError(
-      "No source: --udp-listen-addr or --tcp-connect-addr HOST:PORT is wanted",
+      "No source: pass `listen` or `connect`",
+      { option: ["listen", "connect"] },
     );
   }
   if (to.length === 0 && !options.tee) {
     throw new UsageError(
-      "No destination: --udp-downstream-addr HOST:PORT or --tee is wanted",
+      "No destination: pass `destinations` or `tee`",
+      { option: ["destinations", "tee"] },
     );
   }
   checkDatagramBytes(datagramBytes);

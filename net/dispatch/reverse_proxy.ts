@@ -105,8 +105,9 @@ export async function startReverseProxy(
   const hasOutputs = tcpOutput.length + udpOutput.length > 0;
   if (!hasSources && !hasOutputs) {
     throw new UsageError(
-      "Nothing to do: a source (--udp-listen-addr, --tcp-listen-addr) or an output " +
-        "(--tcp-output-addr, --udp-output-addr) is wanted",
+      "Nothing to do: pass a source (`udpListen`, `tcpListen`) or an output " +
+        "(`tcpOutput`, `udpOutput`)",
+      { option: ["udpListen", "tcpListen", "tcpOutput", "udpOutput"] },
     );
   }
   checkGroup(group);

@@ -66,11 +66,12 @@ export async function startServer(
 ): Promise<ServerHandle> {
   const { listen, path } = options;
   if (listen.length === 0) {
-    throw new UsageError("No source: --listen-addr HOST:PORT is wanted");
+    throw new UsageError("No source: pass `listen`", { option: "listen" });
   }
   if (path === "-" && options.tee) {
     throw new UsageError(
-      "Cannot use --tee with --path -: both write to stdout; leave out --tee",
+      "Cannot use `tee` with `path` -: both write to stdout; leave out `tee`",
+      { option: ["tee", "path"] },
     );
   }
   checkRange("workers", options.workers, 1, 64);

@@ -98,16 +98,17 @@ export function checkOutput(options: OutputOptions): LogPathKind {
 function refuseFileOptions(options: OutputOptions, what: string): void {
   const { fsync, onWriteError } = options;
   const given: [string, unknown][] = [
-    ["--split", options.split],
-    ["--rotate-size", options.rotateBytes],
-    ["--rotate-interval", options.rotateIntervalMs],
-    ["--fsync", fsync === "none" ? undefined : fsync],
-    ["--on-write-error retry", onWriteError === "retry" || undefined],
+    ["split", options.split],
+    ["rotateBytes", options.rotateBytes],
+    ["rotateIntervalMs", options.rotateIntervalMs],
+    ["fsync", fsync === "none" ? undefined : fsync],
+    ["onWriteError", onWriteError === "retry" ? onWriteError : undefined],
   ];
   for (const [name, value] of given) {
     if (value !== undefined) {
       throw new UsageError(
-        `Cannot use ${name} with --path ${options.path}: it is ${what} and no file`,
+        `Cannot use \`${name}\` with \`path\` ${options.path}: it is ${what} and no file`,
+        { option: [name, "path"] },
       );
     }
   }

@@ -104,7 +104,9 @@ export function readEnvironment(variables: Variables): EnvironmentOptions {
     listeners.push(...mproxyListeners(old));
   }
   if (old("LOG_LEVEL")) {
-    warnings.push("MPROXY_LOG_LEVEL has no effect: use --log-level");
+    warnings.push(
+      "MPROXY_LOG_LEVEL has no effect: set the log level on the command line",
+    );
   }
   const unknown = Object.keys(variables).filter((name) =>
     /^(MPROXY|MGATE)_/.test(name) && !used.has(name)

@@ -211,13 +211,16 @@ function placesOf(options: OpenMqttGatewayOptions): Place[] {
   for (const warning of fromEnvironment.warnings) log.warn(warning);
   if (listen.length > 0) {
     if (target.length === 0) {
-      throw new UsageError("--target URL is missing: which broker is it?");
+      throw new UsageError("Missing `target` URL (the MQTT broker)", {
+        option: "target",
+      });
     }
     return listen.map((url) => placeOf(url, options));
   }
   if (fromEnvironment.listeners.length === 0) {
     throw new UsageError(
-      "--listen URL is missing, such as mqtt://127.0.0.1:1884",
+      "Missing `listen` URL, such as mqtt://127.0.0.1:1884",
+      { option: "listen" },
     );
   }
   return fromEnvironment.listeners.map((listener) => {
@@ -263,12 +266,14 @@ function placeOf(url: string, options: OpenMqttGatewayOptions): Place {
   } as const;
   if (tlsFiles.cert === undefined || tlsFiles.key === undefined) {
     throw new UsageError(
-      `Cannot listen on "${url}": --cert FILE and --key FILE are wanted`,
+      `Cannot listen on "${url}": TLS requires \`cert\` and \`key\``,
+      { option: ["cert", "key"] },
     );
   }
   if (clientAuth !== undefined && tlsFiles.clientCa === undefined) {
     throw new UsageError(
-      `Cannot ask for certificates on "${url}": --client-ca FILE is wanted`,
+      `Cannot verify client certificates on "${url}": this requires \`clientCa\``,
+      { option: "clientCa" },
     );
   }
   return { endpoint, tlsFiles, targets: undefined };
@@ -313,7 +318,10 @@ function targetCertificate(options: OpenMqttGatewayOptions) {
   const { targetCert, targetKey } = options;
   if (targetCert === undefined && targetKey === undefined) return undefined;
   if (targetCert === undefined || targetKey === undefined) {
-    throw new UsageError("--target-cert and --target-key belong together");
+    throw new UsageError(
+      "`targetCert` and `targetKey` require each other",
+      { option: ["targetCert", "targetKey"] },
+    );
   }
   return readCertificate(targetCert, targetKey);
 }
@@ -330,52 +338,56 @@ function checkEffects(
   const brokers = places.flatMap(({ targets }) => targets ?? options.target)
     .map((url) => parseEndpoint(url).scheme);
   const wants = (
-    flags: Record<string, unknown>,
+    given: Record<string, unknown>,
     isMet: boolean,
+    required: keyof OpenMqttGatewayOptions,
     why: string,
   ) => {
-    for (const [flag, value] of Object.entries(flags)) {
+    for (const [option, value] of Object.entries(given)) {
       const isGiven = Array.isArray(value) ? value.length > 0 : Boolean(value);
       if (isGiven && !isMet) {
-        throw new UsageError(`--${flag} has no effect: ${why}`);
+        throw new UsageError(`\`${option}\` has no effect: ${why}`, {
+          option: [option, required],
+        });
       }
     }
   };
   const { clientCa, clientAuth, cert, key, webSocketOrigins } = options;
   wants(
-    { "client-ca": clientCa, "client-auth": clientAuth, cert, key },
+    { clientCa, clientAuth, cert, key },
     listeners.some(isSecure),
-    "no --listen URL is mqtts:// or wss://",
+    "listen",
+    "no `listen` URL is mqtts:// or wss://",
   );
   wants(
-    { "ws-origin": webSocketOrigins },
+    { webSocketOrigins },
     listeners.some(isWebSocket),
-    "no --listen URL is ws:// or wss://",
+    "listen",
+    "no `listen` URL is ws:// or wss://",
   );
   wants(
     {
-      "target-ca": options.targetCa,
-      "target-cert": options.targetCert,
-      "target-server-name": options.targetServerName,
-      "target-insecure": options.targetInsecure,
+      targetCa: options.targetCa,
+      targetCert: options.targetCert,
+      targetServerName: options.targetServerName,
+      targetInsecure: options.targetInsecure,
     },
     brokers.some(isSecure),
-    "no --target URL is mqtts:// or wss://",
+    "target",
+    "no `target` URL is mqtts:// or wss://",
   );
   const { audit, auditMessages, auditPayloads, auditRequired } = options;
   wants(
-    {
-      "audit-messages": auditMessages,
-      "audit-payloads": auditPayloads,
-      "audit-required": auditRequired,
-    },
+    { auditMessages, auditPayloads, auditRequired },
     audit !== undefined,
-    "--audit FILE is missing",
+    "audit",
+    "it requires `audit`",
   );
   wants(
-    { "audit-payloads": auditPayloads },
+    { auditPayloads },
     auditMessages === true,
-    "only --audit-messages writes messages",
+    "auditMessages",
+    "it requires `auditMessages`",
   );
   for (const origin of webSocketOrigins ?? []) {
     // As browsers send it (RFC 6454, 6.2), or it would never fit.

@@ -168,8 +168,8 @@ class WorkerRelay implements PlacedRelay {
   }
 }
 
-function errorOf({ usage, message, code }: ReportedError): Error {
+function errorOf({ usage, options, message, code }: ReportedError): Error {
   return usage
-    ? new UsageError(message)
+    ? new UsageError(message, { option: options })
     : new OperationError(message, { code });
 }

@@ -61,6 +61,8 @@ export type RelayOrder =
 /** An error as plain data. */
 export interface ReportedError {
   usage: boolean;
+  /** Options that the message names. */
+  options: readonly string[];
   message: string;
   code: string | undefined;
 }

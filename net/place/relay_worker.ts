@@ -120,6 +120,7 @@ function warn(
 function reportedError(error: unknown): ReportedError {
   return {
     usage: error instanceof UsageError,
+    options: error instanceof UsageError ? error.options : [],
     message: errorText(error),
     code: errorCode(error),
   };

@@ -165,7 +165,13 @@ class Reader implements TunnelConfig {
     for (const [key, entry] of table.entries) {
       if (key === "local") local = this.#socket(entry.node);
       else if (key === "remotes") remotes = this.#sockets(entry.node);
-      else options = { ...options, ...this.#option(key, entry) };
+      else {
+        const option = this.#option(key, entry);
+        for (const field of Object.keys(option)) {
+          if (field in options) this.#say(entry, `duplicate option "${key}"`);
+        }
+        options = { ...options, ...option };
+      }
     }
     for (const key of ["local", "remotes"]) {
       if (!table.entries.has(key)) this.#say(table, `"${key}" is missing`);

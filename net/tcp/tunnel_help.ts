@@ -1,4 +1,4 @@
-/** Text of `--help-tunnel`: the grammar, and every option with its default. */
+/** Help on tunnels: the grammar, and every option with its default. */
 import {
   DEFAULT_TUNNEL_OPTIONS,
   TUNNEL_OPTIONS,

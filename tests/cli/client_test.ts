@@ -434,7 +434,7 @@ testOnEngines(
     assertEquals(code, 0, stderr);
     assertMatch(
       stderr,
-      /warn Cannot write to stdout: Broken pipe.*; going on without --tee/,
+      /warn Cannot write to stdout: Broken pipe.*; going on without tee/,
     );
     assertMatch(stderr, /copied to stdout: .* dropped \(closed \d+\)/);
     await receiver.atLeastBytes(bytes.length);

@@ -21,16 +21,16 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
   const target = ["--target", "mqtt://127.0.0.1:1"];
   const listen = ["--listen", "mqtt://127.0.0.1:0"];
   const cases: [string[], RegExp][] = [
-    [[], /--listen URL is missing/],
-    [listen, /--target URL is missing/],
+    [[], /Missing --listen URL/],
+    [listen, /Missing --target URL/],
     [["--listen", "http://x", ...target], /"http:\/\/x"/],
     [["--listen", "1884", "--target", "1883"], /use 127.0.0.1:1883/],
     [
       ["--listen", "1884", "--target", "tcp://localhost:1884"],
       /"tcp:\/\/localhost:1884": it is the listener/,
     ],
-    [[...listen, ...target, "--audit-required"], /--audit FILE/],
-    [["--listen", "mqtts://:0", ...target], /--cert FILE and --key FILE/],
+    [[...listen, ...target, "--audit-required"], /--audit/],
+    [["--listen", "mqtts://:0", ...target], /TLS requires --cert and --key/],
     [["--listen", "mqtt://:0?cert=x", ...target], /"cert"/],
     [[...listen, ...target, "--policy", "/nowhere.toml"], /"\/nowhere.toml"/],
     [[...listen, ...target, "--hooks", "/nowhere.ts"], /"\/nowhere.ts"/],
@@ -40,7 +40,10 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     ],
     [[...listen, ...target, "--on-deny", "shrug"], /none of ack, close/],
     [[...listen, ...target, "--max-packet-size", "1"], /128/],
-    [[...listen, ...target, "--target-cert", "x"], /belong together/],
+    [
+      [...listen, ...target, "--target-cert", "x"],
+      /--target-cert and --target-key require each other/,
+    ],
     // What has no effect is no protection either.
     [[...listen, ...target, "--client-ca", "x"], /--client-ca.* no --listen/],
     [
@@ -55,7 +58,10 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     ],
     [[...listen, ...target, "--target-insecure"], /no --target URL is mqtts/],
     [[...listen, ...target, "--target-server-name", "x"], /--target-server-na/],
-    [[...listen, ...target, "--audit-messages"], /--audit FILE/],
+    [
+      [...listen, ...target, "--audit-messages"],
+      /--audit-messages .* requires --audit$/,
+    ],
     [
       [...listen, ...target, "--audit", "-", "--audit-payloads"],
       /--audit-messages/,

@@ -197,7 +197,10 @@ Deno.test("tunnel says what is wrong with its arguments, in one line, before it 
         ["-c", ANY, "--control-token-file", "/nowhere"],
         /--control-token-file: Cannot read "\/nowhere"/,
       ],
-      [[], /No tunnel is open and no door to open one/],
+      [
+        [],
+        /No tunnel and no way to open one: .* or --control-socket or --rpc-socket$/,
+      ],
       [
         ["3000=1", "127.0.0.1:3000=2"],
         /Cannot use "127\.0\.0\.1:3000=2" as a tunnel: "3000=1" is on 127\.0\.0\.1:3000 too$/,
@@ -407,6 +410,11 @@ remotes = 1
 local = 3004
 remotes = [2]
 remote-ca = "x"
+[[tunnel]]
+local = 3005
+remotes = [2]
+remote-tls = true
+remote_tls = false
 `,
     );
     const { code, stdout, stderr } = await run(
@@ -435,6 +443,7 @@ remote-ca = "x"
       /^13:3: Cannot read "\/nowhere\/[ck]"/,
       /^18:3: there is a tunnel on 127\.0\.0\.1:3003 in line 13/,
       /^21:3: remote-ca requires remote-tls=true/,
+      /^29:1: duplicate option "remote_tls"/,
     ];
     assertEquals(found.length, wanted.length, stderr);
     for (const [i, pattern] of wanted.entries()) {

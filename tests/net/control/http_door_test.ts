@@ -581,7 +581,7 @@ Deno.test("openHttpDoor wants a token elsewhere than on loopback, and where one 
   await assertRejects(
     () => openHttpDoor({ address: { hostname: "0.0.0.0", port: 0 }, tunnels }),
     UsageError,
-    "--control-token-file",
+    "`controlToken`",
   );
   const token = "correct horse battery";
   await withDoor(async (host) => {

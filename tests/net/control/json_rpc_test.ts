@@ -1,13 +1,23 @@
 // deno-lint-ignore-file camelcase -- names of the original's JSON-RPC
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
 import { formatAddress } from "../../../net/address.ts";
 import {
   answerRpc,
   MAX_ANSWER_BYTES,
   MAX_BATCH,
 } from "../../../net/control/json_rpc.ts";
+import { ParameterError } from "../../../net/control/parameters.ts";
+import { readRpcOptions } from "../../../net/control/rpc_options.ts";
 import { UsageError } from "../../../net/errors.ts";
-import { TUNNEL_OPTIONS, type TunnelOptions } from "../../../net/tcp/spec.ts";
+import {
+  formatOptions,
+  type GivenTunnelOptions,
+  parseTunnel,
+  STRATEGIES,
+  TUNNEL_OPTIONS,
+  type TunnelOptions,
+} from "../../../net/tcp/spec.ts";
 import {
   checkTunnels,
   MAX_REMOTES,
@@ -71,6 +81,71 @@ Deno.test("openTunnel takes every documented option in each of its spellings", a
       }
     }
   });
+});
+
+const seconds = fc.integer({ min: 1, max: 2_147_483_647 });
+const file = fc.stringMatching(/^[^,\]\n]{1,20}$/);
+const tunnelOptions: fc.Arbitrary<GivenTunnelOptions> = fc.record({
+  strategy: fc.constantFrom(...STRATEGIES),
+  attempts: fc.integer({ min: 0, max: 65535 }),
+  connectTimeoutMs: seconds,
+  errorsTillDead: fc.nat(),
+  checkIntervalMs: seconds,
+  remoteTls: fc.boolean(),
+  remoteCa: file,
+  tlsCert: file,
+  tlsKey: file,
+  idleTimeoutMs: fc.oneof(fc.constant(0), seconds),
+  halfCloseTimeoutMs: fc.oneof(fc.constant(0), seconds),
+}, { requiredKeys: [], noNullPrototype: true });
+
+Deno.test("options in JSON mean what they mean in brackets", () => {
+  fc.assert(fc.property(tunnelOptions, (options) => {
+    const json = Object.fromEntries(
+      TUNNEL_OPTIONS.flatMap(({ key, field }) => {
+        const value = options[field];
+        if (value === undefined) return [];
+        return [[key, field.endsWith("Ms") ? Number(value) / 1000 : value]];
+      }),
+    );
+    const text = formatOptions(options);
+    const brackets = text === "" ? "1=2" : `1=2[${text}]`;
+    assertEquals(readRpcOptions(json), parseTunnel(brackets).options);
+    assertEquals(readRpcOptions(json), options);
+  }));
+});
+
+Deno.test("every JSON object of options is read whole or refused", () => {
+  const name = fc.oneof(
+    fc.constantFrom(
+      ...TUNNEL_OPTIONS.flatMap(({ key }) => spellings(key)),
+      "lb_strategy",
+      "options",
+    ),
+    fc.string(),
+  );
+  const object = fc.dictionary(name, fc.jsonValue(), { maxKeys: 4 });
+  fc.assert(
+    fc.property(object, (given) => {
+      let read: GivenTunnelOptions;
+      try {
+        read = readRpcOptions(given);
+      } catch (error) {
+        assert(error instanceof ParameterError, String(error));
+        assert(!error.message.includes("\n"), error.message);
+        return;
+      }
+      // What was read is as much as was given: null alone is left out.
+      const count = Object.values(given).filter((value) =>
+        value !== null
+      ).length;
+      assert(
+        "options" in given || Object.keys(read).length === count,
+        JSON.stringify(given),
+      );
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 Deno.test("openTunnel reads files of certificates under their documented names", async () => {

@@ -427,7 +427,7 @@ Deno.test("openLineDoor wants a token elsewhere than on loopback, and where one 
     assertThrows(
       () => openLineDoor({ address: { hostname, port: 0 }, tunnels }),
       UsageError,
-      "--control-token-file",
+      "`controlToken`",
     );
   }
   await withDoor(async (talk) => {

@@ -45,7 +45,9 @@ Deno.test("readEnvironment() reads mProxy's variables with mProxy's defaults", (
           clientCaFile: "ca.crt",
         },
       ],
-      warnings: ["MPROXY_LOG_LEVEL has no effect: use --log-level"],
+      warnings: [
+        "MPROXY_LOG_LEVEL has no effect: set the log level on the command line",
+      ],
     },
   );
 });
