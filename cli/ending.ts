@@ -96,23 +96,3 @@ function describe(
       : undefined,
   };
 }
-
-/**
- * One line for a permission that was not given. Deno's own message tells the
- * user of a program to compile it again.
- */
-export function missingPermission(
-  error: InstanceType<typeof Deno.errors.NotCapable>,
-): string {
-  const [, kind, subject] =
-    /^Requires (\w+) access(?: to (.+?))?, (?:run|specify)/s.exec(
-      error.message,
-    ) ?? [];
-  if (kind === undefined) return error.message;
-  const what = subject === undefined ? kind : `${kind} access to ${subject}`;
-  return `Missing permission: ${what}; ${
-    Deno.build.standalone
-      ? "this program was built without it: run the role with deno run -A"
-      : `run it with --allow-${kind}`
-  }`;
-}

@@ -1,8 +1,8 @@
 /** Certificates, keys and roots in PEM files, and whether the files have changed. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { getCACertificates } from "node:tls";
-import { OperationError } from "./errors.ts";
-import { unreadable } from "./text_file.ts";
+import { errorText, OperationError } from "./errors.ts";
+import { readTextFileInTime, statInTime } from "./text_file.ts";
 
 /** TLS towards clients. */
 export interface TlsTermination {
@@ -85,9 +85,9 @@ export function systemRoots(): RemoteTls {
 
 async function readPem(file: string): Promise<string> {
   try {
-    return await Deno.readTextFile(file);
+    return await readTextFileInTime(file);
   } catch (cause) {
-    throw new CertificateError(unreadable(file, cause), { cause });
+    throw new CertificateError(errorText(cause), { cause });
   }
 }
 
@@ -129,7 +129,7 @@ export class FileStamps {
   async take(settled: boolean): Promise<boolean> {
     const stamps = await Promise.all(this.#files.map(async (file) => {
       try {
-        const { ino, size, mtime } = await Deno.stat(file);
+        const { ino, size, mtime } = await statInTime(file);
         return `${ino} ${size} ${mtime?.getTime()}`;
       } catch {
         // Between being removed and put in place anew: it changes again then.

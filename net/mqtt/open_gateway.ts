@@ -5,7 +5,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { resolve, toFileUrl } from "@std/path";
 import { errorText, UsageError } from "../errors.ts";
-import { readTextFile } from "../text_file.ts";
+import { checkRegularFile, readTextFile } from "../text_file.ts";
 import type { Log } from "../observe/log.ts";
 import {
   CertificateError,
@@ -387,8 +387,12 @@ function policyOf(file: string, config: PolicyConfig, policy?: Policy): Policy {
   }
 }
 
+/** Maximum size of a module with hooks: it may be bundled. */
+const MAX_HOOKS_BYTES = 16 << 20;
+
 /** Whatever a module throws, and what it exports that cannot be hooks, is its user's to mend. */
 async function loadHooks(file: string): Promise<NamedHooks> {
+  checkRegularFile(file, { maxBytes: MAX_HOOKS_BYTES });
   try {
     let exported = (await import(toFileUrl(resolve(file)).href)).default;
     if (typeof exported === "function") exported = await exported();
