@@ -424,7 +424,7 @@ async function runRole(
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(
-      await openMetrics(values.metricsAddr, state, running),
+      await openMetrics(values.metricsAddr, state, running, log),
     );
     metricsAddress = server.address;
     log.info("metrics door is open", {
@@ -489,9 +489,11 @@ function openMetrics(
   address: Address,
   state: RunState,
   running: RunningRole,
+  log: Log,
 ): Promise<MetricsServer> {
   return serveMetrics({
     address,
+    log,
     metrics: () => [...running.metrics(), ...processMetrics(state)],
     ...(running.ready ? { ready: running.ready } : {}),
     ...(running.json ? { json: running.json } : {}),
