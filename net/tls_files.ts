@@ -75,12 +75,20 @@ export function checkRoots(pem: string, file: string): void {
  */
 export function systemRoots(): RemoteTls {
   const spaceless = (pem: string) => pem.replaceAll(/\s/g, "");
-  const bundled = new Set(getCACertificates("bundled").map(spaceless));
-  return {
-    caCerts: getCACertificates("system").filter((pem) =>
-      !bundled.has(spaceless(pem))
-    ),
-  };
+  let bundled: Set<string>;
+  let roots: string[];
+  try {
+    bundled = new Set(getCACertificates("bundled").map(spaceless));
+    roots = getCACertificates("system");
+  } catch (cause) {
+    throw new CertificateError(
+      `Cannot read the system's certificates: ${
+        errorText(cause)
+      }; or name a file of roots`,
+      { cause },
+    );
+  }
+  return { caCerts: roots.filter((pem) => !bundled.has(spaceless(pem))) };
 }
 
 async function readPem(file: string): Promise<string> {
