@@ -38,22 +38,25 @@ export function catchUncaught(
   survives: () => boolean,
 ): UncaughtErrors {
   let count = 0;
-  const caught = (error: unknown): void => {
+  const caught = (error: unknown, isFatal: boolean): void => {
     count++;
     const { text, at, stack } = describe(error);
     log().limited(`uncaught ${text} ${at}`, `internal error: ${text}`, {
       at,
       stack,
     }, "error");
-    if (isFatal(error) || !survives()) void exitProcess(1);
+    if (isFatal || !survives()) void exitProcess(1);
   };
   const onError = (event: ErrorEvent): void => {
     event.preventDefault();
-    caught(event.error ?? event.message);
+    // A Worker that died has no error object here. It took its sockets with it:
+    // going on would be a process that serves nobody.
+    const isWorker = (event.error ?? undefined) === undefined;
+    caught(isWorker ? event.message : event.error, isWorker);
   };
   const onRejection = (event: PromiseRejectionEvent): void => {
     event.preventDefault();
-    caught(event.reason);
+    caught(event.reason, false);
   };
   globalThis.addEventListener("error", onError);
   globalThis.addEventListener("unhandledrejection", onRejection);
@@ -66,13 +69,6 @@ export function catchUncaught(
       globalThis.removeEventListener("unhandledrejection", onRejection);
     },
   };
-}
-
-/** A Worker that died took its sockets with it: going on would be a process that serves nobody. */
-function isFatal(error: unknown): boolean {
-  return error instanceof Error && /unhandled error in child worker/i.test(
-    error.message,
-  );
 }
 
 /** What an error says, where it was thrown, and the way there. */
@@ -95,24 +91,4 @@ function describe(
       ? capText(places.join(" < "), STACK_BYTES)
       : undefined,
   };
-}
-
-/**
- * One line for a permission that was not given. Deno's own message tells the
- * user of a program to compile it again.
- */
-export function missingPermission(
-  error: InstanceType<typeof Deno.errors.NotCapable>,
-): string {
-  const [, kind, subject] =
-    /^Requires (\w+) access(?: to (.+?))?, (?:run|specify)/s.exec(
-      error.message,
-    ) ?? [];
-  if (kind === undefined) return error.message;
-  const what = subject === undefined ? kind : `${kind} access to ${subject}`;
-  return `Missing permission: ${what}; ${
-    Deno.build.standalone
-      ? "this program was built without it: run the role with deno run -A"
-      : `run it with --allow-${kind}`
-  }`;
 }

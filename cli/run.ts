@@ -17,6 +17,7 @@ import {
   type MetricsServer,
   serveMetrics,
 } from "../net/observe/metrics_server.ts";
+import { warnIfPublic } from "../net/text_file.ts";
 import { ProgressLine } from "../net/observe/terminal.ts";
 import {
   address,
@@ -36,7 +37,7 @@ import {
 import { completionScript, SHELLS } from "./completions.ts";
 import { configError, problemLines, readConfigFile } from "./config.ts";
 import { counted } from "./dispatch_report.ts";
-import { catchUncaught, exitProcess, missingPermission } from "./ending.ts";
+import { catchUncaught, exitProcess } from "./ending.ts";
 import { commandsHelpText, helpText } from "./help.ts";
 import { manualPage } from "./manual.ts";
 import { readValues, splitArguments } from "./parse.ts";
@@ -244,7 +245,7 @@ async function exitCode(
 }
 
 function failureLine(error: unknown): string {
-  if (error instanceof Deno.errors.NotCapable) return missingPermission(error);
+  if (error instanceof Deno.errors.NotCapable) return errorText(error);
   if (error instanceof UsageError || error instanceof OperationError) {
     // What a user gave may hold line ends; the message is one line.
     return error.message.replaceAll(/\s*[\r\n]\s*/g, " ");
@@ -286,10 +287,15 @@ async function commandExitCode(
   }
   const reread = () => readAll(command, table, texts);
   const { values, config } = reread();
+  const secretFiles = secretFilesOf(table, texts, config);
   return await exitCode(
     program,
     values.logFormat,
-    () => runRole(command, values, { positionals, config, reread }, state),
+    () =>
+      runRole(command, values, { positionals, config, reread }, {
+        state,
+        secretFiles,
+      }),
   );
 }
 
@@ -324,6 +330,16 @@ function readAll(
   return { values: readValues(table, given) as CommonValues, config };
 }
 
+/** Files with keys and tokens that the options name. */
+function secretFilesOf(
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+  config: ConfigFile | undefined,
+): string[] {
+  return Object.entries(table).filter(([, { secretFile }]) => secretFile)
+    .flatMap(([key]) => texts.get(key) ?? config?.texts.get(key) ?? []);
+}
+
 /** Shows every problem of the configuration file; exits with 2 where there is one. */
 async function checkConfig(
   command: Command,
@@ -356,7 +372,10 @@ async function runRole(
   command: Command,
   values: CommonValues,
   given: Pick<CommandContext, "positionals" | "config" | "reread">,
-  state: RunState,
+  { state, secretFiles }: {
+    readonly state: RunState;
+    readonly secretFiles: readonly string[];
+  },
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -392,6 +411,7 @@ async function runRole(
   if (running === undefined) return 0;
   const { role, progress } = running;
   state.running = running;
+  for (const file of secretFiles) void warnIfPublic(file, log);
   const manager = disposals.use(openServiceManager(log));
   disposals.use(role);
   signals.attach({

@@ -67,7 +67,7 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       { short: "t" },
     ),
     cert: value("Certificate in PEM", "FILE", text, TLS),
-    key: value("Its key in PEM", "FILE", text, TLS),
+    key: value("Its key in PEM", "FILE", text, { ...TLS, secretFile: true }),
     clientCa: value(
       "Ask for client certificates that come from these roots",
       "FILE",
@@ -88,7 +88,7 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
     ),
     targetCa: value("More roots in PEM", "FILE", text, BROKER),
     targetCert: value("The gateway's own certificate", "FILE", text, BROKER),
-    targetKey: value("Its key", "FILE", text, BROKER),
+    targetKey: value("Its key", "FILE", text, { ...BROKER, secretFile: true }),
     targetServerName: value(
       "Name that the broker's certificate must have",
       "NAME",

@@ -50,7 +50,10 @@ const options = {
     TLS,
   ),
   tlsCert: cli.value("Our certificate chain, PEM", "FILE", cli.text, TLS),
-  tlsKey: cli.value("Our private key, PEM", "FILE", cli.text, TLS),
+  tlsKey: cli.value("Our private key, PEM", "FILE", cli.text, {
+    ...TLS,
+    secretFile: true,
+  }),
   tlsServerName: cli.value(
     "Name to verify in place of the host's",
     "NAME",

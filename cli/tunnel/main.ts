@@ -104,7 +104,7 @@ const options = {
     "File with the token that both doors want; needed where they are not on loopback",
     "FILE",
     readToken,
-    CONTROL,
+    { ...CONTROL, secretFile: true },
   ),
   prometheusSocket: value(
     "Serve /metrics here",

@@ -5,7 +5,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { resolve, toFileUrl } from "@std/path";
 import { errorText, UsageError } from "../errors.ts";
-import { readTextFile } from "../text_file.ts";
+import { checkRegularFile, readTextFile } from "../text_file.ts";
 import type { Log } from "../observe/log.ts";
 import {
   CertificateError,
@@ -414,8 +414,12 @@ function inFile<Value>(file: string, make: () => Value): Value {
   }
 }
 
+/** Maximum size of a module with hooks: it may be bundled. */
+const MAX_HOOKS_BYTES = 16 << 20;
+
 /** Whatever a module throws, and what it exports that cannot be hooks, is its user's to mend. */
 async function loadHooks(file: string): Promise<NamedHooks> {
+  checkRegularFile(file, { maxBytes: MAX_HOOKS_BYTES });
   try {
     const module = await import(toFileUrl(resolve(file)).href);
     let exported = module.default;

@@ -15,6 +15,7 @@ import type {
   StreamEngine,
   StreamEvent,
 } from "../engine/stream.ts";
+import { writeFileAtomically } from "../atomic_file.ts";
 import { errorText, OperationError, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
@@ -44,8 +45,9 @@ import {
   withRemoteAdded,
   withRemoteRemoved,
 } from "./tunnel_changes.ts";
+import { warnIfPublic } from "../text_file.ts";
 import { checkTunnels } from "./tunnel_limits.ts";
-import { formatState, readState, writeFileAtomically } from "./tunnel_state.ts";
+import { formatState, readState } from "./tunnel_state.ts";
 
 /** What a configuration says; read at the start and at every reload. */
 export interface TunnelsConfig {
@@ -478,6 +480,8 @@ export class Tunnels implements AsyncDisposable {
       (address) => this.#boundTo([address]) !== undefined,
     );
     this.#open.set(tunnelKey(tunnel.spec), tunnel);
+    const { tlsKey } = spec.options;
+    if (tlsKey !== undefined) void warnIfPublic(tlsKey, this.#log);
     this.#log.info("listening", {
       address: formatAddress(tunnel.address),
       tunnel: tunnel.label,
