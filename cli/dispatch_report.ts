@@ -54,18 +54,30 @@ export function listenerLines(
       receivedDatagrams,
       droppedKernel,
       dropsUnknown,
+      droppedLoop,
     },
   ) =>
     `received on ${address}: ${amount(receivedBytes, receivedDatagrams)} ${
       pace(receivedBytes, elapsedMs)
     }${
       drops(
-        droppedKernel,
-        droppedKernel > 0 ? "receive queue full" : "",
+        droppedKernel + droppedLoop,
+        reasonCounts([
+          ["receive queue full", droppedKernel],
+          ["loop", droppedLoop],
+        ]),
         dropsUnknown > 0,
       )
     }`
   );
+}
+
+/** `receive queue full`, where it is the only reason, or `receive queue full 3, loop 5`. */
+function reasonCounts(reasons: readonly [string, number][]): string {
+  const met = reasons.filter(([, count]) => count > 0);
+  return met.length === 1
+    ? met[0]![0]
+    : met.map((reason) => reason.join(" ")).join(", ");
 }
 
 /** A line for each destination. */

@@ -14,6 +14,7 @@ import type { Task } from "../tasks.ts";
 import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
 import { type DispatchOptions, sendingInterface } from "./options.ts";
 import { countDrops, RECEIVE_COUNTERS, Relay } from "./relay.ts";
+import { loopGuardOf } from "./report_loop.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** One of {@linkcode RECEIVE_COUNTERS}. */
@@ -202,6 +203,10 @@ async function openHere(
     sinks,
     counters: counters.slots,
     holds,
+    loopGuard: own.length === 0 ? undefined : loopGuardOf(
+      listener.address,
+      (key, message, fields) => log.limited(key, message, fields),
+    ),
   });
   let running: Promise<void> | undefined;
   return {

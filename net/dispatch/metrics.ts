@@ -42,15 +42,18 @@ export function listenerMetrics(listeners: readonly ListenerStats[]): Metric[] {
     ),
     counterMetric(
       "mproxy_receive_dropped_datagrams_total",
-      "Datagrams that the kernel dropped because the receive queue was full.",
-      // Where nobody can tell, no value is truer than 0.
-      listeners.filter((one) =>
-        one.dropsUnknown === 0 || one.droppedKernel > 0
-      ),
-      ({ address, droppedKernel }) => ({
-        labels: { listener: address, reason: "queue_full" },
-        value: droppedKernel,
-      }),
+      "Datagrams received but not forwarded, or dropped by the kernel because the receive queue was full.",
+      listeners,
+      ({ address, droppedKernel, dropsUnknown, droppedLoop }) => [
+        // Where nobody can tell, no value is truer than 0.
+        ...dropsUnknown === 0 || droppedKernel > 0
+          ? [{
+            labels: { listener: address, reason: "queue_full" },
+            value: droppedKernel,
+          }]
+          : [],
+        { labels: { listener: address, reason: "loop" }, value: droppedLoop },
+      ],
     ),
     counterMetric(
       "mproxy_receive_errors_total",

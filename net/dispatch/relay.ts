@@ -2,7 +2,7 @@
  * The loop through which every received datagram goes.
  *
  * 1. `tryReceive` fills the batch with what is there.
- * 2. The batch is counted.
+ * 2. The batch is counted; what loops is taken out of it.
  * 3. Each sink takes it in turn.
  * 4. Nothing left: the sinks hand on what they gathered.
  * 5. The loop waits until there is more.
@@ -10,6 +10,7 @@
 import { DatagramBatch } from "../engine/batch.ts";
 import type { DatagramListener } from "../engine/engine.ts";
 import { BusyLoop } from "./busy.ts";
+import type { LoopGuard } from "./loop_guard.ts";
 import type { DatagramSink } from "./sink.ts";
 import type { PolledTimers } from "./timers.ts";
 
@@ -21,6 +22,8 @@ export const RECEIVE_COUNTERS = [
   "receiveErrors",
   /** 1 where `droppedKernel` is only the least that it can be, else 0. */
   "dropsUnknown",
+  /** What came back from its destinations and was not sent again. */
+  "droppedLoop",
 ] as const;
 
 const DATAGRAMS = 0;
@@ -28,6 +31,7 @@ const BYTES = 1;
 const DROPPED = 2;
 const ERRORS = 3;
 const UNKNOWN = 4;
+const LOOPED = 5;
 
 /** A drain ends when nothing came for this long, for engines that must wait to know. */
 const DRAIN_QUIET_MS = 20;
@@ -76,6 +80,8 @@ export interface RelayOptions {
   holds?: boolean;
   /** The sinks' timers, where the loop has its thread for itself. */
   timers?: PolledTimers;
+  /** Drops what comes back from the sinks, where they can send it back. Default: none. */
+  loopGuard?: LoopGuard | undefined;
   /** The clock, in milliseconds. @default {performance.now} */
   now?: () => number;
 }
@@ -90,6 +96,7 @@ export class Relay {
   readonly #ownThread: boolean;
   readonly #holds: boolean;
   readonly #timers: PolledTimers | undefined;
+  readonly #loopGuard: LoopGuard | undefined;
   readonly #now: () => number;
 
   constructor(options: RelayOptions) {
@@ -101,6 +108,7 @@ export class Relay {
     this.#ownThread = options.ownThread ?? false;
     this.#holds = options.holds ?? false;
     this.#timers = options.timers;
+    this.#loopGuard = options.loopGuard;
     this.#now = options.now ?? (() => performance.now());
   }
 
@@ -114,6 +122,7 @@ export class Relay {
   async run(): Promise<void> {
     try {
       await this.#loop();
+      await this.#releaseAll();
     } finally {
       this.#listener[Symbol.dispose]();
       // What lay unread when it closed counts as dropped too.
@@ -130,6 +139,7 @@ export class Relay {
     let drainingSince = -1;
     let lastReceived = 0;
     for (;;) {
+      if (this.#loopGuard?.holding) await this.#release(this.#loopGuard);
       let slots: number;
       try {
         slots = listener.tryReceive(batch);
@@ -141,6 +151,7 @@ export class Relay {
       }
       if (slots > 0) {
         this.#count(batch);
+        this.#loopGuard?.filter(batch, this.#now());
         for (const sink of sinks) {
           const pending = sink.write(batch);
           if (pending) await pending;
@@ -184,8 +195,33 @@ export class Relay {
   }
 
   #waitMs(): number | undefined {
-    if (this.#lookMs === undefined) return undefined;
-    return this.#timers?.nextMs(this.#lookMs) ?? this.#lookMs;
+    const heldMs = this.#loopGuard?.holding
+      ? this.#loopGuard.nextMs(this.#now())
+      : undefined;
+    if (this.#lookMs === undefined) return heldMs;
+    const mostMs = Math.min(this.#lookMs, heldMs ?? Infinity);
+    return this.#timers?.nextMs(mostMs) ?? mostMs;
+  }
+
+  /** Sends what the loop guard has held long enough. */
+  async #release(guard: LoopGuard): Promise<void> {
+    for (;;) {
+      const batch = guard.release(this.#now());
+      if (batch === undefined) break;
+      for (const sink of this.#sinks) await sink.write(batch);
+    }
+    this.#counters[LOOPED] = guard.dropped;
+  }
+
+  async #releaseAll(): Promise<void> {
+    const guard = this.#loopGuard;
+    if (guard === undefined) return;
+    for (;;) {
+      const batch = guard.releaseAny();
+      if (batch === undefined) break;
+      for (const sink of this.#sinks) await sink.write(batch);
+    }
+    this.#counters[LOOPED] = guard.dropped;
   }
 
   #count(batch: DatagramBatch): void {
@@ -194,6 +230,7 @@ export class Relay {
   }
 
   #countDrops(): void {
+    if (this.#loopGuard) this.#counters[LOOPED] = this.#loopGuard.dropped;
     countDrops(this.#listener, this.#counters);
   }
 }

@@ -40,6 +40,8 @@ export class DatagramBatch {
   count = 0;
   /** Set by the engine that fills the batch. */
   readSource: SourceReader | undefined;
+  /** The same for the source port alone, where that costs no object. */
+  readSourcePort: ((batch: DatagramBatch, slot: number) => number) | undefined;
 
   readonly #slotViews: Uint8Array<ArrayBuffer>[];
   readonly #filledViews: Uint8Array<ArrayBuffer>[];
@@ -107,5 +109,10 @@ export class DatagramBatch {
       throw new TypeError("Cannot tell the source: the batch was not received");
     }
     return this.readSource(this, slot);
+  }
+
+  /** The port of a slot's sender. */
+  sourcePort(slot: number): number {
+    return this.readSourcePort?.(this, slot) ?? this.source(slot).port;
   }
 }

@@ -11,6 +11,7 @@ import { LOG_COUNTERS } from "../dispatch/append_file.ts";
 import { Destination } from "../dispatch/destination.ts";
 import { LogFile } from "../dispatch/log_file.ts";
 import { Relay, STOP_LOOK_MS } from "../dispatch/relay.ts";
+import { loopGuardOf } from "../dispatch/report_loop.ts";
 import type { DatagramSink } from "../dispatch/sink.ts";
 import { PolledTimers } from "../dispatch/timers.ts";
 import { chooseDatagramEngine } from "../engine/choose.ts";
@@ -86,7 +87,7 @@ class WorkerRelay {
   }
 
   async run(): Promise<void> {
-    const { received, stop } = this.#order!;
+    const { received, stop, plan } = this.#order!;
     const relay = new Relay({
       listener: this.#listener!,
       sinks: this.#sinks,
@@ -95,6 +96,12 @@ class WorkerRelay {
       lookMs: STOP_LOOK_MS,
       ownThread: true,
       timers: this.#timers,
+      loopGuard: plan.destinations.length === 0
+        ? undefined
+        : loopGuardOf(
+          this.#listener!.address,
+          (key, message, fields) => warn(message, fields, key),
+        ),
     });
     await relay.run();
   }
