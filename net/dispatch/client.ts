@@ -3,37 +3,38 @@ import type { Address } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import { Tasks } from "../tasks.ts";
-import { DEFAULT_DATAGRAM_BYTES, makeCutter } from "./cut.ts";
+import {
+  DEFAULT_DATAGRAM_BYTES,
+  makeCutter,
+  type RecordOptions,
+} from "./cut.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
 } from "./destinations.ts";
+import { checkDestinations } from "./distinct.ts";
 import { Feed, FEED_COUNTERS } from "./feed.ts";
 import { checkFileSource, openFileSource } from "./file_source.ts";
 import {
-  checkDatagramBytes,
   checkDispatchOptions,
   checkEngine,
   chooseEngine,
   type DispatchOptions,
   logOf,
 } from "./options.ts";
+import { checkRecordOptions } from "./record_options.ts";
 import { Pacer } from "./pace.ts";
 import { endOnAbort, type RoleHandle } from "./role.ts";
 import type { DatagramSink } from "./sink.ts";
 import { openTee, type TeeStats, teeStats } from "./tee.ts";
 
 /** What a client sends, and how. */
-export interface ClientOptions extends DispatchOptions {
+export interface ClientOptions extends DispatchOptions, RecordOptions {
   /** A file, a named pipe, a device, or `-` for stdin. */
   path: string;
   /** Where to send; none is right only with `tee`. */
   destinations: readonly Address[];
-  /** Payload of a full datagram in bytes, 1 to 65507. @default {1452} */
-  datagramBytes?: number | undefined;
-  /** Whether datagrams end at line ends wherever a line fits. @default {false} */
-  lines?: boolean | undefined;
   /** Bits per second at most. Default: as fast as the path takes it. */
   bitsPerSecond?: number | undefined;
   /** Whether to wait for more at the end of the file. @default {false} */
@@ -78,7 +79,8 @@ export async function startClient(
       "No destination: --server-addr HOST:PORT or --tee is wanted",
     );
   }
-  checkDatagramBytes(datagramBytes);
+  checkRecordOptions(options);
+  checkDestinations(addresses);
   checkDispatchOptions(options);
 
   const log = logOf(options);
@@ -115,6 +117,7 @@ export async function startClient(
   const cutter = makeCutter({
     datagramBytes,
     lines,
+    fill: options.fill,
     slots: engine.batchSize,
     ...(pacer ? { burstBytes: pacer.burstBytes } : {}),
   });
@@ -125,6 +128,7 @@ export async function startClient(
     counters: counters.slots,
     pacer,
     holds: options.holdsThread,
+    fillWaitMs: options.fillWaitMs,
   });
   const tasks = new Tasks();
   tasks.start({ run: () => feed.run(), stop: () => feed.stop() });

@@ -117,6 +117,7 @@ class FollowedFile implements FileSource {
   readonly #waiter = new Waiter();
   #position = 0;
   #closed = false;
+  #restarted = false;
 
   constructor(
     path: string,
@@ -133,6 +134,12 @@ class FollowedFile implements FileSource {
     return bytes > 0 ? bytes : this.#more(into);
   }
 
+  restarted(): boolean {
+    const restarted = this.#restarted;
+    this.#restarted = false;
+    return restarted;
+  }
+
   async #more(into: Uint8Array<ArrayBuffer>): Promise<number> {
     for (;;) {
       await this.#waiter.wait(FOLLOW_MS);
@@ -140,6 +147,7 @@ class FollowedFile implements FileSource {
       const bytes = this.#readNow(into);
       if (bytes > 0) return bytes;
       const next = await this.#findNext();
+      if (this.#restarted) return 0;
       if (this.#closed) {
         next?.close();
         return 0;
@@ -149,7 +157,7 @@ class FollowedFile implements FileSource {
       const last = this.#readNow(into);
       if (last === 0) {
         this.#restart(next);
-        continue;
+        return 0;
       }
       next.close();
       return last;
@@ -172,6 +180,7 @@ class FollowedFile implements FileSource {
       if (own.size < this.#position) {
         await this.#file.seek(0, Deno.SeekMode.Start);
         this.#position = 0;
+        this.#restarted = true;
         this.#onRestart?.("it was cut off");
         return;
       }
@@ -189,6 +198,7 @@ class FollowedFile implements FileSource {
     this.#file.close();
     this.#file = file;
     this.#position = 0;
+    this.#restarted = true;
     this.#onRestart?.("it was replaced");
   }
 

@@ -101,10 +101,11 @@ export class LoopGuard {
 
   /** Takes the copies that come back out of a batch. */
   filter(batch: DatagramBatch, nowMs: number): void {
+    batch.startMoves();
     let kept = 0;
     for (let slot = 0; slot < batch.count; slot++) {
       if (!this.#passes(batch, slot, nowMs)) continue;
-      if (kept < slot) moveSlot(batch, slot, kept);
+      if (kept < slot) batch.moveSlot(slot, kept);
       kept++;
     }
     batch.count = kept;
@@ -306,11 +307,4 @@ function sameBytes(
   const bytes = batch.filled(slot);
   return kept.length === bytes.length &&
     kept.every((byte, i) => byte === bytes[i]);
-}
-
-/** Sources are not moved: what takes them out of a relayed batch is no sink of one. */
-function moveSlot(batch: DatagramBatch, from: number, to: number): void {
-  batch.slot(to).set(batch.filled(from));
-  batch.lengths[to] = batch.lengths[from]!;
-  batch.segmentSizes[to] = batch.segmentSizes[from]!;
 }

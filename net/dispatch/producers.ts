@@ -21,6 +21,8 @@ export interface ProducersStats {
   readBytes: number;
   /** Datagrams made of them. */
   cutDatagrams: number;
+  /** Lines and records that were dropped because a connection broke in them. */
+  droppedPartial: number;
 }
 
 /** Where one producer's datagrams go, until it ends. */
@@ -30,6 +32,8 @@ export interface ProducerSinks extends AsyncDisposable {
 
 /** What producers are served with. */
 export interface ProducersOptions extends CutOptions {
+  /** How long a record waits to be filled, in milliseconds. @default {100} */
+  fillWaitMs?: number | undefined;
   /** Where to listen. */
   address: Address;
   /** Opens the sinks of one producer. */
@@ -101,7 +105,15 @@ export class Producers implements AsyncDisposable {
         const { sinks } = opened;
         const cutter = makeCutter(this.#options);
         const counters = this.#counters.slots;
-        feed = new Feed({ source: connection, cutter, sinks, counters });
+        const { fillWaitMs } = this.#options;
+        feed = new Feed({
+          source: connection,
+          cutter,
+          sinks,
+          counters,
+          fillWaitMs,
+          onPartial: "end-line",
+        });
         if (stopped) feed.stop();
         await feed.run();
       } catch (error) {

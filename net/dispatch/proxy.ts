@@ -2,15 +2,16 @@
 import type { Address } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Tasks } from "../tasks.ts";
+import type { RecordOptions } from "./cut.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
 } from "./destinations.ts";
+import { checkDestinations, checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
-  checkDatagramBytes,
   checkDispatchOptions,
   checkEngine,
   checkRange,
@@ -18,6 +19,7 @@ import {
   type DispatchOptions,
   logOf,
 } from "./options.ts";
+import { checkRecordOptions, refuseRecordOptions } from "./record_options.ts";
 import { endOnAbort, type RoleHandle } from "./role.ts";
 import {
   TcpSource,
@@ -27,17 +29,13 @@ import {
 import { openTee, type TeeStats, teeStats } from "./tee.ts";
 
 /** What a proxy takes and where it sends it. */
-export interface ProxyOptions extends DispatchOptions {
+export interface ProxyOptions extends DispatchOptions, RecordOptions {
   /** UDP addresses and groups to listen on. */
   listen: readonly Address[];
   /** TCP and TLS hosts to connect to, again and again. Default: none. */
   connect?: readonly TcpUpstream[] | undefined;
   /** Where to send; none is right only with `tee`. */
   destinations: readonly Address[];
-  /** Payload of a full datagram made of a TCP stream, 1 to 65507 bytes. @default {1452} */
-  datagramBytes?: number | undefined;
-  /** Whether datagrams of TCP streams end at line ends. @default {false} */
-  lines?: boolean | undefined;
   /** Threads for each unicast listener (linux engine). @default {1} */
   workers?: number | undefined;
 }
@@ -62,6 +60,20 @@ export interface ProxyHandle extends RoleHandle<ProxyStats> {
   readonly addresses: readonly Address[];
 }
 
+/** Throws a UsageError where addresses are given twice or would loop. */
+export function checkProxyAddresses(
+  options: Pick<
+    ProxyOptions,
+    "listen" | "destinations" | "connect" | "networkInterface" | "loop"
+  >,
+): void {
+  const { listen, destinations, connect = [] } = options;
+  checkListeners(listen);
+  checkListeners(connect.map(({ address }) => address));
+  checkDestinations(destinations);
+  checkNoLoop(listen, destinations, options);
+}
+
 /**
  * Sends what comes from every source to every destination, until drained.
  * As MPROXY's `proxy_gateway` and `proxy_tcp_udp`.
@@ -70,8 +82,7 @@ export interface ProxyHandle extends RoleHandle<ProxyStats> {
  * @throws {OperationError} where an address cannot be had.
  */
 export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
-  const { listen, connect = [], destinations: to, datagramBytes, lines } =
-    options;
+  const { listen, connect = [], destinations: to } = options;
   if (listen.length === 0 && connect.length === 0) {
     throw new UsageError(
       "No source: --udp-listen-addr or --tcp-connect-addr HOST:PORT is wanted",
@@ -82,10 +93,11 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
       "No destination: --udp-downstream-addr HOST:PORT or --tee is wanted",
     );
   }
-  checkDatagramBytes(datagramBytes);
+  checkRecordOptions(options);
+  if (connect.length === 0) refuseRecordOptions(options, "a TCP source");
   checkRange("workers", options.workers, 1, 64);
   checkDispatchOptions(options);
-  checkNoLoop(listen, to, options);
+  checkProxyAddresses(options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
@@ -123,8 +135,10 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
         sinks,
         log,
         slots: engine.batchSize,
-        ...(datagramBytes === undefined ? {} : { datagramBytes }),
-        ...(lines === undefined ? {} : { lines }),
+        datagramBytes: options.datagramBytes,
+        lines: options.lines,
+        fill: options.fill,
+        fillWaitMs: options.fillWaitMs,
       }),
     );
   }

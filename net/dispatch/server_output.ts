@@ -12,6 +12,7 @@ import {
   checkLogFileOptions,
   LogFile,
   type LogFileOptions,
+  type SenderSplit,
 } from "./log_file.ts";
 import { FormattedStdout } from "./log_format.ts";
 import { splitName } from "./log_name.ts";
@@ -20,10 +21,20 @@ import type { DatagramSink } from "./sink.ts";
 import { type StdoutCounter, StdoutSink } from "./stdout_sink.ts";
 
 /** How a server's datagrams are spread over files. */
-export const SPLIT_CHOICES = ["address", "source"] as const;
+export const SPLIT_CHOICES = ["address", "source", "source-port"] as const;
 
-/** One of {@linkcode SPLIT_CHOICES}: by the address that received them, or by their sender. */
+/**
+ * One of {@linkcode SPLIT_CHOICES}: by the address that received them, by the
+ * address that sent them, or by its port as well.
+ */
 export type Split = typeof SPLIT_CHOICES[number];
+
+/** Whether files are those of senders. */
+export function isSplitBySender(
+  split: Split | undefined,
+): split is SenderSplit {
+  return split === "source" || split === "source-port";
+}
 
 /** What went to files and what did not. */
 export type LogStats = Record<LogCounter, number>;
@@ -38,6 +49,7 @@ export interface OutputOptions extends
     | "path"
     | "format"
     | "maxOpenFiles"
+    | "maxSources"
     | "rotateBytes"
     | "rotateIntervalMs"
     | "keepFiles"
@@ -82,6 +94,11 @@ const STREAM_QUEUE_BYTES = 16 << 20;
 export function checkOutput(options: OutputOptions): LogPathKind {
   const { path, split } = options;
   checkLogFileOptions(options);
+  if (options.maxSources !== undefined && !isSplitBySender(split)) {
+    throw new UsageError(
+      "cannot limit sources without a file for each: requires split by source or source-port",
+    );
+  }
   if (path === "-") {
     refuseFileOptions(options, "stdout");
     return "pipe";
@@ -145,9 +162,11 @@ export async function openOutput(
       else events.onFailure(reason);
     },
   });
-  const formatted = format === "raw" ? sink : new FormattedStdout(format, sink);
   return {
-    sinkOf: () => formatted,
+    sinkOf: (address) =>
+      format === "raw"
+        ? sink
+        : new FormattedStdout(format, sink, Date.now, address),
     logOf: () => {
       throw new TypeError("Cannot write to a stream in a Worker");
     },
@@ -185,7 +204,7 @@ class FileOutput implements ServerOutput {
     this.#shared = shared;
     this.#options = {
       ...options,
-      splitBySource: split === "source",
+      splitBy: isSplitBySender(split) ? split : undefined,
       counters: this.#counters,
       log,
       onEnd: onFailure,
@@ -194,7 +213,7 @@ class FileOutput implements ServerOutput {
   }
 
   sinkOf(address: Address): DatagramSink {
-    return this.#openLog(this.#pathOf(address)).file;
+    return this.#openLog(this.#pathOf(address)).file.of(address);
   }
 
   logOf(address: Address): PlannedLog {

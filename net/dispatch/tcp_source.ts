@@ -41,6 +41,8 @@ export interface TcpSourceStats {
   readBytes: number;
   /** Datagrams made of them. */
   cutDatagrams: number;
+  /** Lines and records that were dropped because the connection ended in them. */
+  droppedPartial: number;
 }
 
 /** Back-off between connects: from half a second to the original's five. */
@@ -51,6 +53,8 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 /** What a {@linkcode TcpSource} works on. */
 export interface TcpSourceOptions extends CutOptions {
+  /** How long a record waits to be filled, in milliseconds. @default {100} */
+  fillWaitMs?: number | undefined;
   upstream: TcpUpstream;
   /** Where datagrams go; who made them closes them. */
   sinks: readonly DatagramSink[];
@@ -136,6 +140,8 @@ export class TcpSource implements Task {
       cutter,
       sinks,
       counters: this.#counters.slots,
+      fillWaitMs: this.#options.fillWaitMs,
+      onPartial: "drop",
     });
     await this.#feed.run();
     this.#feed = undefined;

@@ -72,6 +72,7 @@ class WorkerRelay {
           ...log,
           counters: new CounterBlock(LOG_COUNTERS, counters),
           keepsHouse: false,
+          listener: this.#listener!.address,
           timers: this.#timers,
           log: {
             debug: (message, fields) =>
