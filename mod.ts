@@ -54,7 +54,16 @@ export type {
 } from "./net/dispatch/reverse_proxy.ts";
 export type { RoleHandle } from "./net/dispatch/role.ts";
 export { FSYNC_CHOICES, WRITE_ERROR_CHOICES } from "./net/dispatch/log_file.ts";
-export type { Fsync, OnWriteError } from "./net/dispatch/log_file.ts";
+export type {
+  Fsync,
+  OnWriteError,
+  SenderSplit,
+} from "./net/dispatch/log_file.ts";
+export {
+  STREAM_FORMATS,
+  type StreamFormat,
+} from "./net/dispatch/log_format.ts";
+export type { RecordOptions } from "./net/dispatch/cut.ts";
 export {
   DATAGRAM_FORMATS,
   type DatagramFormat,

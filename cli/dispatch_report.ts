@@ -1,5 +1,6 @@
 /** What the dispatch roles show of their figures: a progress line and a summary. */
 import type { DestinationStats } from "../net/dispatch/destinations.ts";
+export { dropReasons } from "../net/dispatch/destinations.ts";
 import { dropReasons } from "../net/dispatch/destinations.ts";
 import type { ListenerStats } from "../net/dispatch/listeners.ts";
 import type { LogStats, StreamStats } from "../net/dispatch/server_output.ts";
@@ -35,6 +36,14 @@ export function drops(count: number, reasons = "", unknown = false): string {
   return `, ${unknown ? "at least " : ""}${formatCount(count)} dropped${
     reasons ? ` (${reasons})` : ""
   }`;
+}
+
+/** `, 3 unfinished lines or records dropped`, where there were any. */
+export function partials(count: number): string {
+  if (count === 0) return "";
+  return `, ${formatCount(count)} unfinished ${
+    count === 1 ? "line or record" : "lines or records"
+  } dropped`;
 }
 
 /** Whether the system does not tell the drops of all listeners. */

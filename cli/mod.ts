@@ -37,6 +37,7 @@
  */
 export * from "./command.ts";
 export * from "./dispatch_options.ts";
+export * from "./dispatch_reload.ts";
 export * from "./dispatch_report.ts";
 export { configError } from "./config.ts";
 export type {
@@ -58,6 +59,7 @@ export {
   writeStdout,
 } from "./run.ts";
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
+export type { Log } from "../net/observe/log.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/dispatch/metrics.ts";
 export { mergeMetrics } from "../net/observe/metrics.ts";

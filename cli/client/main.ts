@@ -36,11 +36,9 @@ const options = {
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
   lines: cli.linesOption,
-  rate: cli.value(
-    "Bits per second at most, such as 500M; without it, as fast as the path takes it",
-    "BITS",
-    cli.scaled(1000, 1e12),
-  ),
+  fill: cli.fillOption,
+  fillWait: cli.fillWaitOption,
+  rate: cli.rateOption,
   follow: cli.flag("Wait for more at the end of the file, as tail -F"),
   interface: cli.interfaceOption,
   ttl: cli.ttlOption,
@@ -60,13 +58,13 @@ export const command: cli.Command = cli.defineCommand({
     "--path capture.bin --server-addr 239.1.2.3:9920 --interface eth0 --ttl 4 --rate 500M",
     "--path /var/log/sensor.log --follow --lines --server-addr collector.example:9920",
   ],
-  async start(values, { log }) {
+  async start(values, context) {
+    const { log } = context;
     const client = await startClient({
       path: values.path!,
       destinations: values.serverAddr,
       tee: values.tee,
-      datagramBytes: values.datagramSize,
-      lines: values.lines,
+      ...cli.recordOptions(values),
       bitsPerSecond: values.rate,
       follow: values.follow,
       networkInterface: values.interface,
@@ -82,9 +80,32 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(values.path!, client.stats()),
       progress: () => progress(client.stats(), rate),
       summary: () => summary(values.path!, client.stats()),
+      reload: cli.reloader({
+        values,
+        context,
+        destinationsOf: ({ serverAddr }) => serverAddr,
+        keys: ["serverAddr"],
+        apply: (to) => client.setDestinations(to),
+      }),
+      exitCode: () => exitCode(client.stats(), log),
     };
   },
 });
+
+/** A destination that lost everything is a failure, whatever the others received. */
+function exitCode({ destinations }: ClientStats, log: cli.Log): number {
+  const lost = destinations.filter((one) =>
+    one.sentDatagrams === 0 && one.droppedDatagrams > 0
+  );
+  for (const one of lost) {
+    log.error("destination received nothing", {
+      address: one.address,
+      dropped: one.droppedDatagrams,
+      reasons: cli.dropReasons(one),
+    });
+  }
+  return lost.length > 0 ? 1 : 0;
+}
 
 function metrics(path: string, stats: ClientStats): cli.Metric[] {
   return [

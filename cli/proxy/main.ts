@@ -42,6 +42,8 @@ const options = {
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
   lines: cli.linesOption,
+  fill: cli.fillOption,
+  fillWait: cli.fillWaitOption,
   tls: cli.flag("Speak TLS to every --tcp-connect-addr", TLS),
   tlsCa: cli.value(
     "Roots to trust in place of the system's, PEM",
@@ -77,8 +79,13 @@ export const command: cli.Command = cli.defineCommand({
     "--udp-listen-addr 239.1.2.3:9920 --interface eth0 --udp-downstream-addr 10.0.0.7:9920",
     "--tcp-connect-addr tls://feed.example:443 --lines --udp-downstream-addr 239.1.2.3:9920",
   ],
-  async start(values, { log }) {
+  async start(values, context) {
+    const { log } = context;
     const tls = cli.readTlsOptions(values);
+    const records = cli.recordOptions(
+      values,
+      values.tcpConnectAddr.length > 0 ? undefined : "--tcp-connect-addr",
+    );
     const proxy = await startProxy({
       listen: values.udpListenAddr,
       connect: values.tcpConnectAddr.map(({ address, secure }) => ({
@@ -87,8 +94,7 @@ export const command: cli.Command = cli.defineCommand({
       })),
       destinations: values.udpDownstreamAddr,
       tee: values.tee,
-      datagramBytes: values.datagramSize,
-      lines: values.lines,
+      ...records,
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,
@@ -104,6 +110,13 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(proxy.stats()),
       progress: () => progress(proxy.stats(), rate),
       summary: () => summary(proxy.stats()),
+      reload: cli.reloader({
+        values,
+        context,
+        destinationsOf: ({ udpDownstreamAddr }) => udpDownstreamAddr,
+        keys: ["udpDownstreamAddr"],
+        apply: (to) => proxy.setDestinations(to),
+      }),
     };
   },
 });
@@ -132,12 +145,14 @@ function summary(
 ): string[] {
   return [
     ...cli.listenerLines(listeners, elapsedMs),
-    ...sources.map(({ address, readBytes, cutDatagrams, connects, failures }) =>
+    ...sources.map((
+      { address, readBytes, cutDatagrams, connects, failures, droppedPartial },
+    ) =>
       `read from ${address}: ${cli.amount(readBytes, cutDatagrams)} ${
         cli.pace(readBytes, elapsedMs)
       }, ${cli.counted(connects, "connection")}, ${
         cli.counted(failures, "failed attempt")
-      }`
+      }${cli.partials(droppedPartial)}`
     ),
     ...cli.destinationLines(destinations, elapsedMs),
     ...cli.teeLines(tee),

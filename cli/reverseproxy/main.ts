@@ -24,6 +24,8 @@ import {
   type ReverseProxyStats,
   SLOW_POLICIES,
   startReverseProxy,
+  STREAM_FORMATS,
+  UsageError,
 } from "@mproxy/mproxy";
 import * as cli from "@mproxy/mproxy/cli";
 
@@ -57,6 +59,13 @@ const options = {
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
   lines: cli.linesOption,
+  fill: cli.fillOption,
+  fillWait: cli.fillWaitOption,
+  format: cli.choice(
+    "How datagrams are written to TCP subscribers: raw is byte for byte, lines ends each with one newline, jsonl is an object each, length puts 4 bytes of length before each, big-endian (raw without it)",
+    STREAM_FORMATS,
+    undefined,
+  ),
   slowSubscriber: cli.choice(
     "What happens to a datagram for a subscriber whose queue is full",
     SLOW_POLICIES,
@@ -90,7 +99,17 @@ export const command: cli.Command = cli.defineCommand({
     "--tcp-listen-addr 0.0.0.0:9925 --multicast-addr '[ff15::99%eth0]:9922'",
     "--multicast-addr 239.1.2.3:9922 --interface eth0 --udp-output-addr 10.0.0.7:9920",
   ],
-  async start(values, { log }) {
+  async start(values, context) {
+    const { log } = context;
+    const records = cli.recordOptions(
+      values,
+      values.tcpListenAddr.length > 0 ? undefined : "--tcp-listen-addr",
+    );
+    if (values.format && values.tcpOutputAddr.length === 0) {
+      throw new UsageError(
+        "cannot use --format without subscribers: UDP outputs carry each datagram as it came; requires --tcp-output-addr",
+      );
+    }
     const reverse = await startReverseProxy({
       udpListen: values.udpListenAddr,
       tcpListen: values.tcpListenAddr,
@@ -98,8 +117,8 @@ export const command: cli.Command = cli.defineCommand({
       tcpOutput: values.tcpOutputAddr,
       udpOutput: values.udpOutputAddr,
       tee: values.tee,
-      datagramBytes: values.datagramSize,
-      lines: values.lines,
+      ...records,
+      format: values.format,
       slowPolicy: values.slowSubscriber,
       queueBytes: values.queue,
       networkInterface: values.interface,
@@ -115,6 +134,13 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(reverse.stats()),
       progress: () => progress(reverse.stats(), rate),
       summary: () => summary(reverse.stats()),
+      reload: cli.reloader({
+        values,
+        context,
+        destinationsOf: ({ udpOutputAddr }) => udpOutputAddr,
+        keys: ["udpOutputAddr"],
+        apply: (to) => reverse.setUdpOutput(to),
+      }),
     };
   },
 });
@@ -163,10 +189,12 @@ function summary(stats: ReverseProxyStats): string[] {
   const { total, sentBytes, sentDatagrams, droppedDatagrams } = subscribers;
   return [
     ...cli.listenerLines(listeners, elapsedMs),
-    ...producers.map(({ address, total, readBytes, cutDatagrams }) =>
+    ...producers.map((
+      { address, total, readBytes, cutDatagrams, droppedPartial },
+    ) =>
       `read from ${cli.counted(total, "producer")} on ${address}: ${
         cli.amount(readBytes, cutDatagrams)
-      }`
+      }${cli.partials(droppedPartial)}`
     ),
     ...cli.destinationLines(groupSent, elapsedMs),
     ...cli.listenerLines(groupReceived, elapsedMs),

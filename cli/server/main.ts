@@ -43,15 +43,21 @@ const options = {
   ),
   tee: cli.teeOption,
   format: cli.choice(
-    "raw is byte for byte; lines ends each datagram with one newline; jsonl is an object each with time, source, text or base64",
+    "raw is byte for byte; lines ends each datagram with one newline; jsonl is an object each with time, source, listener, text or base64",
     DATAGRAM_FORMATS,
     "raw",
   ),
   split: cli.choice(
-    "A file for each listening address or each sender, with its address in the name",
+    "A file for each listening address, each sender's address, or each sender's address and port, named after it",
     SPLIT_CHOICES,
     undefined,
     FILES,
+  ),
+  maxSources: cli.value(
+    "Senders that get a file of their own with --split source or source-port; all others share one",
+    "N",
+    cli.integer(1, 1e6),
+    { ...FILES, defaultText: "1024" },
   ),
   rotateSize: cli.value(
     "Begin a new file before one grows larger, such as 100M; datagrams stay whole",
@@ -111,6 +117,7 @@ export const command: cli.Command = cli.defineCommand({
       tee: values.tee,
       format: values.format,
       split: values.split,
+      maxSources: values.maxSources,
       rotateBytes: values.rotateSize,
       rotateIntervalMs: values.rotateInterval && values.rotateInterval * 1000,
       keepFiles: values.keep,

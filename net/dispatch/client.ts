@@ -24,6 +24,7 @@ import {
   logOf,
 } from "./options.ts";
 import { checkRecordOptions } from "./record_options.ts";
+import { LiveDestinations } from "./live_destinations.ts";
 import { Pacer } from "./pace.ts";
 import { endOnAbort, type RoleHandle } from "./role.ts";
 import type { DatagramSink } from "./sink.ts";
@@ -49,6 +50,8 @@ export interface ClientStats {
   sizeBytes: number | undefined;
   /** Datagrams made of them. */
   cutDatagrams: number;
+  /** Lines and records that were dropped unfinished: none, a file's last one is sent. */
+  droppedPartial: number;
   /** Milliseconds since the start. */
   elapsedMs: number;
   /** What each destination got. */
@@ -58,7 +61,10 @@ export interface ClientStats {
 }
 
 /** A running client. */
-export type ClientHandle = RoleHandle<ClientStats>;
+export interface ClientHandle extends RoleHandle<ClientStats> {
+  /** Sends to other addresses from the next datagram on. */
+  setDestinations(addresses: readonly Address[]): Promise<void>;
+}
 
 /**
  * Sends a file to every destination. `finished` resolves when all of it is
@@ -92,12 +98,9 @@ export async function startClient(
     ? undefined
     : new Pacer(bitsPerSecond, datagramBytes, startedMs);
   // What comes from a file can wait: a full send queue holds it up, nothing is dropped.
-  const destinations = new Destinations(
-    engine,
+  const destinations = new LiveDestinations(
+    (to) => new Destinations(engine, to, options, log, Infinity),
     addresses,
-    options,
-    log,
-    Infinity,
   );
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "wait")) : undefined;
@@ -140,7 +143,7 @@ export async function startClient(
     clearInterval(warnings);
     await resources.disposeAsync();
   });
-  return endOnAbort(options.signal, {
+  const handle = endOnAbort(options.signal, {
     finished,
     stats: () => ({
       ...counters.read(),
@@ -153,4 +156,12 @@ export async function startClient(
     // A reader of stdout that takes nothing, or a full send queue, is waited for no more.
     abort: () => resources.disposeAsync(),
   });
+  return {
+    ...handle,
+    setDestinations: async (to) => {
+      checkDestinations(to);
+      checkEngine(engine, options, { to });
+      await destinations.replace(to);
+    },
+  };
 }

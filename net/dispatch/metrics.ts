@@ -111,6 +111,7 @@ export function streamMetrics(
     address: string;
     readBytes: number;
     cutDatagrams: number;
+    droppedPartial: number;
   }[],
 ): Metric[] {
   return [
@@ -130,6 +131,15 @@ export function streamMetrics(
       ({ address, cutDatagrams }) => ({
         labels: { source: address },
         value: cutDatagrams,
+      }),
+    ),
+    counterMetric(
+      "mproxy_stream_dropped_records_total",
+      "Lines and records dropped because their stream ended in them.",
+      streams,
+      ({ address, droppedPartial }) => ({
+        labels: { source: address, reason: "partial" },
+        value: droppedPartial,
       }),
     ),
   ];

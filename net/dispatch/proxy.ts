@@ -10,6 +10,7 @@ import {
 } from "./destinations.ts";
 import { checkDestinations, checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
+import { LiveDestinations } from "./live_destinations.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
   checkDispatchOptions,
@@ -58,6 +59,8 @@ export interface ProxyStats {
 export interface ProxyHandle extends RoleHandle<ProxyStats> {
   /** Where it listens, with the real ports. */
   readonly addresses: readonly Address[];
+  /** Sends to other addresses from the next datagram on. */
+  setDestinations(addresses: readonly Address[]): Promise<void>;
 }
 
 /** Throws a UsageError where addresses are given twice or would loop. */
@@ -104,7 +107,10 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
   const streams = connect.map(({ address }) => address);
   checkEngine(engine, options, { listen, to, streams });
   const startedMs = performance.now();
-  const destinations = new Destinations(engine, to, options, log);
+  const destinations = new LiveDestinations(
+    (addresses) => new Destinations(engine, addresses, options, log),
+    to,
+  );
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;
   const listeners = opening.use(
@@ -169,5 +175,10 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
       stop: () => tasks.stop(),
     }),
     addresses,
+    setDestinations: async (next) => {
+      checkProxyAddresses({ ...options, destinations: next });
+      checkEngine(engine, options, { to: next });
+      await destinations.replace(next);
+    },
   };
 }

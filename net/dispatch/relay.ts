@@ -53,6 +53,16 @@ export const STOP_LOOK_MS = 20;
  */
 const HOLD_MS = 1;
 
+/** Values of the stop slot. */
+export const StopSlot = {
+  /** Goes on. */
+  run: 0,
+  /** Takes what has arrived already, then ends and closes the listener. */
+  drain: 1,
+  /** Ends `run` and leaves the listener open, so that another relay can go on. */
+  pause: 2,
+} as const;
+
 /** Receive errors in a row after which the listener is given up. */
 const MOST_ERRORS = 10;
 
@@ -64,7 +74,7 @@ export interface RelayOptions {
   sinks: readonly DatagramSink[];
   /** Slots of {@linkcode RECEIVE_COUNTERS}. */
   counters: Float64Array;
-  /** Set to 1, from any thread, it drains. Default: an own one. */
+  /** One of {@linkcode StopSlot}, set from any thread. Default: an own one. */
   stop?: Int32Array<SharedArrayBuffer>;
   /**
    * How long a wait lasts before `stop` is looked at, in milliseconds, where
@@ -97,6 +107,8 @@ export class Relay {
   readonly #holds: boolean;
   readonly #timers: PolledTimers | undefined;
   readonly #loopGuard: LoopGuard | undefined;
+  /** What a relay that was paused has dropped. */
+  readonly #loopedBefore: number;
   readonly #now: () => number;
 
   constructor(options: RelayOptions) {
@@ -109,6 +121,7 @@ export class Relay {
     this.#holds = options.holds ?? false;
     this.#timers = options.timers;
     this.#loopGuard = options.loopGuard;
+    this.#loopedBefore = options.counters[LOOPED]!;
     this.#now = options.now ?? (() => performance.now());
   }
 
@@ -120,14 +133,20 @@ export class Relay {
 
   /** Runs until drained; then the listener is closed. Rejects where it broke. */
   async run(): Promise<void> {
+    let paused = false;
     try {
       await this.#loop();
       await this.#releaseAll();
+      paused = this.#stop[0] === StopSlot.pause;
     } finally {
-      this.#listener[Symbol.dispose]();
-      // What lay unread when it closed counts as dropped too.
-      this.#countDrops();
+      if (!paused) this.#close();
     }
+  }
+
+  #close(): void {
+    this.#listener[Symbol.dispose]();
+    // What lay unread when it closed counts as dropped too.
+    this.#countDrops();
   }
 
   async #loop(): Promise<void> {
@@ -139,6 +158,7 @@ export class Relay {
     let drainingSince = -1;
     let lastReceived = 0;
     for (;;) {
+      if (this.#stop[0] === StopSlot.pause) return;
       if (this.#loopGuard?.holding) await this.#release(this.#loopGuard);
       let slots: number;
       try {
@@ -210,7 +230,7 @@ export class Relay {
       if (batch === undefined) break;
       for (const sink of this.#sinks) await sink.write(batch);
     }
-    this.#counters[LOOPED] = guard.dropped;
+    this.#countLooped(guard);
   }
 
   async #releaseAll(): Promise<void> {
@@ -221,7 +241,7 @@ export class Relay {
       if (batch === undefined) break;
       for (const sink of this.#sinks) await sink.write(batch);
     }
-    this.#counters[LOOPED] = guard.dropped;
+    this.#countLooped(guard);
   }
 
   #count(batch: DatagramBatch): void {
@@ -229,8 +249,12 @@ export class Relay {
     this.#counters[BYTES]! += batch.byteLength();
   }
 
+  #countLooped(guard: LoopGuard): void {
+    this.#counters[LOOPED] = this.#loopedBefore + guard.dropped;
+  }
+
   #countDrops(): void {
-    if (this.#loopGuard) this.#counters[LOOPED] = this.#loopGuard.dropped;
+    if (this.#loopGuard) this.#countLooped(this.#loopGuard);
     countDrops(this.#listener, this.#counters);
   }
 }

@@ -7,7 +7,7 @@
  *     TCP producers ─> --tcp-listen-addr ┘              └─> --udp-output-addr
  */
 import { type Address, formatAddress } from "../address.ts";
-import { UsageError } from "../errors.ts";
+import { OperationError, UsageError } from "../errors.ts";
 import { Tasks } from "../tasks.ts";
 import { type Acceptor, acceptTcp } from "./accept.ts";
 import type { RecordOptions } from "./cut.ts";
@@ -18,6 +18,7 @@ import {
 } from "./destinations.ts";
 import { checkDestinations, checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
+import { LiveDestinations } from "./live_destinations.ts";
 import type { StreamFormat } from "./log_format.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
@@ -87,6 +88,8 @@ export interface ReverseProxyHandle extends RoleHandle<ReverseProxyStats> {
   readonly tcpListen: readonly Address[];
   /** Where subscribers connect. */
   readonly tcpOutput: readonly Address[];
+  /** Sends what comes from the group to other UDP addresses from the next datagram on. */
+  setUdpOutput(addresses: readonly Address[]): Promise<void>;
 }
 
 /** Throws a UsageError where addresses are given twice or would loop. */
@@ -171,7 +174,9 @@ export async function startReverseProxy(
       ...(queueBytes === undefined ? {} : { queueBytes }),
     }),
   );
-  const outputs = new Destinations(engine, udpOutput, options, log);
+  const destinationsOf = (addresses: readonly Address[]) =>
+    new Destinations(engine, addresses, options, log);
+  const outputs = new LiveDestinations(destinationsOf, udpOutput);
   const fromGroup = hasOutputs
     ? opening.use(
       await Listeners.open({
@@ -201,11 +206,9 @@ export async function startReverseProxy(
   }
 
   // To the group.
-  const toGroup = new Destinations(
-    engine,
+  const toGroup = new LiveDestinations(
+    destinationsOf,
     hasSources ? [group] : [],
-    options,
-    log,
   );
   const listeners = opening.use(
     await Listeners.open({
@@ -289,5 +292,15 @@ export async function startReverseProxy(
     udpListen: listeners.addresses,
     tcpListen: producers.map((one) => one.address),
     tcpOutput: acceptors.map((acceptor) => acceptor.address),
+    setUdpOutput: async (addresses) => {
+      checkReverseProxyAddresses({ ...options, udpOutput: addresses });
+      checkEngine(engine, options, { to: addresses });
+      if (fromGroup === undefined && addresses.length > 0) {
+        throw new OperationError(
+          "cannot add UDP outputs: the group is not received without outputs at the start; restart the role",
+        );
+      }
+      await outputs.replace(addresses);
+    },
   };
 }

@@ -41,7 +41,8 @@ export interface PlannedLog {
 /**
  * What a relay's Worker is told, in this order: to listen, to open a log or
  * not, and to run; instead of running, to close what it has opened. While it
- * runs it reads no message: only the stop slot ends it.
+ * runs it reads no message: only the stop slot ends or pauses it. Paused, it may
+ * be given other destinations, and is told to run again.
  */
 export type RelayOrder =
   | {
@@ -51,10 +52,16 @@ export type RelayOrder =
     received: SharedArrayBuffer;
     /** Slots of SEND_COUNTERS, for each destination. */
     sent: SharedArrayBuffer[];
-    /** One Int32: 1 drains. */
+    /** One Int32: a StopSlot. */
     stop: SharedArrayBuffer;
   }
   | { kind: "openLog"; log: PlannedLog }
+  /** Only after `paused`; `run` follows. */
+  | {
+    kind: "setDestinations";
+    destinations: PlannedDestination[];
+    sent: SharedArrayBuffer[];
+  }
   | { kind: "run" }
   | { kind: "close" };
 
@@ -69,6 +76,9 @@ export interface ReportedError {
 export type RelayReport =
   | { kind: "listening"; address: Address }
   | { kind: "logOpen" }
+  | { kind: "paused" }
+  /** Whether the destinations are the new ones, or why they are the old ones. */
+  | { kind: "destinationsSet"; error: ReportedError | undefined }
   | { kind: "logEnded"; error: ReportedError }
   | { kind: "note"; message: string }
   | { kind: "debug"; message: string; fields: LogFields | undefined }
