@@ -9,10 +9,14 @@ import { fromFileUrl, join, resolve, toFileUrl } from "@std/path";
 
 const MANIFEST = fromFileUrl(new URL("../deno.json", import.meta.url));
 
-/** The manifest without the stand-ins, or with other folders linked in their place. */
+/**
+ * The manifest without the stand-ins, or with other folders linked in their
+ * place. The lock is no longer frozen: it has no entries for what replaces them.
+ */
 export function unlinked(manifest: string, links?: readonly string[]): string {
   const { links: _, ...rest } = JSON.parse(manifest);
-  return JSON.stringify(links ? { ...rest, links } : rest, null, 2) + "\n";
+  const thawed = { ...rest, lock: { ...rest.lock, frozen: false } };
+  return JSON.stringify(links ? { ...thawed, links } : thawed, null, 2) + "\n";
 }
 
 /** The folder that a link of a manifest names, which lies in `root`. */

@@ -166,15 +166,27 @@ export function assertThrows<E extends Error = Error>(
   raise(msg, "Expected function to throw");
 }
 
-/** Fails where the promise of `fn` does not reject; resolves to the error. */
+/**
+ * Fails where the promise of `fn` does not reject, and where `fn` itself
+ * throws; resolves to the error.
+ */
 export async function assertRejects<E extends Error = Error>(
   fn: () => PromiseLike<unknown>,
   ErrorClass?: ErrorClass<E>,
   msgIncludes = "",
   msg?: string,
 ): Promise<E> {
+  let promise: PromiseLike<unknown> | undefined;
   try {
-    await fn();
+    promise = fn();
+  } catch {
+    raise(msg, "Function throws when expected to reject");
+  }
+  if (typeof promise?.then !== "function") {
+    raise(msg, "Function throws when expected to reject");
+  }
+  try {
+    await promise;
   } catch (error) {
     assertIsError(error, ErrorClass, msgIncludes, msg);
     return error;

@@ -680,7 +680,7 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
   test("refuses an address that is taken, with its errno", async (forward) => {
     await using server = echoServer();
     const error = await assertRejects(
-      () => forward(server.address, { listen: server.address }),
+      async () => await forward(server.address, { listen: server.address }),
       OperationError,
       `Cannot listen on 127.0.0.1:${server.address.port}`,
     );

@@ -72,6 +72,23 @@ Deno.test("workflows name tasks, files and a Deno that there are", () => {
   );
 });
 
+Deno.test("actions are pinned by commit, images by digest, and the lock is frozen", () => {
+  for (const file of WORKFLOWS) {
+    const text = read(file);
+    for (const [line, used] of text.matchAll(/uses: (.*)/g)) {
+      if (used!.startsWith("./")) continue;
+      assertMatch(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
+    }
+    assertMatch(text, /^permissions:\n {2}contents: read$/m);
+  }
+  for (
+    const [, image] of read("packaging/Dockerfile").matchAll(/^FROM (\S+)/gm)
+  ) {
+    assertMatch(image!, /@sha256:[0-9a-f]{64}$/);
+  }
+  assertEquals(manifest.lock.frozen, true);
+});
+
 Deno.test("on Windows ci leaves out those files of tests/cli that end roles by signals, and no others", () => {
   const [, windows] = /os: windows-latest\s+tests: >-\n([\s\S]*?)\n {4}\w/.exec(
     read(".github/workflows/ci.yml"),
@@ -165,6 +182,7 @@ Deno.test("unlinked leaves out the stand-ins, or puts others in their place", ()
   assertEquals(JSON.parse(unlinked(before)).links, undefined);
   assertEquals(JSON.parse(unlinked(before, ["/std/cli"])).links, ["/std/cli"]);
   assertEquals(JSON.parse(unlinked(before)).imports, manifest.imports);
+  assertEquals(JSON.parse(unlinked(before)).lock.frozen, false);
 });
 
 Deno.test("unlink puts a given folder's packages in the place of offline/, and tests pass with them", async (t) => {
