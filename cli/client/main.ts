@@ -39,7 +39,14 @@ const options = {
   fill: cli.fillOption,
   fillWait: cli.fillWaitOption,
   rate: cli.rateOption,
-  follow: cli.flag("Wait for more at the end of the file, as tail -F"),
+  follow: cli.flag(
+    "Wait for more at the end of the file, as tail -F, for a file that is missing, or for a named pipe's next writer",
+  ),
+  baud: cli.value(
+    "Speed of a serial port, such as 9600; it is read in raw mode and opened again after an unplug",
+    "BAUD",
+    cli.integer(300, 4_000_000),
+  ),
   interface: cli.interfaceOption,
   ttl: cli.ttlOption,
   loop: cli.loopOption,
@@ -67,6 +74,7 @@ export const command: cli.Command = cli.defineCommand({
       ...cli.recordOptions(values),
       bitsPerSecond: values.rate,
       follow: values.follow,
+      baud: values.baud,
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,

@@ -90,6 +90,9 @@ const options = {
     undefined,
     FILES,
   ),
+  reopen: cli.flag(
+    "Wait for the next reader of a named pipe when its reader leaves, in place of ending",
+  ),
   interface: cli.interfaceOption,
   rcvbuf: cli.rcvbufOption,
   workers: cli.workersOption,
@@ -118,6 +121,7 @@ export const command: cli.Command = cli.defineCommand({
       format: values.format,
       split: values.split,
       maxSources: values.maxSources,
+      reopen: values.reopen,
       rotateBytes: values.rotateSize,
       rotateIntervalMs: values.rotateInterval && values.rotateInterval * 1000,
       keepFiles: values.keep,

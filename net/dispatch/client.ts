@@ -40,6 +40,8 @@ export interface ClientOptions extends DispatchOptions, RecordOptions {
   bitsPerSecond?: number | undefined;
   /** Whether to wait for more at the end of the file. @default {false} */
   follow?: boolean | undefined;
+  /** Speed of a serial port; a terminal device is read in raw mode with or without it. Default: the one that it has. */
+  baud?: number | undefined;
 }
 
 /** A client's figures. */
@@ -92,7 +94,7 @@ export async function startClient(
   const log = logOf(options);
   const engine = chooseEngine(options, log);
   checkEngine(engine, options, { to: addresses });
-  await checkFileSource(path, { follow });
+  await checkFileSource(path, { follow, baud: options.baud });
   const startedMs = performance.now();
   const pacer = bitsPerSecond === undefined
     ? undefined
@@ -109,8 +111,10 @@ export async function startClient(
   const source = opening.use(
     await openFileSource(path, {
       follow,
+      baud: options.baud,
       onRestart: (reason) =>
         log.warn("the followed file starts over", { path, reason }),
+      onOpen: () => log.info("opened", { path }),
     }),
   );
   const resources = opening.move();

@@ -59,6 +59,8 @@ export interface OutputOptions extends
   > {
   /** A file for each address or each source, with its address in the name. Default: one file. */
   split?: Split | undefined;
+  /** Whether a named pipe waits for its next reader when the reader leaves; else the server ends. @default {false} */
+  reopen?: boolean | undefined;
 }
 
 /** What an output tells the role. */
@@ -100,16 +102,24 @@ export function checkOutput(options: OutputOptions): LogPathKind {
     );
   }
   if (path === "-") {
+    if (options.reopen) refuseReopen(path);
     refuseFileOptions(options, "stdout");
     return "pipe";
   }
   const kind = checkLogPath(path, split !== undefined);
+  if (options.reopen && kind !== "pipe") refuseReopen(path);
   if (kind === "pipe") refuseFileOptions(options, "a named pipe");
   else if (
     kind === "device" &&
     (options.rotateBytes ?? options.rotateIntervalMs) !== undefined
   ) throw new UsageError(`Cannot rotate "${path}": it is a device`);
   return kind;
+}
+
+function refuseReopen(path: string): never {
+  throw new UsageError(
+    `cannot reopen "${path}": it is no named pipe, so no other reader can come`,
+  );
 }
 
 function refuseFileOptions(options: OutputOptions, what: string): void {
@@ -153,10 +163,21 @@ export async function openOutput(
       throw fileError("open", path, cause);
     }
   }
+  const first = pipe;
   const sink = new StdoutSink({
     subject: stdout ? "stdout" : `"${path}"`,
     queueBytes: STREAM_QUEUE_BYTES,
-    ...(pipe ? { writeBytes: (bytes) => pipe.write(bytes) } : {}),
+    ...(first ? { writeBytes: (bytes) => first.write(bytes) } : {}),
+    ...options.reopen && !stdout
+      ? {
+        reopen: async () => {
+          log.warn("the reader left, waiting for the next one", { path });
+          pipe?.close();
+          const next = pipe = await Deno.open(path, { append: true });
+          return (bytes) => next.write(bytes);
+        },
+      }
+      : {},
     onClosed: (reason) => {
       if (reason.code === "EPIPE") events.onReaderLeft();
       else events.onFailure(reason);
@@ -177,9 +198,18 @@ export async function openOutput(
     abort: () => Promise.resolve(),
     [Symbol.asyncDispose]: async () => {
       await sink[Symbol.asyncDispose]();
-      pipe?.close();
+      closeOnce(pipe);
     },
   };
+}
+
+/** A pipe that waits for its next reader is closed already. */
+function closeOnce(file: Deno.FsFile | undefined): void {
+  try {
+    file?.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
 }
 
 /**

@@ -69,9 +69,18 @@ export interface StdoutSinkOptions {
   lingerMs?: number;
   /** What takes the bytes, for messages. @default {"stdout"} */
   subject?: string;
+  /**
+   * Opens what takes the bytes again when its reader has left (`EPIPE`), and
+   * resolves with what writes to it. Until then datagrams wait in the queue.
+   * Default: none, the sink closes.
+   */
+  reopen?: (reason: OperationError) => Promise<WriteBytes>;
   /** Takes bytes in place of stdout; resolves with how many it took. */
-  writeBytes?: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
+  writeBytes?: WriteBytes;
 }
+
+/** Takes bytes; resolves with how many it took. */
+export type WriteBytes = (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
 
 /** Bytes of one write: large enough to be worth a promise, small enough that room comes back soon. */
 const PIECE_BYTES = 256 * 1024;
@@ -92,7 +101,8 @@ export class StdoutSink implements DatagramSink {
   readonly #lingerMs: number;
   readonly #subject: string;
   readonly #onClosed: ((reason: OperationError) => void) | undefined;
-  readonly #writeBytes: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
+  readonly #reopen: StdoutSinkOptions["reopen"];
+  #writeBytes: WriteBytes;
   readonly #ring: Uint8Array<ArrayBuffer>;
   /** Where the datagrams in the ring end. */
   readonly #runs = new DatagramRuns(MAX_RUNS);
@@ -105,6 +115,8 @@ export class StdoutSink implements DatagramSink {
   /** Made by who waits, resolved by the pump at each progress. */
   #progress: PromiseWithResolvers<void> | undefined;
   #closed = false;
+  /** Whether the front of the ring is in the middle of a datagram. */
+  #partial = false;
 
   constructor(options: StdoutSinkOptions = {}) {
     const { whenFull = "drop", queueBytes = 4 << 20, lingerMs = 1000 } =
@@ -118,6 +130,7 @@ export class StdoutSink implements DatagramSink {
     this.#lingerMs = lingerMs;
     this.#subject = options.subject ?? "stdout";
     this.#onClosed = options.onClosed;
+    this.#reopen = options.reopen;
     this.#writeBytes = options.writeBytes ?? writeStdout;
     this.#ring = new Uint8Array(queueBytes);
   }
@@ -269,6 +282,10 @@ export class StdoutSink implements DatagramSink {
     try {
       return await this.#writeBytes(piece);
     } catch (error) {
+      if (this.#reopen && error instanceof Deno.errors.BrokenPipe) {
+        await this.#startOver(failedCall("write to", this.#subject, error));
+        return 0;
+      }
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
       await new Promise((resolve) => setTimeout(resolve, WOULD_BLOCK_MS));
       return 0;
@@ -279,6 +296,7 @@ export class StdoutSink implements DatagramSink {
   #count(bytes: number, isLate: boolean): void {
     const { slots } = this.counters;
     const datagrams = this.#runs.datagramsBefore(bytes);
+    if (bytes > 0) this.#partial = bytes > this.#runs.boundary(bytes);
     this.#runs.dropFront(bytes);
     slots[Slot.datagrams]! += datagrams;
     slots[Slot.bytes]! += bytes;
@@ -286,6 +304,21 @@ export class StdoutSink implements DatagramSink {
     slots[Slot.closedDatagrams]! -= datagrams;
     slots[Slot.closedBytes]! -= bytes;
     slots[Slot.unwrittenBytes]! -= bytes;
+  }
+
+  /** Another reader comes: what the last one got in part is dropped, the rest waits for it. */
+  async #startOver(reason: OperationError): Promise<void> {
+    if (this.#partial) {
+      const rest = this.#runs.nextBoundary(0);
+      const { slots } = this.counters;
+      slots[Slot.closedDatagrams]!++;
+      slots[Slot.closedBytes]! += rest;
+      this.#runs.dropFront(rest);
+      this.#head = (this.#head + rest) % this.#ring.length;
+      this.#queued -= rest;
+      this.#partial = false;
+    }
+    this.#writeBytes = await this.#reopen!(reason);
   }
 
   #close(): void {
