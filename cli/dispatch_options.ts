@@ -9,6 +9,7 @@ import {
   integer,
   type Option,
   type OptionOptions,
+  positiveSeconds,
   scaled,
   text,
   toggle,
@@ -93,6 +94,13 @@ export const fillWaitOption: Option<number | undefined> = value(
   { defaultText: "100" },
 );
 
+/** `--idle-timeout`. */
+export const idleTimeoutOption: Option<number | undefined> = value(
+  "Close a TCP source that has sent nothing for so long; never without it",
+  "SECONDS",
+  positiveSeconds,
+);
+
 /** `--rate`. */
 export const rateOption: Option<number | undefined> = value(
   "Bits per second at most, such as 500M; without it, as fast as the path takes it",
@@ -120,6 +128,7 @@ export interface RecordFlags {
   lines: boolean;
   fill: boolean | undefined;
   fillWait: number | undefined;
+  idleTimeout?: number | undefined;
 }
 
 /**
@@ -138,6 +147,7 @@ export function recordOptions(
     ["--lines", lines],
     ["--fill", fill !== undefined],
     ["--fill-wait", fillWait !== undefined],
+    ["--idle-timeout", flags.idleTimeout !== undefined],
   ];
   const [name] = given.find(([, isGiven]) => isGiven) ?? [];
   if (name !== undefined && requires !== undefined) {

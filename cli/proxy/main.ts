@@ -44,6 +44,7 @@ const options = {
   lines: cli.linesOption,
   fill: cli.fillOption,
   fillWait: cli.fillWaitOption,
+  idleTimeout: cli.idleTimeoutOption,
   tls: cli.flag("Speak TLS to every --tcp-connect-addr", TLS),
   tlsCa: cli.value(
     "Roots to trust in place of the system's, PEM",
@@ -95,6 +96,7 @@ export const command: cli.Command = cli.defineCommand({
       destinations: values.udpDownstreamAddr,
       tee: values.tee,
       ...records,
+      idleTimeoutMs: values.idleTimeout && Math.ceil(values.idleTimeout * 1000),
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,

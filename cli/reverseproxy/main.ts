@@ -61,6 +61,7 @@ const options = {
   lines: cli.linesOption,
   fill: cli.fillOption,
   fillWait: cli.fillWaitOption,
+  idleTimeout: cli.idleTimeoutOption,
   format: cli.choice(
     "How datagrams are written to TCP subscribers: raw is byte for byte, lines ends each with one newline, jsonl is an object each, length puts 4 bytes of length before each, big-endian (raw without it)",
     STREAM_FORMATS,
@@ -118,6 +119,7 @@ export const command: cli.Command = cli.defineCommand({
       udpOutput: values.udpOutputAddr,
       tee: values.tee,
       ...records,
+      idleTimeoutMs: values.idleTimeout && Math.ceil(values.idleTimeout * 1000),
       format: values.format,
       slowPolicy: values.slowSubscriber,
       queueBytes: values.queue,

@@ -84,6 +84,7 @@ export class Feed {
   readonly #onPartial: OnPartial;
   /** Whether what waits has waited too long already, so that no timer is needed. */
   #late = false;
+  #readBytes = 0;
   #stopped = false;
   #stopRead: ((end: null) => void) | undefined;
 
@@ -99,6 +100,11 @@ export class Feed {
       holds: options.holds ?? false,
       catchUpMs: options.pacer.catchUpMs,
     });
+  }
+
+  /** Bytes that this feed has read. */
+  get readBytes(): number {
+    return this.#readBytes;
   }
 
   /** Reads nothing more; what has been read still goes, then `run` ends. */
@@ -126,6 +132,7 @@ export class Feed {
         reading = undefined;
         this.#late = false;
         if (this.#source.restarted?.()) await this.#sendRest();
+        this.#readBytes += bytes;
         this.#counters[READ_BYTES]! += bytes;
         this.#cutter.filled(bytes);
         while (this.#cutter.ready()) await this.#send();

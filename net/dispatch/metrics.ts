@@ -158,6 +158,15 @@ export function tcpSourceMetrics(sources: readonly TcpSourceStats[]): Metric[] {
         value: connected ? 1 : 0,
       })),
     },
+    {
+      name: "mproxy_tcp_source_last_received_seconds",
+      help: "Seconds since data was received, or since the start.",
+      type: "gauge",
+      samples: sources.map(({ address, silentMs }) => ({
+        labels: { source: address },
+        value: Math.floor(silentMs / 1000),
+      })),
+    },
     counterMetric(
       "mproxy_tcp_source_connects_total",
       "Connections made to the TCP host.",

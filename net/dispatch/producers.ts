@@ -7,6 +7,7 @@ import { Tasks } from "../tasks.ts";
 import { type Acceptor, acceptTcp } from "./accept.ts";
 import { type CutOptions, makeCutter } from "./cut.ts";
 import { Feed, FEED_COUNTERS } from "./feed.ts";
+import { IdleWatch } from "./idle_watch.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** Producers' figures. */
@@ -32,6 +33,8 @@ export interface ProducerSinks extends AsyncDisposable {
 
 /** What producers are served with. */
 export interface ProducersOptions extends CutOptions {
+  /** Silence after which a producer is closed, in milliseconds. Default: none. */
+  idleTimeoutMs?: number | undefined;
   /** How long a record waits to be filled, in milliseconds. @default {100} */
   fillWaitMs?: number | undefined;
   /** Where to listen. */
@@ -115,6 +118,15 @@ export class Producers implements AsyncDisposable {
           onPartial: "end-line",
         });
         if (stopped) feed.stop();
+        const fed = feed;
+        using _watch = new IdleWatch({
+          readBytes: () => fed.readBytes,
+          idleMs: this.#options.idleTimeoutMs,
+          onIdle: () => {
+            reason = "idle timeout";
+            fed.stop();
+          },
+        });
         await feed.run();
       } catch (error) {
         // One producer's failure is nobody else's.

@@ -37,6 +37,8 @@ export interface ProxyOptions extends DispatchOptions, RecordOptions {
   connect?: readonly TcpUpstream[] | undefined;
   /** Where to send; none is right only with `tee`. */
   destinations: readonly Address[];
+  /** Silence after which a TCP host is connected to again, in milliseconds. Default: none. */
+  idleTimeoutMs?: number | undefined;
   /** Threads for each unicast listener (linux engine). @default {1} */
   workers?: number | undefined;
 }
@@ -98,6 +100,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
   }
   checkRecordOptions(options);
   if (connect.length === 0) refuseRecordOptions(options, "a TCP source");
+  checkRange("idleTimeoutMs", options.idleTimeoutMs, 1, 2 ** 31 - 1);
   checkRange("workers", options.workers, 1, 64);
   checkDispatchOptions(options);
   checkProxyAddresses(options);
@@ -145,6 +148,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
         lines: options.lines,
         fill: options.fill,
         fillWaitMs: options.fillWaitMs,
+        idleTimeoutMs: options.idleTimeoutMs,
       }),
     );
   }

@@ -52,6 +52,8 @@ export interface ReverseProxyOptions extends DispatchOptions, RecordOptions {
   tcpOutput?: readonly Address[] | undefined;
   /** UDP destinations of what comes from the group. Default: none. */
   udpOutput?: readonly Address[] | undefined;
+  /** Silence after which a TCP producer is closed, in milliseconds. Default: none. */
+  idleTimeoutMs?: number | undefined;
   /** How datagrams are written to TCP subscribers. @default {"raw"} */
   format?: StreamFormat | undefined;
   /** What happens to a datagram for a subscriber that reads too slowly. @default {"drop-oldest"} */
@@ -149,6 +151,7 @@ export async function startReverseProxy(
       "cannot use format without TCP subscribers: UDP outputs carry each datagram as it came; requires a TCP output",
     );
   }
+  checkRange("idleTimeoutMs", options.idleTimeoutMs, 1, 2 ** 31 - 1);
   checkRange("queueBytes", queueBytes, 65536, 2 ** 40);
   checkDispatchOptions(options);
   checkReverseProxyAddresses(options);
@@ -238,6 +241,7 @@ export async function startReverseProxy(
           lines: options.lines,
           fill: options.fill,
           fillWaitMs: options.fillWaitMs,
+          idleTimeoutMs: options.idleTimeoutMs,
         }),
       ),
     );

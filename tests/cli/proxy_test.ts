@@ -379,6 +379,31 @@ testOnEngines(
   },
 );
 
+testOnEngines(
+  "proxy --idle-timeout connects again to a TCP host that has fallen silent",
+  async (engine) => {
+    let connections = 0;
+    await using host = new TestServer(async (conn) => {
+      await writeAll(conn, new TextEncoder().encode(`${++connections}\n`));
+      await conn.read(new Uint8Array(1));
+    });
+    await using receiver = await Receiver.open();
+    await using proxy = startProxy(engine, [
+      ...["--tcp-connect-addr", formatAddress(host.address)],
+      ...["--idle-timeout=0.2", "--udp-downstream-addr", receiver.text],
+      "--metrics-addr=127.0.0.1:0",
+    ]);
+    const [, url] = await proxy.line(/ url=(\S+)/);
+    await receiver.atLeast(1);
+    const metrics = await (await fetch(url!)).text();
+    assertMatch(metrics, /^mproxy_tcp_source_last_received_seconds\{.*\} 0$/m);
+    await proxy.line(/not connected, .* reason="idle timeout"/);
+    await receiver.atLeast(2);
+    assertEquals(receiver.texts.slice(0, 2), ["1\n", "2\n"]);
+    assertEquals((await proxy.stop()).code, 0);
+  },
+);
+
 Deno.test("proxy refuses options of streams without one, addresses given twice and 0.0.0.0 as a destination", async () => {
   const listen = "--udp-listen-addr=127.0.0.1:0";
   const to = "--udp-downstream-addr=127.0.0.1:9";

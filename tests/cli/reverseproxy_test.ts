@@ -216,6 +216,24 @@ testOnEngines(
   skip,
 );
 
+testOnEngines(
+  "reverseproxy --idle-timeout closes a producer that has fallen silent",
+  async (engine) => {
+    const { reverse } = await startReverse(engine, [
+      ...["--tcp-listen-addr", "127.0.0.1:0", "--idle-timeout=0.2"],
+    ]);
+    await using _ = reverse;
+    using producer = await connectTo(
+      await addressOf(reverse, " for producers"),
+    );
+    await writeAll(producer, encode("one"));
+    assertEquals(await producer.read(new Uint8Array(1)), null);
+    await reverse.line(/producer ended .* reason="idle timeout"/);
+    assertEquals((await reverse.stop()).code, 0);
+  },
+  skip,
+);
+
 const FORMATS: readonly [format: string, expected: RegExp][] = [
   ["raw", /^noeol1noeol2\n$/],
   ["lines", /^noeol1\nnoeol2\n$/],
