@@ -42,7 +42,9 @@ export {
   type ProxyOptions,
   type ProxyStats,
 } from "./net/dispatch/proxy.ts";
-export { startProxy } from "./net/dispatch/proxy.ts";
+export { checkProxyAddresses, startProxy } from "./net/dispatch/proxy.ts";
+export { checkDestinations, checkListeners } from "./net/dispatch/distinct.ts";
+export { checkReverseProxyAddresses } from "./net/dispatch/reverse_proxy.ts";
 export {
   DEFAULT_GROUP,
   startReverseProxy,

@@ -36,6 +36,7 @@
  * @module
  */
 export * from "./command.ts";
+export * from "./dispatch_endpoints.ts";
 export * from "./dispatch_options.ts";
 export * from "./dispatch_reload.ts";
 export * from "./dispatch_report.ts";

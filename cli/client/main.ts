@@ -16,7 +16,12 @@
  *
  * @module
  */
-import { type ClientStats, startClient } from "@mproxy/mproxy";
+import {
+  type Address,
+  checkDestinations,
+  type ClientStats,
+  startClient,
+} from "@mproxy/mproxy";
 import * as cli from "@mproxy/mproxy/cli";
 
 const options = {
@@ -32,6 +37,9 @@ const options = {
     "Where to send: a host, a group or a broadcast address",
     "HOST:PORT",
     cli.address(),
+  ),
+  to: cli.toOption(
+    "Where to send, as --server-addr; udp:// may stand before it, :PORT is this machine",
   ),
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
@@ -65,11 +73,15 @@ export const command: cli.Command = cli.defineCommand({
     "--path capture.bin --server-addr 239.1.2.3:9920 --interface eth0 --ttl 4 --rate 500M",
     "--path /var/log/sensor.log --follow --lines --server-addr collector.example:9920",
   ],
+  checkConfig(_config, values) {
+    checkDestinations(destinationsOf(values));
+    return [];
+  },
   async start(values, context) {
     const { log } = context;
     const client = await startClient({
       path: values.path!,
-      destinations: values.serverAddr,
+      destinations: destinationsOf(values),
       tee: values.tee,
       ...cli.recordOptions(values),
       bitsPerSecond: values.rate,
@@ -91,14 +103,24 @@ export const command: cli.Command = cli.defineCommand({
       reload: cli.reloader({
         values,
         context,
-        destinationsOf: ({ serverAddr }) => serverAddr,
-        keys: ["serverAddr"],
+        destinationsOf,
+        keys: ["serverAddr", "to"],
         apply: (to) => client.setDestinations(to),
       }),
       exitCode: () => exitCode(client.stats(), log),
     };
   },
 });
+
+function destinationsOf(
+  { serverAddr, to }: cli.Values<Pick<typeof options, "serverAddr" | "to">>,
+): Address[] {
+  const hint = "the client sends UDP alone";
+  return [
+    ...serverAddr,
+    ...cli.addressesOf(to, "udp", { tcp: hint, tls: hint }),
+  ];
+}
 
 /** A destination that lost everything is a failure, whatever the others received. */
 function exitCode({ destinations }: ClientStats, log: cli.Log): number {

@@ -16,7 +16,12 @@
  *
  * @module
  */
-import { type ProxyStats, startProxy } from "@mproxy/mproxy";
+import {
+  type Address,
+  checkProxyAddresses,
+  type ProxyStats,
+  startProxy,
+} from "@mproxy/mproxy";
 import * as cli from "@mproxy/mproxy/cli";
 
 const TLS = { group: "TLS of --tcp-connect-addr" };
@@ -38,6 +43,12 @@ const options = {
     "TCP host to connect to, its stream forwarded; tls://HOST:PORT for TLS",
     "HOST:PORT",
     cli.tlsAddress,
+  ),
+  listen: cli.listenOption(
+    "Where to listen, as --udp-listen-addr; udp:// may stand before it, :PORT is every IPv4 address",
+  ),
+  to: cli.toOption(
+    "Where to forward to, as --udp-downstream-addr; udp:// may stand before it, :PORT is this machine",
   ),
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
@@ -80,6 +91,16 @@ export const command: cli.Command = cli.defineCommand({
     "--udp-listen-addr 239.1.2.3:9920 --interface eth0 --udp-downstream-addr 10.0.0.7:9920",
     "--tcp-connect-addr tls://feed.example:443 --lines --udp-downstream-addr 239.1.2.3:9920",
   ],
+  checkConfig(_config, values) {
+    checkProxyAddresses({
+      listen: listenersOf(values),
+      destinations: destinationsOf(values),
+      connect: values.tcpConnectAddr,
+      networkInterface: values.interface,
+      loop: values.loop,
+    });
+    return [];
+  },
   async start(values, context) {
     const { log } = context;
     const tls = cli.readTlsOptions(values);
@@ -88,12 +109,12 @@ export const command: cli.Command = cli.defineCommand({
       values.tcpConnectAddr.length > 0 ? undefined : "--tcp-connect-addr",
     );
     const proxy = await startProxy({
-      listen: values.udpListenAddr,
+      listen: listenersOf(values),
       connect: values.tcpConnectAddr.map(({ address, secure }) => ({
         address,
         tls: secure || values.tls ? tls : undefined,
       })),
-      destinations: values.udpDownstreamAddr,
+      destinations: destinationsOf(values),
       tee: values.tee,
       ...records,
       idleTimeoutMs: values.idleTimeout && Math.ceil(values.idleTimeout * 1000),
@@ -115,13 +136,36 @@ export const command: cli.Command = cli.defineCommand({
       reload: cli.reloader({
         values,
         context,
-        destinationsOf: ({ udpDownstreamAddr }) => udpDownstreamAddr,
-        keys: ["udpDownstreamAddr"],
+        destinationsOf,
+        keys: ["udpDownstreamAddr", "to"],
         apply: (to) => proxy.setDestinations(to),
       }),
     };
   },
 });
+
+type ProxyValues = cli.Values<typeof options>;
+
+function listenersOf(
+  { udpListenAddr, listen }: Pick<ProxyValues, "udpListenAddr" | "listen">,
+): Address[] {
+  const hint =
+    "the proxy connects to TCP hosts with --tcp-connect-addr; reverseproxy accepts TCP producers";
+  return [
+    ...udpListenAddr,
+    ...cli.addressesOf(listen, "udp", { tcp: hint, tls: hint }),
+  ];
+}
+
+function destinationsOf(
+  { udpDownstreamAddr, to }: Pick<ProxyValues, "udpDownstreamAddr" | "to">,
+): Address[] {
+  const hint = "the proxy sends UDP alone; reverseproxy serves TCP subscribers";
+  return [
+    ...udpDownstreamAddr,
+    ...cli.addressesOf(to, "udp", { tcp: hint, tls: hint }),
+  ];
+}
 
 function metrics(stats: ProxyStats): cli.Metric[] {
   return [

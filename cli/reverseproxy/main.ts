@@ -19,6 +19,7 @@
  * @module
  */
 import {
+  checkReverseProxyAddresses,
   DEFAULT_GROUP,
   formatAddress,
   type ReverseProxyStats,
@@ -55,6 +56,12 @@ const options = {
     "Forward what comes from the group to this UDP address",
     "HOST:PORT",
     cli.address(),
+  ),
+  listen: cli.listenOption(
+    "Where to listen: udp:// as --udp-listen-addr, tcp:// as --tcp-listen-addr; :PORT is every IPv4 address",
+  ),
+  to: cli.toOption(
+    "Where the group goes: udp:// as --udp-output-addr, tcp:// as --tcp-output-addr; :PORT is this machine",
   ),
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
@@ -100,23 +107,28 @@ export const command: cli.Command = cli.defineCommand({
     "--tcp-listen-addr 0.0.0.0:9925 --multicast-addr '[ff15::99%eth0]:9922'",
     "--multicast-addr 239.1.2.3:9922 --interface eth0 --udp-output-addr 10.0.0.7:9920",
   ],
+  checkConfig(_config, values) {
+    checkReverseProxyAddresses({
+      ...addressesOf(values),
+      networkInterface: values.interface,
+      loop: values.loop,
+    });
+    return [];
+  },
   async start(values, context) {
     const { log } = context;
+    const addresses = addressesOf(values);
     const records = cli.recordOptions(
       values,
-      values.tcpListenAddr.length > 0 ? undefined : "--tcp-listen-addr",
+      addresses.tcpListen.length > 0 ? undefined : "--tcp-listen-addr",
     );
-    if (values.format && values.tcpOutputAddr.length === 0) {
+    if (values.format && addresses.tcpOutput.length === 0) {
       throw new UsageError(
         "cannot use --format without subscribers: UDP outputs carry each datagram as it came; requires --tcp-output-addr",
       );
     }
     const reverse = await startReverseProxy({
-      udpListen: values.udpListenAddr,
-      tcpListen: values.tcpListenAddr,
-      group: values.multicastAddr,
-      tcpOutput: values.tcpOutputAddr,
-      udpOutput: values.udpOutputAddr,
+      ...addresses,
       tee: values.tee,
       ...records,
       idleTimeoutMs: values.idleTimeout && Math.ceil(values.idleTimeout * 1000),
@@ -139,13 +151,39 @@ export const command: cli.Command = cli.defineCommand({
       reload: cli.reloader({
         values,
         context,
-        destinationsOf: ({ udpOutputAddr }) => udpOutputAddr,
-        keys: ["udpOutputAddr"],
+        destinationsOf: (values) => addressesOf(values).udpOutput,
+        keys: ["udpOutputAddr", "to"],
         apply: (to) => reverse.setUdpOutput(to),
       }),
     };
   },
 });
+
+type AddressKey =
+  | "udpListenAddr"
+  | "tcpListenAddr"
+  | "multicastAddr"
+  | "tcpOutputAddr"
+  | "udpOutputAddr"
+  | "listen"
+  | "to";
+
+function addressesOf(
+  values: cli.Values<Pick<typeof options, AddressKey>>,
+) {
+  const tls = { tls: "the reverse proxy speaks no TLS; use tcp://" };
+  const { listen, to } = values;
+  return {
+    udpListen: [
+      ...values.udpListenAddr,
+      ...cli.addressesOf(listen, "udp", tls),
+    ],
+    tcpListen: [...values.tcpListenAddr, ...cli.addressesOf(listen, "tcp")],
+    group: values.multicastAddr,
+    tcpOutput: [...values.tcpOutputAddr, ...cli.addressesOf(to, "tcp", tls)],
+    udpOutput: [...values.udpOutputAddr, ...cli.addressesOf(to, "udp")],
+  };
+}
 
 function metrics(stats: ReverseProxyStats): cli.Metric[] {
   return cli.mergeMetrics([

@@ -17,6 +17,8 @@
  * @module
  */
 import {
+  type Address,
+  checkListeners,
   DATAGRAM_FORMATS,
   FSYNC_CHOICES,
   type ServerStats,
@@ -40,6 +42,9 @@ const options = {
     "UDP address or group to listen on; all go to one file without --split",
     "HOST:PORT",
     cli.address({ allowPortZero: true }),
+  ),
+  listen: cli.listenOption(
+    "Where to listen, as --listen-addr; udp:// may stand before it, :PORT is every IPv4 address",
   ),
   tee: cli.teeOption,
   format: cli.choice(
@@ -112,11 +117,15 @@ export const command: cli.Command = cli.defineCommand({
     "--path feed.log --listen-addr 0.0.0.0:9920 --split source --rotate-size 100M --keep 10",
     "--path day.log --listen-addr 0.0.0.0:9920 --format lines --rotate-interval 86400 --fsync interval",
   ],
+  checkConfig(_config, values) {
+    checkListeners(listenersOf(values));
+    return [];
+  },
   async start(values, { log }) {
     const path = values.path!;
     const server = await startServer({
       path,
-      listen: values.listenAddr,
+      listen: listenersOf(values),
       tee: values.tee,
       format: values.format,
       split: values.split,
@@ -148,6 +157,18 @@ export const command: cli.Command = cli.defineCommand({
     };
   },
 });
+
+function listenersOf(
+  { listenAddr, listen }: cli.Values<
+    Pick<typeof options, "listenAddr" | "listen">
+  >,
+): Address[] {
+  const hint = "the server receives UDP alone";
+  return [
+    ...listenAddr,
+    ...cli.addressesOf(listen, "udp", { tcp: hint, tls: hint }),
+  ];
+}
 
 function intervalSeconds(text: string): number {
   const number = cli.seconds(text);
