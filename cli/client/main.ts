@@ -66,6 +66,8 @@ export const command: cli.Command = cli.defineCommand({
   name: "client",
   summary:
     "Stream a file, a device or stdin to UDP, multicast and broadcast destinations",
+  description:
+    "SIGHUP reads --config again: destinations change at once, and what requires a restart is named.",
   options,
   examples: [
     "--path /dev/random --server-addr 127.0.0.1:9920 --server-addr '[::1]:9921'",

@@ -84,6 +84,8 @@ const options = {
 export const command: cli.Command = cli.defineCommand({
   name: "proxy",
   summary: "Forward UDP, multicast, TCP and TLS sources to UDP destinations",
+  description:
+    "SIGHUP reads --config again: destinations change at once, and what requires a restart is named.",
   options,
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --udp-downstream-addr '[::1]:9921' " +

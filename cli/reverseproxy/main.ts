@@ -100,7 +100,8 @@ export const command: cli.Command = cli.defineCommand({
   description:
     "--tcp-listen-addr is where producers connect. In the oldest MPROXY (the one with " +
     "--udp_listen_addr, --tcp_listen_addr and --multicast_addr only), subscribers " +
-    "connected there: that is --tcp-output-addr now.",
+    "connected there: that is --tcp-output-addr now.\n\n" +
+    "SIGHUP reads --config again: UDP outputs change at once, and what requires a restart is named.",
   options,
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --tcp-output-addr '[::1]:9921' --multicast-addr 224.0.0.1:9922",

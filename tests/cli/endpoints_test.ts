@@ -86,7 +86,11 @@ Deno.test("--check-config shows an address that is given twice, and a loop", asy
       'udp-listen-addr = ["0.0.0.0:1"]\nto = ["127.255.255.255:1"]',
       /come back/,
     ],
-    ["client", 'path = "-"\nserver-addr = ["127.0.0.1:1"]\nto = [":1"]', /twice/],
+    [
+      "client",
+      'path = "-"\nserver-addr = ["127.0.0.1:1"]\nto = [":1"]',
+      /twice/,
+    ],
     ["server", 'path = "-"\nlisten-addr = ["[::1]:1", "[::1]:1"]', /twice/],
   ];
   for (const [role, config, line] of cases) {

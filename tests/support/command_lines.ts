@@ -24,6 +24,7 @@ export interface CommandLine {
 /** Programs that stand in command lines and are not ours. */
 const OTHERS = [
   ...["apt-get", "cat", "cd", "chmod", "cp", "curl", "docker", "ethtool"],
+  ...["ffmpeg"],
   ...["git", "ip", "journalctl", "jq", "mosquitto_pub", "mosquitto_sub", "nc"],
   ...["ncat", "npm", "sha256sum", "socat", "source", "sudo", "sysctl"],
   ...["systemctl", "tcpdump", "tee", "gh", "brew", "openssl", "printf", "echo"],
