@@ -108,7 +108,10 @@ export const rateOption: Option<number | undefined> = value(
   bitsPerSecond,
 );
 
-/** Reads bits per second; bytes are refused, because `10MB` would be eight times too slow. */
+/**
+ * Reads bits per second. Throws a UsageError for bytes, because `10MB` would be
+ * eight times too slow, and outside of the range.
+ */
 export function bitsPerSecond(given: string): number {
   const bytes = /^(\d+(?:\.\d+)?)([kKMGT]?)(i?)B(?:\/s|ps)?$/.exec(given.trim());
   if (bytes) {
@@ -128,6 +131,7 @@ export interface RecordFlags {
   lines: boolean;
   fill: boolean | undefined;
   fillWait: number | undefined;
+  /** Only of roles that have it. Default: none. */
   idleTimeout?: number | undefined;
 }
 

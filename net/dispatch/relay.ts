@@ -9,6 +9,7 @@
  */
 import { DatagramBatch } from "../engine/batch.ts";
 import type { DatagramListener } from "../engine/engine.ts";
+import { StopSlot } from "../place/relay_plan.ts";
 import { BusyLoop } from "./busy.ts";
 import type { LoopGuard } from "./loop_guard.ts";
 import type { DatagramSink } from "./sink.ts";
@@ -52,16 +53,6 @@ export const STOP_LOOK_MS = 20;
  * 10 µs while the thread is held).
  */
 const HOLD_MS = 1;
-
-/** Values of the stop slot. */
-export const StopSlot = {
-  /** Goes on. */
-  run: 0,
-  /** Takes what has arrived already, then ends and closes the listener. */
-  drain: 1,
-  /** Ends `run` and leaves the listener open, so that another relay can go on. */
-  pause: 2,
-} as const;
 
 /** Receive errors in a row after which the listener is given up. */
 const MOST_ERRORS = 10;

@@ -5,14 +5,14 @@ import type { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import type { Task } from "../tasks.ts";
 import { workerModuleUnreadable } from "../worker_module.ts";
-import { StopSlot } from "../dispatch/relay.ts";
-import type {
-  PlannedDestination,
-  PlannedLog,
-  RelayOrder,
-  RelayPlan,
-  RelayReport,
-  ReportedError,
+import {
+  type PlannedDestination,
+  type PlannedLog,
+  type RelayOrder,
+  type RelayPlan,
+  type RelayReport,
+  type ReportedError,
+  StopSlot,
 } from "./relay_plan.ts";
 
 const WORKER_MODULE = import.meta.resolve("./relay_worker.ts");

@@ -3,6 +3,16 @@ import type { Address } from "../address.ts";
 import type { EngineChoice } from "../engine/engine.ts";
 import type { LogFields } from "../observe/log.ts";
 
+/** Values of the stop slot. */
+export const StopSlot = {
+  /** Goes on. */
+  run: 0,
+  /** Takes what has arrived already, then ends and closes the listener. */
+  drain: 1,
+  /** Ends `run` and leaves the listener open, so that another relay can go on. */
+  pause: 2,
+} as const;
+
 /** One destination of a {@linkcode RelayPlan}. */
 export interface PlannedDestination {
   address: Address;

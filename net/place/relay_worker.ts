@@ -11,7 +11,7 @@ import { LOG_COUNTERS } from "../dispatch/append_file.ts";
 import { Destination } from "../dispatch/destination.ts";
 import { closeAll } from "../dispatch/destinations.ts";
 import { LogFile } from "../dispatch/log_file.ts";
-import { Relay, STOP_LOOK_MS, StopSlot } from "../dispatch/relay.ts";
+import { Relay, STOP_LOOK_MS } from "../dispatch/relay.ts";
 import { loopGuardOf } from "../dispatch/report_loop.ts";
 import type { DatagramSink } from "../dispatch/sink.ts";
 import { PolledTimers } from "../dispatch/timers.ts";
@@ -23,12 +23,13 @@ import {
 } from "../engine/engine.ts";
 import { errorCode, errorText, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
-import type {
-  PlannedDestination,
-  PlannedLog,
-  RelayOrder,
-  RelayReport,
-  ReportedError,
+import {
+  type PlannedDestination,
+  type PlannedLog,
+  type RelayOrder,
+  type RelayReport,
+  type ReportedError,
+  StopSlot,
 } from "./relay_plan.ts";
 
 type ListenOrder = Extract<RelayOrder, { kind: "listen" }>;

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { addressesOf, readEndpoint } from "../../cli/dispatch_endpoints.ts";
 import { formatAddress } from "../../net/address.ts";
 import { UsageError } from "../../net/errors.ts";
-import { Receiver, Sender } from "../support/datagram_peer.ts";
+import { Receiver } from "../support/datagram_peer.ts";
 import { TestFolder } from "../support/folder.ts";
 import { assertWrongUsage, startRole } from "../support/process.ts";
 

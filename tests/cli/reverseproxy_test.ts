@@ -237,6 +237,7 @@ testOnEngines(
 const FORMATS: readonly [format: string, expected: RegExp][] = [
   ["raw", /^noeol1noeol2\n$/],
   ["lines", /^noeol1\nnoeol2\n$/],
+  // deno-lint-ignore no-control-regex
   ["length", /^\0\0\0\x06noeol1\0\0\0\x07noeol2\n$/],
   [
     "jsonl",

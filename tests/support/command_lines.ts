@@ -40,7 +40,7 @@ const PLACEHOLDERS: Readonly<Record<string, string>> = {
 };
 
 /** Languages of fences in which no command line stands. */
-const NO_COMMANDS = ["ts", "toml", "json", "ini", "yaml"];
+const NO_COMMANDS = ["text", "ts", "toml", "json", "ini", "yaml"];
 
 /** All Markdown files of the project that are written by hand or from tables. */
 export function markdownFiles(folder = ""): string[] {
