@@ -23,7 +23,7 @@ export function readEndpoint(
   allowPortZero: (scheme: EndpointScheme) => boolean,
 ): Endpoint {
   const match = SCHEME.exec(text);
-  const scheme = match?.[1]!.toLowerCase() ?? "udp";
+  const scheme = match?.[1]?.toLowerCase() ?? "udp";
   if (scheme !== "udp" && scheme !== "tcp" && scheme !== "tls") {
     throw new UsageError(
       `"${text}" has an unknown scheme; expected udp://, tcp:// or tls://`,

@@ -14,7 +14,7 @@ import type { CounterBlock } from "../observe/counters.ts";
 import type { SendCounterName } from "./destination.ts";
 import {
   closeAll,
-  Destinations,
+  type Destinations,
   type DestinationStats,
 } from "./destinations.ts";
 import type { DatagramSink } from "./sink.ts";
