@@ -8,7 +8,7 @@
  */
 import { Waiter } from "../engine/waiter.ts";
 import { errorCode, errorText } from "../errors.ts";
-import type { FileSource } from "./file_source.ts";
+import type { ByteSource } from "./feed.ts";
 
 /** Time between two attempts to open a path, in milliseconds. */
 const RETRY_MS = 250;
@@ -27,7 +27,8 @@ export interface ReopenedSourceOptions {
 }
 
 /** Reads a path again and again. */
-export class ReopenedSource implements FileSource {
+export class ReopenedSource implements ByteSource, Disposable {
+  /** Nobody knows how much will come. */
   readonly size = undefined;
   readonly #options: ReopenedSourceOptions;
   readonly #waiter = new Waiter();
