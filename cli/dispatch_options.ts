@@ -113,7 +113,9 @@ export const rateOption: Option<number | undefined> = value(
  * eight times too slow, and outside of the range.
  */
 export function bitsPerSecond(given: string): number {
-  const bytes = /^(\d+(?:\.\d+)?)([kKMGT]?)(i?)B(?:\/s|ps)?$/.exec(given.trim());
+  const bytes = /^(\d+(?:\.\d+)?)([kKMGT]?)(i?)B(?:\/s|ps)?$/.exec(
+    given.trim(),
+  );
   if (bytes) {
     const [, digits, prefix, binary] = bytes;
     throw new UsageError(
