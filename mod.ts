@@ -42,7 +42,9 @@ export {
   type ProxyOptions,
   type ProxyStats,
 } from "./net/dispatch/proxy.ts";
-export { startProxy } from "./net/dispatch/proxy.ts";
+export { checkProxyAddresses, startProxy } from "./net/dispatch/proxy.ts";
+export { checkDestinations, checkListeners } from "./net/dispatch/distinct.ts";
+export { checkReverseProxyAddresses } from "./net/dispatch/reverse_proxy.ts";
 export {
   DEFAULT_GROUP,
   startReverseProxy,
@@ -54,7 +56,16 @@ export type {
 } from "./net/dispatch/reverse_proxy.ts";
 export type { RoleHandle } from "./net/dispatch/role.ts";
 export { FSYNC_CHOICES, WRITE_ERROR_CHOICES } from "./net/dispatch/log_file.ts";
-export type { Fsync, OnWriteError } from "./net/dispatch/log_file.ts";
+export type {
+  Fsync,
+  OnWriteError,
+  SenderSplit,
+} from "./net/dispatch/log_file.ts";
+export {
+  STREAM_FORMATS,
+  type StreamFormat,
+} from "./net/dispatch/log_format.ts";
+export type { RecordOptions } from "./net/dispatch/cut.ts";
 export {
   DATAGRAM_FORMATS,
   type DatagramFormat,
