@@ -65,7 +65,7 @@ export {
   STREAM_FORMATS,
   type StreamFormat,
 } from "./net/dispatch/log_format.ts";
-export type { RecordOptions } from "./net/dispatch/cut.ts";
+export type { CutOptions, RecordOptions } from "./net/dispatch/cut.ts";
 export {
   DATAGRAM_FORMATS,
   type DatagramFormat,
@@ -162,6 +162,8 @@ export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
 export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";
 export { openHttpDoor } from "./net/control/http_door.ts";
 export type { HttpDoorOptions } from "./net/control/http_door.ts";
+export type { LostLines } from "./net/line_writer.ts";
+export type { AdmissionStats } from "./net/admission.ts";
 export { openLineDoor } from "./net/control/line_door.ts";
 export type { ControlDoor, LineDoorOptions } from "./net/control/line_door.ts";
 export { readToken } from "./net/control/token.ts";

@@ -129,9 +129,13 @@ export function bitsPerSecond(given: string): number {
 
 /** What `--datagram-size`, `--lines`, `--fill` and `--fill-wait` say. */
 export interface RecordFlags {
+  /** Bytes of a datagram. */
   datagramSize: number | undefined;
+  /** Whether a line is a datagram. */
   lines: boolean;
+  /** Whether a datagram is sent only when it is full. */
   fill: boolean | undefined;
+  /** Seconds to wait for a full datagram. */
   fillWait: number | undefined;
   /** Only of roles that have it. Default: none. */
   idleTimeout?: number | undefined;

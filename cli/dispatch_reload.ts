@@ -7,6 +7,7 @@ import type { CommandContext } from "./command.ts";
 export interface ReloadOptions {
   /** The values that it was started with. */
   values: Readonly<Record<string, unknown>>;
+  /** Log and configuration of the running command. */
   context: Pick<CommandContext, "log" | "reread">;
   /** Where to send, in the values of a configuration. */
   // deno-lint-ignore no-explicit-any

@@ -42,6 +42,7 @@ export * from "./dispatch_options.ts";
 export * from "./dispatch_reload.ts";
 export * from "./dispatch_report.ts";
 export { configError } from "./config.ts";
+export type { RenamedOptions } from "./flag_names.ts";
 export type {
   TomlArray,
   TomlEntry,
