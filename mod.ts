@@ -163,7 +163,7 @@ export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";
 export { openHttpDoor } from "./net/control/http_door.ts";
 export type { HttpDoorOptions } from "./net/control/http_door.ts";
 export type { LostLines } from "./net/line_writer.ts";
-export type { AdmissionStats } from "./net/admission.ts";
+export { ADMISSION_COUNTERS, type AdmissionStats } from "./net/admission.ts";
 export { openLineDoor } from "./net/control/line_door.ts";
 export type { ControlDoor, LineDoorOptions } from "./net/control/line_door.ts";
 export { readToken } from "./net/control/token.ts";

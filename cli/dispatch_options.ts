@@ -135,7 +135,7 @@ export interface RecordFlags {
   lines: boolean;
   /** Whether a datagram is sent only when it is full. */
   fill: boolean | undefined;
-  /** Seconds to wait for a full datagram. */
+  /** Milliseconds to wait for a full datagram. */
   fillWait: number | undefined;
   /** Only of roles that have it. Default: none. */
   idleTimeout?: number | undefined;
