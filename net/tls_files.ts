@@ -16,6 +16,15 @@ export interface TlsTermination {
 export interface RemoteTls {
   /** Roots to trust, PEM; the system's without it. */
   readonly caCerts?: readonly string[];
+  /** Name to send and to verify. Default: the remote's host. */
+  readonly name?: string | undefined;
+  /**
+   * Base64 of the SHA-256 of the remote's key (SubjectPublicKeyInfo); one of
+   * them is enough. Replaces roots and name. Default: none.
+   */
+  readonly pins?: readonly string[] | undefined;
+  /** Verifies nothing. Default: false. */
+  readonly insecure?: boolean | undefined;
 }
 
 /** Something wrong with a PEM file. */

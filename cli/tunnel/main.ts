@@ -176,6 +176,24 @@ const options = {
   ),
   listen: absent(SPECIFICATION_HINT),
   target: absent(SPECIFICATION_HINT),
+  maxConnections: value(
+    "Clients served at once; 0 for no limit",
+    "N",
+    readCount(1_000_000),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
+  maxConnectionsPerSource: value(
+    "Clients of one IPv4 address or IPv6 /64 at once; 0 for no limit",
+    "N",
+    readCount(1_000_000),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
 };
 
 /** What holds where a tunnel says nothing. */
@@ -188,6 +206,8 @@ function defaultsOf(values: Values<typeof options>): TunnelOptions {
     checkIntervalMs: values.remoteDeadCheckInterval,
     idleTimeoutMs: values.idleTimeout,
     halfCloseTimeoutMs: values.halfCloseTimeout,
+    maxConnections: values.maxConnections,
+    maxConnectionsPerSource: values.maxConnectionsPerSource,
   };
 }
 

@@ -17,16 +17,18 @@ export interface AccessEntry {
   readonly client: string;
   /** Where the tunnel listens. */
   readonly tunnel: string;
-  /** Where it went; none where it was let go before. */
+  /** Where it went, or the remotes tried for a rejected client; none where it was rejected before. */
   readonly remote?: string;
   /** Bytes written to the remote. */
   readonly bytesUpstream: number;
   /** Bytes written to the client. */
   readonly bytesDownstream: number;
-  /** How long it was piped. */
+  /** How long it was piped; of a rejected client, since it was accepted. */
   readonly durationMs: number;
   /** Why it ended, or `rejected-` and why it was let go. */
   readonly end: string;
+  /** What went wrong with a rejected client, where more is known. */
+  readonly detail?: string;
 }
 
 /** Options of an {@linkcode AccessLog}. */
@@ -116,9 +118,13 @@ export function accessLine(
       bytesDownstream,
       durationMs,
       end: entry.end,
+      ...(entry.detail === undefined ? {} : { detail: entry.detail }),
     });
   }
   return `${time} client=${client} tunnel=${tunnel} remote=${remote ?? "-"} ` +
     `upstream=${bytesUpstream} downstream=${bytesDownstream} ` +
-    `durationMs=${durationMs} end=${entry.end}`;
+    `durationMs=${durationMs} end=${entry.end}` +
+    (entry.detail === undefined
+      ? ""
+      : ` detail=${JSON.stringify(entry.detail)}`);
 }

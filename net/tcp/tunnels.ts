@@ -499,6 +499,11 @@ export class Tunnels implements AsyncDisposable {
         this.#anyPort.add(concrete);
       }
     }
+    if (tunnel.options.remoteTlsInsecure) {
+      this.#log.warn("certificates of remotes are not verified", {
+        tunnel: tunnel.label,
+      });
+    }
     const forget = () => this.#forget(tunnel);
     tunnel.finished.then(forget, (error) => {
       this.#log.error(
@@ -609,13 +614,17 @@ export class Tunnels implements AsyncDisposable {
         log.warn(event.live ? "remote is live again" : "remote is dead", {
           tunnel: label,
           remote: tunnel.remoteLabel(event.remote),
+          ...(event.probeInMs === undefined
+            ? {}
+            : { next_try_in: `${Math.round(event.probeInMs / 100) / 10}s` }),
         });
         break;
       case "rejected":
-        log.limited(`reject ${label} ${event.reason}`, "client let go", {
+        log.limited(`reject ${label} ${event.reason}`, "client rejected", {
           tunnel: label,
           client: event.client,
           reason: event.reason,
+          ...(event.detail === undefined ? {} : { detail: event.detail }),
         });
         break;
       case "accept-failed":
@@ -717,10 +726,14 @@ function accessEntries(
         atMs: event.atMs,
         client: event.client,
         tunnel: tunnel.label,
+        ...(event.remotes.length === 0 ? {} : {
+          remote: event.remotes.map((id) => tunnel.remoteLabel(id)).join(),
+        }),
         bytesUpstream: 0,
         bytesDownstream: 0,
-        durationMs: 0,
+        durationMs: event.durationMs,
         end: `rejected-${event.reason}`,
+        ...(event.detail === undefined ? {} : { detail: event.detail }),
       });
     }
   }
