@@ -478,7 +478,7 @@ testUnless(
       await using tee = piped(`--path=${path}`, "--tee");
       const teePort = await portOf(tee);
       let sent = 0;
-      while (!tee.stderr.includes("going on without --tee")) {
+      while (!tee.stderr.includes("going on without tee")) {
         await sendAll([bytes("x\n")], teePort);
         sent++;
         await metricsOf(tee);
