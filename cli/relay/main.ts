@@ -25,11 +25,13 @@
  */
 import {
   address,
+  bannerPrinter,
   choice,
   type Command,
   defineCommand,
   flag,
   integer,
+  isShown,
   runCommand,
   scaled,
   seconds,
@@ -149,7 +151,7 @@ export const command: Command = defineCommand({
       },
     ),
   },
-  async start(values, { log, print, positionals }) {
+  async start(values, { log, print: printAll, terminal, positionals }) {
     if (positionals.length !== 0 && positionals.length !== 2) {
       throw new UsageError(
         `LISTEN and TARGET are wanted, but got ${positionals.length} argument(s)`,
@@ -180,6 +182,7 @@ export const command: Command = defineCommand({
       workers: values.workers,
       log,
     });
+    const print = bannerPrinter(printAll, terminal);
     const role = new RelayConsole(relay, print, {
       events: values.events,
       summarySeconds: values.summary,
@@ -198,7 +201,8 @@ export const command: Command = defineCommand({
       json: async () => relayJson(relay.snapshot(), await relay.connections()),
       ready: () => role.ready(),
       progress: () => role.progress(),
-      summary: () => role.summary(),
+      summary: () => role.summary().filter((line) => isShown(line, terminal)),
+      inFlight: () => ({ count: relay.stats().open, noun: "connection" }),
     };
   },
 });

@@ -157,7 +157,8 @@ class LinuxStreamEngine implements StreamEngine {
 function refuseTls({ tls, remoteTls }: ForwardPlan | ForwardChange): void {
   if (!tls && !remoteTls) return;
   throw new UsageError(
-    "Cannot speak TLS on the linux engine: use --engine portable or auto",
+    "Cannot speak TLS on the linux engine: set `engine` to portable or auto",
+    { option: "engine" },
   );
 }
 
