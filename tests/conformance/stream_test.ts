@@ -389,10 +389,7 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
       assert(await howTurnedAway(forwarder.address) !== "");
       assertEquals((await log.next("rejected")).reason, "source-limit");
       assertEquals(forwarder.stats().rejected["source-limit"], 1);
-      using _other = await Deno.connect({
-        hostname: "127.0.0.1",
-        port: forwarder.address.port,
-      });
+      await howTurnedAway(forwarder.address);
       assertEquals((await log.next("rejected")).reason, "source-limit");
       await forwarder.update({ maxConnectionsPerSource: 2 });
       using _second = await connectTo(forwarder.address);
