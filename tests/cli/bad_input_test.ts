@@ -190,7 +190,7 @@ testUnless(
       ],
       [
         [from, to, `--udp-downstream-addr=${held.text}`],
-        `Cannot send to "${held.text}" and listen on "${held.text}": what is sent would come back without end; another port`,
+        `Cannot send to "${held.text}" and listen on "${held.text}": what is sent would come back without end; use another port`,
       ],
       [
         [
