@@ -39,6 +39,8 @@ export interface Option<Value> {
   readonly group?: string;
   /** Left out of the help: an older spelling that still works. Default: it is shown. */
   readonly hidden?: boolean;
+  /** A file that holds a secret: a warning where other users may read it. Default: it holds none. */
+  readonly secretFile?: boolean;
   /** Its value, from all texts given for it; throws a UsageError that says what is wanted. */
   readonly read: (texts: readonly string[]) => Value;
 }
@@ -57,6 +59,8 @@ export interface OptionOptions {
   placeholder?: string;
   /** Left out of the help. Default: it is shown. */
   hidden?: boolean;
+  /** A file that holds a secret. Default: it holds none. */
+  secretFile?: boolean;
 }
 
 /** The values of a table of options. */
@@ -247,6 +251,8 @@ export interface RunningRole {
   json?: () => unknown;
   /** Called when everything is open, with the bound metrics door where there is one. Default: none. */
   started?: (metricsAddress: Address | undefined) => void;
+  /** What an end would cut off now: how many connections or sessions. Default: not known. */
+  inFlight?: () => { readonly count: number; readonly noun: string };
   /** Called before `drain`, with the signal that asked for it. Default: none. */
   draining?: (signal: Deno.Signal) => void;
   /** Called on SIGHUP; without it the signal keeps its meaning. */

@@ -199,9 +199,7 @@ function unknownOption(
     .map((name) => ({ name, distance: editDistance(written, name) }))
     .filter(({ name, distance }) => distance <= maxDistance(written, name))
     .sort((a, b) => a.distance - b.distance)[0];
-  const hint = near
-    ? `did you mean ${near.name}?`
-    : "--help lists the options";
+  const hint = near ? `did you mean ${near.name}?` : "--help lists the options";
   return new UsageError(`Unknown option ${written}: ${hint}`);
 }
 
@@ -218,7 +216,11 @@ function editDistance(a: string, b: string): number {
     const [before, row, next] = [rows[i - 2], rows[i - 1]!, [i]];
     for (let j = 1; j <= b.length; j++) {
       const edit = a[i - 1] === b[j - 1] ? 0 : 1;
-      let distance = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + edit);
+      let distance = Math.min(
+        row[j]! + 1,
+        next[j - 1]! + 1,
+        row[j - 1]! + edit,
+      );
       if (before && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
         distance = Math.min(distance, before[j - 2]! + 1);
       }

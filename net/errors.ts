@@ -78,8 +78,27 @@ export function failedCall(
  * behind that its own call and the file again: they are left out.
  */
 export function errorText(error: unknown): string {
+  if (error instanceof Deno.errors.NotCapable) return missingPermission(error);
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/ \(os error \d+\).*$/s, "");
+}
+
+/**
+ * A permission that was not given. Deno's own message tells the user of a
+ * program to compile it again.
+ */
+function missingPermission(error: Error): string {
+  const [, kind, subject] =
+    /^Requires (\w+) access(?: to (.+?))?, (?:run|specify)/s.exec(
+      error.message,
+    ) ?? [];
+  if (kind === undefined) return error.message;
+  const what = subject === undefined ? kind : `${kind} access to ${subject}`;
+  return `missing permission: ${what}; ${
+    Deno.build.standalone
+      ? "this program was built without it, deno run -A has it"
+      : `add --allow-${kind}`
+  }`;
 }
 
 /** The errno's name of an error of Deno, of node's modules or of the linux engine. */

@@ -90,6 +90,14 @@ export const command: Command = defineCommand({
         fallback: 0,
       },
     ),
+    maxConnectionsPerSource: value(
+      "Clients of one IPv4 address or IPv6 /64 at once; 0 for no limit",
+      "N",
+      integer(0, 1_000_000),
+      {
+        fallback: 0,
+      },
+    ),
     connectTimeout: value(
       "How long the target may take to answer; 0 for ever",
       "SECONDS",
@@ -163,6 +171,7 @@ export const command: Command = defineCommand({
     }
     const relay = await TcpRelay.bind(listen, target, {
       maxConnections: values.maxConnections,
+      maxConnectionsPerSource: values.maxConnectionsPerSource,
       connectTimeoutMs: values.connectTimeout * 1000,
       idleTimeoutMs: values.idleTimeout * 1000,
       halfCloseTimeoutMs: values.halfCloseTimeout * 1000,
@@ -193,6 +202,7 @@ export const command: Command = defineCommand({
       ready: () => role.ready(),
       progress: () => role.progress(),
       summary: () => role.summary().filter((line) => isShown(line, terminal)),
+      inFlight: () => ({ count: relay.stats().open, noun: "connection" }),
     };
   },
 });

@@ -104,7 +104,7 @@ const options = {
     "File with the token that both doors want; needed where they are not on loopback",
     "FILE",
     readToken,
-    CONTROL,
+    { ...CONTROL, secretFile: true },
   ),
   prometheusSocket: value(
     "Serve /metrics here",
@@ -176,6 +176,24 @@ const options = {
   ),
   listen: absent(SPECIFICATION_HINT),
   target: absent(SPECIFICATION_HINT),
+  maxConnections: value(
+    "Clients served at once; 0 for no limit",
+    "N",
+    readCount(1_000_000),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
+  maxConnectionsPerSource: value(
+    "Clients of one IPv4 address or IPv6 /64 at once; 0 for no limit",
+    "N",
+    readCount(1_000_000),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
 };
 
 /** What holds where a tunnel says nothing. */
@@ -188,6 +206,8 @@ function defaultsOf(values: Values<typeof options>): TunnelOptions {
     checkIntervalMs: values.remoteDeadCheckInterval,
     idleTimeoutMs: values.idleTimeout,
     halfCloseTimeoutMs: values.halfCloseTimeout,
+    maxConnections: values.maxConnections,
+    maxConnectionsPerSource: values.maxConnectionsPerSource,
   };
 }
 
@@ -266,6 +286,10 @@ export const command: Command = defineCommand({
       ready: () => role.tunnels.ready(),
       progress: role.progress,
       summary: role.summary,
+      inFlight: () => ({
+        count: role.tunnels.totals().open,
+        noun: "connection",
+      }),
       reload: role.reload,
     };
   },

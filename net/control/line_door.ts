@@ -50,6 +50,9 @@ const LINGER_MS = 500;
 /** Characters of a reply that are made and written at once; the next follow when the client has taken them. */
 const PIECE_CHARS = 64 * 1024;
 
+/** How long a client may take none of a reply. */
+const WRITE_TIMEOUT_MS = 30_000;
+
 /** Options of {@linkcode openLineDoor}. */
 export interface LineDoorOptions {
   /** Where to listen. */
@@ -179,10 +182,10 @@ class LineDoor implements ControlDoor {
     peer: Admitted,
   ): Promise<void> {
     if (session.authenticated) peer.prove();
-    const pieces = await session.reply(line);
+    const reply = await session.reply(line);
     // It has a deadline to take the reply, then it is idle.
     if (session.authenticated) peer.unprove();
-    for (const piece of pieces) await write(client, piece);
+    for (const piece of reply) await write(client, piece);
     if (session.authenticated) peer.idle();
   }
 
@@ -208,9 +211,17 @@ function decodeLine(bytes: Uint8Array): string | undefined {
   }
 }
 
+/** Writes a text; closes a client that takes none of it for a time, which throws. */
 async function write(client: StreamConn, text: string): Promise<void> {
   let bytes = encoder.encode(text);
-  while (bytes.length > 0) bytes = bytes.subarray(await client.write(bytes));
+  while (bytes.length > 0) {
+    const timer = setTimeout(() => closeQuietly(client), WRITE_TIMEOUT_MS);
+    try {
+      bytes = bytes.subarray(await client.write(bytes));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
 }
 
 /** Lets a cut client read its reply. */

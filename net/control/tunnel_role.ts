@@ -84,7 +84,16 @@ export async function startTunnelRole(
       path: accessLogPath,
       format: accessLogFormat ?? "text",
       onDrop: (reason) =>
-        log.error(`Lines of the access log are lost: ${reason}`),
+        log.limited(
+          "access log",
+          `Lines of the access log are lost: ${reason}`,
+          {},
+          "error",
+        ),
+      onRecovered: ({ lines }) =>
+        log.limited("access log again", "access log lines were lost", {
+          lines,
+        }),
     }),
   );
   const tunnels = opened.use(await Tunnels.start({ ...rest, log, accessLog }));

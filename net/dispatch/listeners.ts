@@ -9,11 +9,13 @@ import {
   placeRelay,
   placeRelayUnavailable,
 } from "../place/place_relay.ts";
-import type { PlannedLog } from "../place/relay_plan.ts";
+import type { PlannedDestination, PlannedLog } from "../place/relay_plan.ts";
 import type { Task } from "../tasks.ts";
-import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
+import { closeAll, RELAY_WAIT_MS } from "./destinations.ts";
+import type { LiveDestinations } from "./live_destinations.ts";
 import { type DispatchOptions, sendingInterface } from "./options.ts";
 import { countDrops, RECEIVE_COUNTERS, Relay } from "./relay.ts";
+import { loopGuardOf } from "./report_loop.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** One of {@linkcode RECEIVE_COUNTERS}. */
@@ -34,7 +36,7 @@ export interface ListenersOptions {
   options: DispatchOptions;
   log: Log;
   /** UDP destinations of every listener. */
-  destinations?: Destinations | undefined;
+  destinations?: LiveDestinations | undefined;
   /**
    * Other sinks of a listener; who made them closes them. They keep its relay
    * in this thread, unless a log can take their place.
@@ -202,6 +204,10 @@ async function openHere(
     sinks,
     counters: counters.slots,
     holds,
+    loopGuard: own.length === 0 ? undefined : loopGuardOf(
+      listener.address,
+      (key, message, fields) => log.limited(key, message, fields),
+    ),
   });
   let running: Promise<void> | undefined;
   return {
@@ -225,22 +231,25 @@ async function openElsewhere(
 ): Promise<OpenRelay> {
   const { networkInterface, receiveBufferBytes, ttl, loop } = options;
   const counters = new CounterBlock(RECEIVE_COUNTERS);
+  const plan = (addresses: readonly Address[]): PlannedDestination[] =>
+    addresses.map((destination) => ({
+      address: destination,
+      networkInterface: sendingInterface(destination, networkInterface),
+      ttl,
+      loop,
+      maxWaitMs: RELAY_WAIT_MS,
+    }));
   const relay = await placeRelay({
     plan: {
       engine: engine.name,
       listen: { address, networkInterface, receiveBufferBytes, reusePort },
-      destinations: (destinations?.addresses ?? []).map((destination) => ({
-        address: destination,
-        networkInterface: sendingInterface(destination, networkInterface),
-        ttl,
-        loop,
-        maxWaitMs: RELAY_WAIT_MS,
-      })),
+      destinations: plan(destinations?.addresses ?? []),
     },
     received: counters,
     sent: destinations?.countElsewhere() ?? [],
     log,
   });
+  destinations?.place((to, sent) => relay.setDestinations(plan(to), sent));
   return {
     address: relay.address,
     counters,

@@ -3,6 +3,7 @@ import type { Address } from "../address.ts";
 import type { DatagramBatch } from "../engine/batch.ts";
 import { type OperationError, UsageError } from "../errors.ts";
 import { type Task, Tasks } from "../tasks.ts";
+import { checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import {
   checkDispatchOptions,
@@ -15,6 +16,7 @@ import {
 import { endOnAbort, type RoleHandle } from "./role.ts";
 import {
   checkOutput,
+  isSplitBySender,
   type LogStats,
   openOutput,
   type OutputOptions,
@@ -74,6 +76,7 @@ export async function startServer(
       { option: ["tee", "path"] },
     );
   }
+  checkListeners(listen);
   checkRange("workers", options.workers, 1, 64);
   checkDispatchOptions(options);
 
@@ -97,7 +100,7 @@ export async function startServer(
         return tee ? [sink, tee] : [sink];
       },
       logsInstead: kind === "file" && tee === undefined &&
-        options.split !== "source",
+        !isSplitBySender(options.split),
       alone: kind === "file" && tee === undefined,
       workers: options.workers,
     }),

@@ -5,12 +5,14 @@ import type { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import type { Task } from "../tasks.ts";
 import { workerModuleUnreadable } from "../worker_module.ts";
-import type {
-  PlannedLog,
-  RelayOrder,
-  RelayPlan,
-  RelayReport,
-  ReportedError,
+import {
+  type PlannedDestination,
+  type PlannedLog,
+  type RelayOrder,
+  type RelayPlan,
+  type RelayReport,
+  type ReportedError,
+  StopSlot,
 } from "./relay_plan.ts";
 
 const WORKER_MODULE = import.meta.resolve("./relay_worker.ts");
@@ -42,6 +44,14 @@ export interface PlacedRelay extends Task, AsyncDisposable {
   openLog(log: PlannedLog, onEnd: (reason: OperationError) => void): Promise<
     void
   >;
+  /**
+   * Has it send to other destinations, with their slots of SEND_COUNTERS, while
+   * it runs. Rejects where one cannot be opened: it keeps those that it has.
+   */
+  setDestinations(
+    destinations: PlannedDestination[],
+    sent: readonly CounterBlock<string>[],
+  ): Promise<void>;
 }
 
 /** Starts a Worker; resolves when its relay listens, rejects where it cannot. */
@@ -65,6 +75,8 @@ class WorkerRelay implements PlacedRelay {
   #address: Address | undefined;
   #onLogEnd: ((reason: OperationError) => void) | undefined;
   #running = false;
+  #paused = Promise.withResolvers<void>();
+  #destinationsSet = Promise.withResolvers<ReportedError | undefined>();
 
   constructor({ plan, received, sent, log }: PlaceRelayOptions) {
     this.#log = log;
@@ -105,6 +117,31 @@ class WorkerRelay implements PlacedRelay {
     await this.#logOpen.promise;
   }
 
+  async setDestinations(
+    destinations: PlannedDestination[],
+    sent: readonly CounterBlock<string>[],
+  ): Promise<void> {
+    const { run, pause } = StopSlot;
+    if (Atomics.compareExchange(this.#stop, 0, run, pause) !== run) {
+      throw new OperationError(
+        "cannot change destinations: the relay is ending",
+      );
+    }
+    this.#paused = Promise.withResolvers();
+    this.#destinationsSet = Promise.withResolvers();
+    await Promise.race([this.#paused.promise, this.#ended.promise]);
+    this.#tell({
+      kind: "setDestinations",
+      destinations,
+      sent: sent.map((block) => block.buffer),
+    });
+    const error = await this.#destinationsSet.promise;
+    // A drain that was asked for meanwhile stays.
+    Atomics.compareExchange(this.#stop, 0, pause, run);
+    this.#tell({ kind: "run" });
+    if (error) throw errorOf(error);
+  }
+
   run(): Promise<void> {
     if (!this.#running) this.#tell({ kind: "run" });
     this.#running = true;
@@ -134,6 +171,12 @@ class WorkerRelay implements PlacedRelay {
       case "logOpen":
         this.#logOpen.resolve();
         break;
+      case "paused":
+        this.#paused.resolve();
+        break;
+      case "destinationsSet":
+        this.#destinationsSet.resolve(report.error);
+        break;
       case "logEnded":
         this.#onLogEnd?.(
           new OperationError(report.error.message, { code: report.error.code }),
@@ -161,6 +204,7 @@ class WorkerRelay implements PlacedRelay {
   }
 
   #fail(error: Error): void {
+    this.#destinationsSet.resolve(undefined);
     this.#listening.reject(error);
     this.#logOpen.reject(error);
     this.#ended.reject(error);

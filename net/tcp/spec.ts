@@ -59,6 +59,18 @@ export interface TunnelOptions {
   readonly idleTimeoutMs: number;
   /** How long one direction may outlive the other's end; 0 is for ever. */
   readonly halfCloseTimeoutMs: number;
+  /** Clients served at once; 0 is no limit. */
+  readonly maxConnections: number;
+  /** The same of one source: an IPv4 address, or an IPv6 network of 64 bits. */
+  readonly maxConnectionsPerSource: number;
+  /** Name to send to TLS remotes and to verify. Default: the remote's host. */
+  readonly remoteTlsName?: string;
+  /** Base64 of the SHA-256 of the remote's key, in place of roots and name. Default: none. */
+  readonly remoteTlsPin?: string;
+  /** Verifies nothing about TLS remotes. */
+  readonly remoteTlsInsecure: boolean;
+  /** Longest time that connections to a removed remote go on; 0 is for ever. */
+  readonly drainTimeoutMs: number;
 }
 
 /** What a specification may leave out. */
@@ -74,6 +86,10 @@ export const DEFAULT_TUNNEL_OPTIONS: TunnelOptions = {
   remoteTls: false,
   idleTimeoutMs: 0,
   halfCloseTimeoutMs: 0,
+  maxConnections: 0,
+  maxConnectionsPerSource: 0,
+  remoteTlsInsecure: false,
+  drainTimeoutMs: 0,
 };
 
 /** A tunnel as it was asked for. */
@@ -396,6 +412,48 @@ export const TUNNEL_OPTIONS: readonly TunnelOption[] = [
     "End a connection so long after one side has; 0 for never",
     readDelay(true),
   ),
+  option(
+    "max-connections",
+    "maxConnections",
+    "N",
+    "Clients served at once; 0 for no limit",
+    readCount(1_000_000),
+  ),
+  option(
+    "max-connections-per-source",
+    "maxConnectionsPerSource",
+    "N",
+    "Clients of one IPv4 address or IPv6 /64 at once; 0 for no limit",
+    readCount(1_000_000),
+  ),
+  option(
+    "remote-tls-name",
+    "remoteTlsName",
+    "NAME",
+    "Name to send to TLS remotes and to verify, in place of their host",
+    readName,
+  ),
+  option(
+    "remote-tls-pin",
+    "remoteTlsPin",
+    "BASE64",
+    "SHA-256 of the remote's public key, in place of roots and name",
+    readPin,
+  ),
+  option(
+    "remote-tls-insecure",
+    "remoteTlsInsecure",
+    "true|false",
+    "Accept any certificate of a TLS remote",
+    readSwitch,
+  ),
+  option(
+    "drain-timeout",
+    "drainTimeoutMs",
+    "SECONDS",
+    "End connections to a removed remote after so long; 0 for never",
+    readDelay(true),
+  ),
 ];
 
 function option<Field extends keyof TunnelOptions>(
@@ -455,6 +513,17 @@ export function completeOptions(
   if (options.remoteCa !== undefined && !options.remoteTls) {
     throw new UsageError("remote-ca requires remote-tls=true");
   }
+  for (
+    const [key, given] of [
+      ["remote-tls-name", options.remoteTlsName !== undefined],
+      ["remote-tls-pin", options.remoteTlsPin !== undefined],
+      ["remote-tls-insecure", options.remoteTlsInsecure],
+    ] as const
+  ) {
+    if (given && !options.remoteTls) {
+      throw new UsageError(`${key} requires remote-tls=true`);
+    }
+  }
   return options;
 }
 
@@ -504,6 +573,18 @@ export function readDelay(zero: boolean): (text: string) => number {
 function readSwitch(text: string): boolean {
   if (text === "true" || text === "false") return text === "true";
   throw new UsageError(`expected true or false, not "${text}"`);
+}
+
+function readName(text: string): string {
+  if (/^[A-Za-z0-9_.:-]+$/.test(text)) return text;
+  throw new UsageError("a host name is required");
+}
+
+function readPin(text: string): string {
+  if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return text;
+  throw new UsageError(
+    "the base64 of a SHA-256 is required, 44 characters with the = at the end",
+  );
 }
 
 function readFile(text: string): string {

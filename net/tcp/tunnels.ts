@@ -15,6 +15,7 @@ import type {
   StreamEngine,
   StreamEvent,
 } from "../engine/stream.ts";
+import { writeFileAtomically } from "../atomic_file.ts";
 import { errorText, OperationError, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
@@ -44,8 +45,9 @@ import {
   withRemoteAdded,
   withRemoteRemoved,
 } from "./tunnel_changes.ts";
+import { warnIfPublic } from "../text_file.ts";
 import { checkTunnels } from "./tunnel_limits.ts";
-import { formatState, readState, writeFileAtomically } from "./tunnel_state.ts";
+import { formatState, readState } from "./tunnel_state.ts";
 
 /** What a configuration says; read at the start and at every reload. */
 export interface TunnelsConfig {
@@ -478,6 +480,8 @@ export class Tunnels implements AsyncDisposable {
       (address) => this.#boundTo([address]) !== undefined,
     );
     this.#open.set(tunnelKey(tunnel.spec), tunnel);
+    const { tlsKey } = spec.options;
+    if (tlsKey !== undefined) void warnIfPublic(tlsKey, this.#log);
     this.#log.info("listening", {
       address: formatAddress(tunnel.address),
       tunnel: tunnel.label,
@@ -494,6 +498,11 @@ export class Tunnels implements AsyncDisposable {
         this.#configured = this.#configured.with(index, concrete);
         this.#anyPort.add(concrete);
       }
+    }
+    if (tunnel.options.remoteTlsInsecure) {
+      this.#log.warn("certificates of remotes are not verified", {
+        tunnel: tunnel.label,
+      });
     }
     const forget = () => this.#forget(tunnel);
     tunnel.finished.then(forget, (error) => {
@@ -605,13 +614,17 @@ export class Tunnels implements AsyncDisposable {
         log.warn(event.live ? "remote is live again" : "remote is dead", {
           tunnel: label,
           remote: tunnel.remoteLabel(event.remote),
+          ...(event.probeInMs === undefined
+            ? {}
+            : { next_try_in: `${Math.round(event.probeInMs / 100) / 10}s` }),
         });
         break;
       case "rejected":
-        log.limited(`reject ${label} ${event.reason}`, "client let go", {
+        log.limited(`reject ${label} ${event.reason}`, "client rejected", {
           tunnel: label,
           client: event.client,
           reason: event.reason,
+          ...(event.detail === undefined ? {} : { detail: event.detail }),
         });
         break;
       case "accept-failed":
@@ -713,10 +726,14 @@ function accessEntries(
         atMs: event.atMs,
         client: event.client,
         tunnel: tunnel.label,
+        ...(event.remotes.length === 0 ? {} : {
+          remote: event.remotes.map((id) => tunnel.remoteLabel(id)).join(),
+        }),
         bytesUpstream: 0,
         bytesDownstream: 0,
-        durationMs: 0,
+        durationMs: event.durationMs,
         end: `rejected-${event.reason}`,
+        ...(event.detail === undefined ? {} : { detail: event.detail }),
       });
     }
   }

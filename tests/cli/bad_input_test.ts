@@ -80,7 +80,7 @@ testUnless(
       [[to, `--path=${files.path}/none`], "there is no such file"],
       [[to, `--path=${files.path}`], "it is a folder"],
       [[to, "--path=-", "--follow"], "Cannot follow stdin"],
-      [[to, path, "--follow"], "it is not a regular file"],
+      [[to, path, "--baud=9601"], "cannot use baud 9601: expected one of"],
       [
         [to, `--path=${file}`, `--config=${file}`],
         `Cannot use "${file}:1:`,
@@ -190,7 +190,7 @@ testUnless(
       ],
       [
         [from, to, `--udp-downstream-addr=${held.text}`],
-        `Cannot send to "${held.text}" and listen on "${held.text}": what is sent would come back without end; use another port`,
+        `Cannot send to "${held.text}" and listen on "${held.text}": what is sent would come back without end; use another port or address`,
       ],
       [
         [

@@ -609,7 +609,7 @@ testUnless(
         before = added.length;
       }
       const files = [...Deno.readDirSync(folder)].map(({ name }) => name)
-        .filter((name) => name !== "state.json.tmp");
+        .filter((name) => !/^state\.json\..*\.tmp$/.test(name));
       assertEquals(files, ["state.json"]);
     });
   },
