@@ -345,7 +345,10 @@ export interface Command<Table extends OptionTable = OptionTable> {
   ) => Promise<RunningRole | undefined>;
 }
 
-/** Gives a table its types, and errors of its start the names of its flags. */
+/**
+ * Gives a table its types. Its start throws a UsageError with the table's flags
+ * in place of the library's options, and any other error as it is.
+ */
 export function defineCommand<Table extends OptionTable>(
   command: Command<Table>,
 ): Command {

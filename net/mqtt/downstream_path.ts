@@ -294,13 +294,17 @@ export class DownstreamPath extends MessagePath {
     const { metrics, log, audit, settings } = this.context;
     metrics.published("downstream", qos);
     metrics.oversized++;
-    log.limited("oversized", "message dropped: larger than --max-packet-size", {
-      session: session.id,
-      clientId: logged(session.clientId),
-      topic: logged(topic),
-      bytes: byteLength,
-      limit: settings.maxPacketBytes,
-    });
+    log.limited(
+      "oversized",
+      "message dropped: larger than the maximum packet size",
+      {
+        session: session.id,
+        clientId: logged(session.clientId),
+        topic: logged(topic),
+        bytes: byteLength,
+        limit: settings.maxPacketBytes,
+      },
+    );
     audit?.event("deliver_denied", session, {
       topic,
       qos,

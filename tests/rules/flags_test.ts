@@ -3,6 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { commands } from "../../cli/mproxy/main.ts";
 import { flagName, withFlags } from "../../cli/flag_names.ts";
+import { readValues, splitArguments } from "../../cli/parse.ts";
 import { allOptions } from "../../cli/run.ts";
 import { OperationError, UsageError } from "../../net/errors.ts";
 
@@ -91,7 +92,8 @@ Deno.test("a command's start throws errors with its flags", async () => {
   const client = commands.find(({ name }) => name === "client")!;
   // deno-lint-ignore no-explicit-any
   const context = {} as any;
-  const values = { path: "-", serverAddr: [], tee: false };
+  const { texts } = splitArguments(["--path=-"], client.options);
+  const values = readValues(client.options, texts);
   let thrown: unknown;
   try {
     await client.start(values as never, context);

@@ -63,6 +63,9 @@ const DOCUMENTED: readonly [
   ["remote-tls", true, "remoteTls", true],
   ["idle-timeout", 60, "idleTimeoutMs", 60_000],
   ["half-close-timeout", 0, "halfCloseTimeoutMs", 0],
+  ["max-connections", 7, "maxConnections", 7],
+  ["max-connections-per-source", 3, "maxConnectionsPerSource", 3],
+  ["drain-timeout", 5, "drainTimeoutMs", 5000],
 ];
 
 function spellings(key: string): string[] {

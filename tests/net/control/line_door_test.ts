@@ -195,7 +195,8 @@ Deno.test("LineSession shows detail of live remotes, and dead ones by number", a
   assertEquals(
     await session.answer(`DETAIL ${tunnel.label} `),
     "OK: Remotes: 1, Dead Remotes: 1, Options: strategy=round-robin,retries=3,timeout=2.5, errors=1," +
-      "check-interval=10,remote-tls=false,remote-ca=,tls-cert=,tls-key=,idle-timeout=0,half-close-timeout=0\n" +
+      "check-interval=10,remote-tls=false,remote-ca=,tls-cert=,tls-key=,idle-timeout=0,half-close-timeout=0,max-connections=0," +
+      "max-connections-per-source=0,remote-tls-name=,remote-tls-pin=,remote-tls-insecure=false,drain-timeout=0\n" +
       `\t${live} = open conns 1, total conns 1, bytes sent 4, received 4, recent errors 0, total errors 0\n` +
       `\t${dead} = open conns 0, total conns 0, bytes sent 0, received 0, recent errors 1, total errors 1, dead\n`,
   );
