@@ -8,6 +8,7 @@ import {
   integer,
   type Option,
   type OptionOptions,
+  positiveSeconds,
   scaled,
   text,
   toggle,
@@ -60,6 +61,28 @@ export const ttlOption: Option<number | undefined> = value(
 /** `--loop`, `--no-loop`. */
 export const loopOption: Option<boolean | undefined> = toggle(
   "Whether this machine hears what it sends to groups (yes without it)",
+  SOCKET,
+);
+
+/** `--reuse-port`. */
+export const reusePortOption: Option<boolean> = flag(
+  "Share UDP listening ports with other programs that do (SO_REUSEADDR, SO_REUSEPORT)",
+  SOCKET,
+);
+
+/** `--resolve-interval`. */
+export const resolveIntervalOption: Option<number> = value(
+  "Resolve names of UDP destinations again every SECONDS, and when sends fail",
+  "SECONDS",
+  positiveSeconds,
+  { ...SOCKET, fallback: 30 },
+);
+
+/** `--ready-within`. */
+export const readyWithinOption: Option<number | undefined> = value(
+  "Answer 503 to /readyz while a UDP listener has received nothing for SECONDS",
+  "SECONDS",
+  positiveSeconds,
   SOCKET,
 );
 

@@ -45,6 +45,7 @@ const options = {
   interface: cli.interfaceOption,
   ttl: cli.ttlOption,
   loop: cli.loopOption,
+  resolveInterval: cli.resolveIntervalOption,
   engine: cli.engineOption,
 };
 
@@ -72,6 +73,7 @@ export const command: cli.Command = cli.defineCommand({
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,
+      resolveIntervalMs: values.resolveInterval * 1000,
       engine: values.engine,
       holdsThread: true,
       log,
@@ -79,6 +81,7 @@ export const command: cli.Command = cli.defineCommand({
     const rate = new cli.RateMeter();
     return {
       role: client,
+      ready: () => client.ready(),
       metrics: () => metrics(values.path!, client.stats()),
       progress: () => progress(client.stats(), rate),
       summary: () => summary(values.path!, client.stats()),

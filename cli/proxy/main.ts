@@ -63,6 +63,9 @@ const options = {
   loop: cli.loopOption,
   rcvbuf: cli.rcvbufOption,
   workers: cli.workersOption,
+  reusePort: cli.reusePortOption,
+  resolveInterval: cli.resolveIntervalOption,
+  readyWithin: cli.readyWithinOption,
   engine: cli.engineOption,
 };
 
@@ -94,6 +97,9 @@ export const command: cli.Command = cli.defineCommand({
       loop: values.loop,
       receiveBufferBytes: values.rcvbuf,
       workers: values.workers,
+      sharePort: values.reusePort,
+      resolveIntervalMs: values.resolveInterval * 1000,
+      readyWithinMs: values.readyWithin && values.readyWithin * 1000,
       engine: values.engine,
       holdsThread: true,
       log,
@@ -101,6 +107,7 @@ export const command: cli.Command = cli.defineCommand({
     const rate = new cli.RateMeter();
     return {
       role: proxy,
+      ready: () => proxy.ready(),
       metrics: () => metrics(proxy.stats()),
       progress: () => progress(proxy.stats(), rate),
       summary: () => summary(proxy.stats()),

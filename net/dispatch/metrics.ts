@@ -61,6 +61,57 @@ export function listenerMetrics(listeners: readonly ListenerStats[]): Metric[] {
         value: receiveErrors,
       }),
     ),
+    ...socketMetrics("listener", listeners),
+    {
+      name: "mproxy_listener_last_received_seconds",
+      help: "Seconds since a datagram was received, or since the start.",
+      type: "gauge",
+      samples: listeners.map(({ address, silentMs }) => ({
+        labels: { listener: address },
+        value: Math.floor(silentMs / 1000),
+      })),
+    },
+  ];
+}
+
+/** Whether sockets are open, and how often they were not. */
+function socketMetrics(
+  label: "listener" | "destination",
+  rows: readonly {
+    address: string;
+    open: boolean;
+    losses: number;
+    reopens: number;
+  }[],
+): Metric[] {
+  return [
+    {
+      name: `mproxy_${label}_open`,
+      help: `Whether the ${label}'s socket is open.`,
+      type: "gauge",
+      samples: rows.map(({ address, open }) => ({
+        labels: { [label]: address },
+        value: open ? 1 : 0,
+      })),
+    },
+    counterMetric(
+      `mproxy_${label}_lost_total`,
+      `Times that an interface, address, route or name of the ${label} was lost.`,
+      rows,
+      ({ address, losses }) => ({
+        labels: { [label]: address },
+        value: losses,
+      }),
+    ),
+    counterMetric(
+      `mproxy_${label}_reopened_total`,
+      `Times that the ${label}'s socket was opened again.`,
+      rows,
+      ({ address, reopens }) => ({
+        labels: { [label]: address },
+        value: reopens,
+      }),
+    ),
   ];
 }
 
@@ -99,6 +150,7 @@ export function destinationMetrics(
           value: stats[name],
         })),
     ),
+    ...socketMetrics("destination", destinations),
   ];
 }
 

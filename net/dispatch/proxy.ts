@@ -18,7 +18,7 @@ import {
   type DispatchOptions,
   logOf,
 } from "./options.ts";
-import { endOnAbort, type RoleHandle } from "./role.ts";
+import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import {
   TcpSource,
   type TcpSourceStats,
@@ -152,6 +152,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
         tee: teeStats(tee),
         elapsedMs: performance.now() - startedMs,
       }),
+      ready: () => firstMissing(listeners, destinations),
       stop: () => tasks.stop(),
     }),
     addresses,

@@ -28,7 +28,7 @@ import {
   logOf,
 } from "./options.ts";
 import { Producers, type ProducersStats } from "./producers.ts";
-import { endOnAbort, type RoleHandle } from "./role.ts";
+import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import { openTee, type TeeStats, teeStats } from "./tee.ts";
 import type { SlowPolicy } from "./subscriber_queue.ts";
 import { Subscribers, type SubscribersStats } from "./subscribers.ts";
@@ -247,6 +247,7 @@ export async function startReverseProxy(
         tee: teeStats(tee),
         elapsedMs: performance.now() - startedMs,
       }),
+      ready: () => firstMissing(listeners, fromGroup, toGroup, outputs),
       stop: () => stop.resolve(),
       abort: () => abort.resolve(),
     }),

@@ -1,5 +1,6 @@
 /** Puts a relay into a Worker and stands for it here. */
 import type { Address } from "../address.ts";
+import type { SocketState } from "../engine/socket_state.ts";
 import { OperationError, UsageError } from "../errors.ts";
 import type { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
@@ -25,8 +26,16 @@ export interface PlaceRelayOptions {
   plan: RelayPlan;
   /** Slots of RECEIVE_COUNTERS. */
   received: CounterBlock<string>;
+  /** The listener's state. */
+  state: SocketState;
   /** Slots of SEND_COUNTERS, for each destination. */
   sent: readonly CounterBlock<string>[];
+  /** A state for each destination. */
+  sentStates: readonly SocketState[];
+  /** Called when the listener is lost, with the reason. */
+  onLost: (reason: string) => void;
+  /** Called when a destination is lost. */
+  onDestinationLost: (index: number, reason: string) => void;
   /** Where its lines go. */
   log: Log;
 }
@@ -58,6 +67,7 @@ class WorkerRelay implements PlacedRelay {
   readonly listening: Promise<void>;
   readonly #worker: Worker;
   readonly #log: Log;
+  readonly #options: PlaceRelayOptions;
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
   readonly #listening = Promise.withResolvers<void>();
   readonly #logOpen = Promise.withResolvers<void>();
@@ -66,7 +76,9 @@ class WorkerRelay implements PlacedRelay {
   #onLogEnd: ((reason: OperationError) => void) | undefined;
   #running = false;
 
-  constructor({ plan, received, sent, log }: PlaceRelayOptions) {
+  constructor(options: PlaceRelayOptions) {
+    const { plan, received, state, sent, sentStates, log } = options;
+    this.#options = options;
     this.#log = log;
     this.listening = this.#listening.promise;
     // Whoever waits sees a failure; nobody has to.
@@ -87,7 +99,9 @@ class WorkerRelay implements PlacedRelay {
       kind: "listen",
       plan,
       received: received.buffer,
+      state: state.buffer,
       sent: sent.map((block) => block.buffer),
+      sentStates: sentStates.map((one) => one.buffer),
       stop: this.#stop.buffer,
     });
   }
@@ -141,6 +155,13 @@ class WorkerRelay implements PlacedRelay {
         break;
       case "note":
         this.#log.once(report.message);
+        break;
+      case "lost":
+        if (report.destination === undefined) {
+          this.#options.onLost(report.reason);
+        } else {
+          this.#options.onDestinationLost(report.destination, report.reason);
+        }
         break;
       case "debug":
         this.#log.debug(report.message, report.fields);

@@ -15,6 +15,8 @@ import type { DatagramSink } from "../dispatch/sink.ts";
 import { PolledTimers } from "../dispatch/timers.ts";
 import { chooseDatagramEngine } from "../engine/choose.ts";
 import { type DatagramListener, SEND_COUNTERS } from "../engine/engine.ts";
+import { ReopeningListener } from "../engine/reopening_listener.ts";
+import { SocketState } from "../engine/socket_state.ts";
 import { errorCode, errorText, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type {
@@ -37,17 +39,20 @@ class WorkerRelay {
 
   async listen(order: ListenOrder): Promise<void> {
     this.#order = order;
-    const { plan, sent } = order;
+    const { plan, state, sent, sentStates } = order;
     const onWarning = (message: string) => warn(message);
     const engine = chooseDatagramEngine(plan.engine, {
       blocking: true,
       onWarning,
     });
     // The port first: the system gives a sender any port that is free, also this one.
-    this.#listener = await engine.listen({
+    this.#listener = await ReopeningListener.open(engine, {
       ...plan.listen,
+      state: new SocketState(state),
       onWarning,
       onNote: (message) => report({ kind: "note", message }),
+      onLost: (reason) =>
+        report({ kind: "lost", destination: undefined, reason }),
     });
     for (const [i, destination] of plan.destinations.entries()) {
       const counters = new CounterBlock(SEND_COUNTERS, sent[i]!);
@@ -56,7 +61,10 @@ class WorkerRelay {
           await Destination.open(engine, {
             ...destination,
             counters,
+            state: new SocketState(sentStates[i]!),
             onWarning,
+            onLost: (reason) =>
+              report({ kind: "lost", destination: i, reason }),
           }),
         ),
       );

@@ -13,6 +13,7 @@ import {
   linuxEngineUnavailable,
 } from "../../net/engine/linux/engine.ts";
 import { MemoryNetwork } from "../../net/engine/memory.ts";
+import { isRecoverable } from "../../net/engine/recoverable.ts";
 import {
   denoDatagramEngine,
   hasDenoDatagram,
@@ -333,28 +334,57 @@ function datagramConformance(
     assertEquals((await receive(listener, 1))[0]!.bytes, pattern(8));
   }, noSockets);
 
-  test("listen() and connect() refuse an unknown interface", async () => {
+  test("checkInterface() refuses what can be no interface's name", () => {
     const engine = makeEngine();
-    const group = { hostname: "239.77.1.1", port: 0 };
     engine.checkInterface("127.0.0.1");
-    for (const networkInterface of ["nosuch0", "192.0.2.254"]) {
-      assertThrows(
-        () => engine.checkInterface(networkInterface),
-        UsageError,
-        networkInterface,
-      );
-      await assertRejects(
-        async () => await engine.listen({ address: group, networkInterface }),
-        UsageError,
-        networkInterface,
-      );
-      await assertRejects(
-        () => openSender(engine, { ...group, port: 9 }, { networkInterface }),
-        UsageError,
-        networkInterface,
-      );
+    engine.checkInterface("fe80::1");
+    engine.checkInterface("nosuch0");
+    for (const text of ["", ".", "a/b", "of more than 15 bytes", "a:b"]) {
+      assertThrows(() => engine.checkInterface(text), UsageError, text);
     }
-  }, noSockets);
+    return Promise.resolve();
+  }, notLinux);
+
+  test(
+    "listen(), connect() and placement() fail where an interface is missing",
+    async () => {
+      const engine = makeEngine();
+      const group = { hostname: "239.77.1.1", port: 0 };
+      for (const networkInterface of ["nosuch0", "192.0.2.254"]) {
+        const failing = [
+          async () => await engine.listen({ address: group, networkInterface }),
+          () => openSender(engine, { ...group, port: 9 }, { networkInterface }),
+          () =>
+            Promise.resolve().then(() =>
+              engine.placement({ address: group, networkInterface })
+            ),
+        ];
+        for (const call of failing) {
+          const error = await assertRejects(
+            call,
+            OperationError,
+            networkInterface,
+          );
+          // An interface may come: whoever opens the socket tries again.
+          assert(isRecoverable(error));
+        }
+      }
+    },
+    noSockets,
+  );
+
+  test(
+    "checkConnect() and connect() refuse the unspecified address",
+    async () => {
+      const engine = makeEngine();
+      for (const hostname of ["0.0.0.0", "::"]) {
+        const address = { hostname, port: 9 };
+        assertThrows(() => engine.checkConnect({ address }), UsageError);
+        await assertRejects(() => openSender(engine, address), UsageError);
+      }
+    },
+    noSockets,
+  );
 
   const lo = { networkInterface: "lo" };
 

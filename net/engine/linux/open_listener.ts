@@ -2,6 +2,7 @@
 import {
   type Address,
   formatAddress,
+  isIp,
   isIpv6,
   isMulticast,
   isUnspecified,
@@ -38,6 +39,7 @@ import {
 } from "./ffi/constants.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import type { Libc } from "./ffi/libc.ts";
+import { routeInterface } from "./ffi/netlink.ts";
 import { encodeSockaddr } from "./ffi/sockaddr.ts";
 import {
   bindSocket,
@@ -106,6 +108,37 @@ export function checkListenOptions(options: DatagramListenOptions): void {
     !isUnspecified(address.hostname)
   ) {
     refuse(address, "beside groups it must be a group, 0.0.0.0 or [::]");
+  }
+}
+
+/**
+ * Where the kernel would bind and join now: the number of each group's
+ * interface. Throws where an interface, a route or the address is missing.
+ */
+export function listenPlacement(
+  libc: Libc,
+  { address, groups = [], networkInterface }: DatagramListenOptions,
+): string {
+  return [address, ...groups].map(({ hostname, zone }) => {
+    const group = isMulticast(hostname);
+    const on = zone ?? (group ? networkInterface : undefined);
+    if (on !== undefined) return findLinuxInterface(libc, on).index;
+    if (group) return routeInterface(libc, hostname);
+    if (isIp(hostname) && !isUnspecified(hostname)) {
+      checkLocal(libc, hostname);
+    }
+    return 0;
+  }).join(",");
+}
+
+/** Throws a SystemCallError where an address cannot be bound now. */
+function checkLocal(libc: Libc, hostname: string): void {
+  const family = isIpv6(hostname) ? AF_INET6 : AF_INET;
+  const fd = openSocket(libc, family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+  try {
+    bindSocket(libc, fd, encodeSockaddr(hostname, 0));
+  } finally {
+    closeDescriptor(libc, fd);
   }
 }
 

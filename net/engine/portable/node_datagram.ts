@@ -10,7 +10,7 @@ import {
   isIpv6,
   isMulticast,
 } from "../../address.ts";
-import { failedCall, UsageError } from "../../errors.ts";
+import { failedCall, OperationError, UsageError } from "../../errors.ts";
 import type { DatagramBatch } from "../batch.ts";
 import type {
   DatagramConnectOptions,
@@ -23,14 +23,18 @@ import type {
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
 import {
+  checkDestination,
+  checkInterfaceName,
   findInterface,
   type NetworkInterface,
+  placementOf,
   scopedHostname,
 } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
 import { DatagramQueue } from "./datagram_queue.ts";
+import { watchInterfaces } from "./network_poll.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Datagrams that one turn takes from the queue. */
@@ -44,9 +48,12 @@ export const nodeDatagramEngine: DatagramEngine = {
   name: "portable",
   description: "node:dgram",
   batchSize: BATCH_SIZE,
-  checkInterface: findInterface,
+  checkInterface: checkInterfaceName,
   checkListen,
   checkConnect,
+  placement: ({ address, groups = [], networkInterface }) =>
+    placementOf([address, ...groups], networkInterface),
+  watchNetwork: watchInterfaces,
   listen: listenNode,
   connect: connectNode,
 };
@@ -59,8 +66,9 @@ function interfaceText(
   if (found === undefined) return undefined;
   if (v6) return `::%${Deno.build.os === "windows" ? found.index : found.name}`;
   if (found.ipv4 !== undefined) return found.ipv4;
-  throw new UsageError(
+  throw new OperationError(
     `Cannot use interface "${found.name}": it has no IPv4 address`,
+    { code: "EADDRNOTAVAIL" },
   );
 }
 
@@ -84,6 +92,7 @@ function checkListen(options: DatagramListenOptions): void {
 
 function checkConnect({ address, ttl }: DatagramTarget): void {
   checkSendable(address);
+  checkDestination(address);
   checkTtl(address.hostname, ttl);
 }
 
@@ -118,7 +127,7 @@ async function listenNode(
     }
   } catch (cause) {
     await close(socket);
-    throw cause instanceof UsageError
+    throw cause instanceof UsageError || cause instanceof OperationError
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
   }
@@ -287,19 +296,26 @@ async function connectNode(
     await close(socket);
     throw failedCall("send to", formatAddress(address), cause);
   }
-  return new NodeDatagramSender(socket, address, counters);
+  const path = `${socket.address().address}%${found?.index ?? 0}`;
+  return new NodeDatagramSender(socket, { address, path }, counters);
 }
 
 class NodeDatagramSender implements DatagramSender {
   readonly engine: EngineName = "portable";
   readonly maxSegments = 1;
   readonly address: Address;
+  readonly path: string;
   readonly #socket: Socket;
   readonly #counters: Float64Array;
 
-  constructor(socket: Socket, address: Address, counters: Float64Array) {
+  constructor(
+    socket: Socket,
+    { address, path }: Pick<DatagramSender, "address" | "path">,
+    counters: Float64Array,
+  ) {
     this.#socket = socket;
     this.address = address;
+    this.path = path;
     this.#counters = counters;
   }
 
