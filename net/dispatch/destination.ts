@@ -43,13 +43,13 @@ export class Destination implements DatagramSink {
   /** Whether the socket is open, and how often it was lost. */
   readonly state: SocketState;
   readonly #sender: ReopeningSender;
-  readonly #onClose: () => void;
+  readonly #onClose: () => Promise<void>;
 
   private constructor(
     sender: ReopeningSender,
     counters: CounterBlock<SendCounterName>,
     state: SocketState,
-    onClose: () => void,
+    onClose: () => Promise<void>,
   ) {
     this.address = sender.address;
     this.#sender = sender;
@@ -62,7 +62,7 @@ export class Destination implements DatagramSink {
   static async open(
     engine: DatagramEngine,
     options: DestinationOptions,
-    onClose: () => void = () => {},
+    onClose: () => Promise<void> = () => Promise.resolve(),
   ): Promise<Destination> {
     const { counters = new CounterBlock(SEND_COUNTERS), address } = options;
     const { state = await stateOf(address) } = options;
@@ -85,8 +85,7 @@ export class Destination implements DatagramSink {
 
   [Symbol.asyncDispose](): Promise<void> {
     this.#sender[Symbol.dispose]();
-    this.#onClose();
-    return Promise.resolve();
+    return this.#onClose();
   }
 }
 

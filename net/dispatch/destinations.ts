@@ -46,7 +46,7 @@ export class Destinations {
   readonly #log: Log;
   readonly #entries: readonly DestinationEntry[];
   readonly #open = new Set<OpenDestination>();
-  #watch: Disposable | undefined;
+  #watch: AsyncDisposable | undefined;
 
   constructor(
     engine: DatagramEngine,
@@ -148,8 +148,8 @@ export class Destinations {
     return {
       counters: opened.map(({ counters }) => counters),
       states: opened.map(({ open }) => open.state),
-      [Symbol.dispose]: () => {
-        for (const { open } of opened) this.#remove(open);
+      [Symbol.asyncDispose]: async () => {
+        for (const { open } of opened) await this.#remove(open);
       },
     };
   }
@@ -160,20 +160,21 @@ export class Destinations {
     const network = this.#engine.watchNetwork(() => this.#checkAll());
     const timer = setInterval(() => this.#look(), WATCH_MS);
     this.#watch = {
-      [Symbol.dispose]: () => {
+      [Symbol.asyncDispose]: () => {
         clearInterval(timer);
-        network[Symbol.dispose]();
+        return network[Symbol.asyncDispose]();
       },
     };
   }
 
-  #remove(open: OpenDestination): void {
+  async #remove(open: OpenDestination): Promise<void> {
     if (!this.#open.delete(open)) return;
     open.entry.losses += open.state.losses;
     open.entry.reopens += open.state.reopens;
     if (this.#open.size > 0) return;
-    this.#watch?.[Symbol.dispose]();
+    const watch = this.#watch;
     this.#watch = undefined;
+    await watch?.[Symbol.asyncDispose]();
   }
 
   /** The network has changed. */
@@ -302,7 +303,7 @@ export class Destinations {
 }
 
 /** What the loop of another thread shares; disposed of when the loop has ended. */
-export interface ElsewhereDestinations extends Disposable {
+export interface ElsewhereDestinations extends AsyncDisposable {
   /** A block for each destination. */
   readonly counters: readonly CounterBlock<SendCounterName>[];
   /** A state for each destination. */

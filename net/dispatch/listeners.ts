@@ -79,7 +79,7 @@ export class Listeners implements AsyncDisposable {
   readonly #relays: readonly OpenRelay[];
   readonly #log: Log;
   readonly #readyWithinMs: number;
-  readonly #watch: Disposable;
+  readonly #watch: AsyncDisposable;
 
   private constructor(
     relays: readonly OpenRelay[],
@@ -96,9 +96,9 @@ export class Listeners implements AsyncDisposable {
     });
     const timer = setInterval(() => this.#look(), WATCH_MS);
     this.#watch = {
-      [Symbol.dispose]: () => {
+      [Symbol.asyncDispose]: () => {
         clearInterval(timer);
-        network[Symbol.dispose]();
+        return network[Symbol.asyncDispose]();
       },
     };
   }
@@ -134,7 +134,7 @@ export class Listeners implements AsyncDisposable {
             networkInterface: options.options.networkInterface,
             receiveBufferBytes: options.options.receiveBufferBytes,
             reusePort: workers > 1,
-            ownsPort: worker > 0,
+            ownsPort: worker > 0 || sharesTwinsPort(engine, address, addresses),
             sharePort: options.options.sharePort,
             v6Only: hasIpv4Twin(address, addresses),
           };
@@ -245,7 +245,7 @@ export class Listeners implements AsyncDisposable {
 
   /** Ends the relays that still run, then closes their sockets. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#watch[Symbol.dispose]();
+    await this.#watch[Symbol.asyncDispose]();
     await closeAll(this.#relays);
   }
 }
@@ -308,6 +308,24 @@ function hasIpv4Twin(
   return port !== 0 && hostname.includes(":") && isUnspecified(hostname) &&
     addresses.some((one) =>
       one.port === port && !one.hostname.includes(":") &&
+      isUnspecified(one.hostname)
+    );
+}
+
+/**
+ * Whether `[::]` is open on the port of 0.0.0.0 already and, in an engine that
+ * cannot leave IPv4 out, looks like another program's.
+ */
+function sharesTwinsPort(
+  engine: DatagramEngine,
+  address: Address,
+  addresses: readonly Address[],
+): boolean {
+  const { hostname, port } = address;
+  if (engine.name !== "portable" || !isUnspecified(hostname)) return false;
+  return !hostname.includes(":") &&
+    addresses.slice(0, addresses.indexOf(address)).some((one) =>
+      one.port === port && one.hostname.includes(":") &&
       isUnspecified(one.hostname)
     );
 }
@@ -399,7 +417,7 @@ async function openElsewhere(
         destinations?.lostElsewhere(index, reason),
     });
   } catch (error) {
-    to?.[Symbol.dispose]();
+    await to?.[Symbol.asyncDispose]();
     throw error;
   }
   return {
@@ -410,7 +428,7 @@ async function openElsewhere(
     placed: relay,
     [Symbol.asyncDispose]: async () => {
       await relay[Symbol.asyncDispose]();
-      to?.[Symbol.dispose]();
+      await to?.[Symbol.asyncDispose]();
     },
   };
 }

@@ -175,7 +175,7 @@ export interface DatagramEngine {
    * Calls `onChange` when interfaces, addresses or routes may have changed,
    * once for changes that come together, until it is disposed of.
    */
-  watchNetwork(onChange: () => void): Disposable;
+  watchNetwork(onChange: () => void): AsyncDisposable;
   /** Binds, and joins where the address is a group. */
   listen(
     options: DatagramListenOptions,

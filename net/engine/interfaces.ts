@@ -91,6 +91,13 @@ export function checkInterfaceName(nameOrAddress: string): void {
   );
 }
 
+/** The IPv4 address of a sender that a socket on `[::]` shows as `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2). */
+export function unmapped(hostname: string): string {
+  return hostname.startsWith("::ffff:") && hostname.includes(".")
+    ? hostname.slice(7)
+    : hostname;
+}
+
 /** Throws a UsageError where a destination is the unspecified address. */
 export function checkDestination(address: Address): void {
   if (!isUnspecified(address.hostname)) return;

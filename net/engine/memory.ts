@@ -50,7 +50,9 @@ export class MemoryNetwork {
     checkListen: () => {},
     checkConnect: ({ address }) => checkSendable(address),
     placement: () => "",
-    watchNetwork: () => ({ [Symbol.dispose]: () => {} }),
+    watchNetwork: () => ({
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    }),
     listen: (options) => this.#listen(options),
     connect: (options) => this.#connect(options),
   };

@@ -45,6 +45,7 @@ export class ReopeningListener implements DatagramListener {
   #placement = "";
   #checked = 0;
   #batchesLeft = BATCHES_BEFORE_CHECK;
+  #tried = false;
   /** Whether the open socket has failed. */
   #broken = false;
   #closed = false;
@@ -154,9 +155,14 @@ export class ReopeningListener implements DatagramListener {
     // Before it opens: a change between the two is found by the next check.
     const placement = this.#placementNow();
     const { port } = this.#address;
+    const { address, reusePort, ownsPort } = this.#options;
+    const again = this.#tried;
+    this.#tried = true;
     const listener = await this.#engine.listen({
       ...this.#options,
-      address: { ...this.#options.address, port },
+      address: { ...address, port },
+      // Others of the same role may have opened theirs meanwhile.
+      ownsPort: ownsPort || (reusePort && again),
     });
     if (this.#closed) {
       listener[Symbol.dispose]();

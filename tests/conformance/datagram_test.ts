@@ -1,11 +1,13 @@
 /** What every datagram engine must do, asked of every one. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import type { Address } from "../../net/address.ts";
 import { errorCode, OperationError, UsageError } from "../../net/errors.ts";
 import { DatagramBatch, MAX_DATAGRAM_BYTES } from "../../net/engine/batch.ts";
 import type {
   DatagramEngine,
   DatagramListener,
+  DatagramListenOptions,
 } from "../../net/engine/engine.ts";
 import { SentSlot } from "../../net/engine/engine.ts";
 import {
@@ -28,7 +30,12 @@ import {
   pattern,
   receive,
 } from "../support/datagrams.ts";
-import { needsLinux, type SkipReason, testUnless } from "../support/skip.ts";
+import {
+  needsIpv6,
+  needsLinux,
+  type SkipReason,
+  testUnless,
+} from "../support/skip.ts";
 
 /** What an engine can do; what it cannot it must refuse with a UsageError. */
 interface DatagramAbilities {
@@ -58,6 +65,7 @@ function datagramConformance(
       `${name}: ${title}`,
       () => despiteReordering(fn),
     );
+  const lo = { networkInterface: "lo" };
   const noSockets = abilities.sockets ? undefined : "it has no sockets";
   const notLinux = noSockets ?? needsLinux();
   const holds = abilities.blocking ? "a wait holds the thread" : undefined;
@@ -205,7 +213,7 @@ function datagramConformance(
         counters[SentSlot.bytes],
         9 * counters[SentSlot.datagrams]!,
       );
-      using again = await listenAgain(engine, listener);
+      using again = await listenAgain(engine, listener.address);
       await sender.send(batchOf([pattern(3)]));
       assertEquals((await receive(again, 1))[0]!.bytes, pattern(3));
     },
@@ -317,7 +325,7 @@ function datagramConformance(
       OperationError,
     ).then((error) => assertEquals(errorCode(error), "EADDRINUSE"));
     first[Symbol.dispose]();
-    using second = await listenAgain(engine, first);
+    using second = await listenAgain(engine, first.address);
     assertEquals(second.address, first.address);
   });
 
@@ -386,7 +394,90 @@ function datagramConformance(
     noSockets,
   );
 
-  const lo = { networkInterface: "lo" };
+  test(
+    "listen() on the unspecified address shares its port with groups, and with nobody else",
+    async () => {
+      const engine = makeEngine();
+      const group = { hostname: "239.77.1.9", port: 0 };
+      using first = await engine.listen({ address: group, ...lo });
+      const { port } = first.address;
+      const any = { hostname: "0.0.0.0", port };
+      using listener = await engine.listen({ address: any });
+      using second = await engine.listen({
+        address: { hostname: "239.77.1.10", port },
+        ...lo,
+      });
+      const { sender } = await openSender(engine, {
+        hostname: "127.0.0.1",
+        port,
+      });
+      using _ = sender;
+      await sender.send(batchOf([pattern(5)]));
+      assertEquals((await receive(listener, 1))[0]!.bytes, pattern(5));
+      for (const joined of [first, second]) {
+        const { sender } = await openSender(engine, joined.address, lo);
+        using _ = sender;
+        await sender.send(batchOf([pattern(6)]));
+        assertEquals((await receive(joined, 1))[0]!.bytes, pattern(6));
+      }
+      const error = await assertRejects(
+        async () => await makeEngine().listen({ address: any }),
+        OperationError,
+      );
+      assertEquals(error.code, "EADDRINUSE");
+      using shared = await engine.listen({ address: any, sharePort: true });
+      assertEquals(shared.address.port, port);
+    },
+    notLinux,
+  );
+
+  for (const first of ["0.0.0.0", "::"]) {
+    test(
+      `listen() takes [::] and 0.0.0.0 on one port, ${first} first`,
+      async () => {
+        const engine = makeEngine();
+        using free = await engine.listen({ address: loopback });
+        const { port } = free.address;
+        free[Symbol.dispose]();
+        const open = (hostname: string) =>
+          listenAgain(engine, { hostname, port }, {
+            v6Only: true,
+            // An engine that cannot leave IPv4 out takes its own for another's.
+            ownsPort: first === "::" && hostname !== "::" &&
+              !abilities.receiveBuffer,
+          });
+        using one = await open(first);
+        using other = await open(first === "::" ? "0.0.0.0" : "::");
+        for (const listener of [one, other]) {
+          const hostname = listener.address.hostname === "::"
+            ? "::1"
+            : "127.0.0.1";
+          const { sender } = await openSender(engine, { hostname, port });
+          using _ = sender;
+          await sender.send(batchOf([pattern(7)]));
+          const [received] = await receive(listener, 1);
+          assertEquals(received!.source.hostname, hostname);
+        }
+      },
+      notLinux ?? needsIpv6(),
+    );
+  }
+
+  test("an IPv4 sender is an IPv4 address on [::] too", async () => {
+    const engine = makeEngine();
+    using listener = await engine.listen({
+      address: { hostname: "::", port: 0 },
+    });
+    const { port } = listener.address;
+    const { sender } = await openSender(engine, {
+      hostname: "127.0.0.1",
+      port,
+    });
+    using _ = sender;
+    await sender.send(batchOf([pattern(7)]));
+    const [received] = await receive(listener, 1);
+    assertEquals(received!.source.hostname, "127.0.0.1");
+  }, notLinux ?? needsIpv6());
 
   test("listen() joins a group that all who joined hear", async () => {
     const engine = makeEngine();
@@ -494,8 +585,16 @@ function datagramConformance(
       using two = await engine.listen({
         address: one.address,
         reusePort: true,
+        ownsPort: true,
       });
       assertEquals(two.address, one.address);
+      // Another program that shares a port of its own is a stranger.
+      await assertRejects(
+        async () =>
+          await engine.listen({ address: one.address, reusePort: true }),
+        OperationError,
+        "EADDRINUSE",
+      );
       let received = 0;
       const batch = new DatagramBatch(one.batchSize);
       // The kernel spreads senders by a hash of both ends.
@@ -553,11 +652,12 @@ async function silent(listener: DatagramListener): Promise<boolean> {
 /** Listens where a closed listener was; some close their socket in a later turn of the event loop. */
 async function listenAgain(
   engine: DatagramEngine,
-  { address }: DatagramListener,
+  address: Address,
+  options: Partial<DatagramListenOptions> = {},
 ): Promise<DatagramListener> {
   for (let turn = 0;; turn++) {
     try {
-      return await engine.listen({ address });
+      return await engine.listen({ address, ...options });
     } catch (error) {
       if (turn === 100) throw error;
       await new Promise((resolve) => setTimeout(resolve, 0));

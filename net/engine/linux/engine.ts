@@ -101,7 +101,7 @@ export function createLinuxEngine(options: LinuxEngineOptions): LinuxEngine {
       }
     },
 
-    watchNetwork: (onChange: () => void): Disposable =>
+    watchNetwork: (onChange: () => void): AsyncDisposable =>
       networkWatch.watch(onChange),
 
     async listen(options: DatagramListenOptions): Promise<DatagramListener> {

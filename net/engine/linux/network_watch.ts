@@ -18,6 +18,7 @@ export class LinuxNetworkWatch {
   readonly #release: () => void;
   readonly #watchers = new Set<() => void>();
   #wake: WakeEvent | undefined;
+  #running: Promise<void> | undefined;
 
   /** `acquire` opens the libc when the first watcher comes, `release` gives it back. */
   constructor(acquire: () => Libc, release: () => void) {
@@ -26,14 +27,15 @@ export class LinuxNetworkWatch {
   }
 
   /** Calls back after changes, until it is disposed of. */
-  watch(onChange: () => void): Disposable {
+  watch(onChange: () => void): AsyncDisposable {
     const watcher = () => onChange();
     this.#watchers.add(watcher);
     if (this.#wake === undefined) this.#open();
     return {
-      [Symbol.dispose]: () => {
-        if (!this.#watchers.delete(watcher)) return;
-        if (this.#watchers.size === 0) this.#wake?.wake();
+      [Symbol.asyncDispose]: async () => {
+        if (!this.#watchers.delete(watcher) || this.#watchers.size > 0) return;
+        this.#wake?.wake();
+        await this.#running;
       },
     };
   }
@@ -50,7 +52,7 @@ export class LinuxNetworkWatch {
     }
     const wake = new WakeEvent(libc);
     this.#wake = wake;
-    this.#run(libc, fd, wake).finally(() => {
+    this.#running = this.#run(libc, fd, wake).finally(() => {
       closeDescriptor(libc, fd);
       wake[Symbol.dispose]();
       this.#release();

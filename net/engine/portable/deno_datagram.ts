@@ -33,11 +33,13 @@ import {
   findInterface,
   placementOf,
   scopedHostname,
+  unmapped,
 } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
 import { watchInterfaces } from "./network_poll.ts";
+import { portProbes } from "./port_probes.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Whether `Deno.listenDatagram` is there: it wants `--unstable-net`. */
@@ -62,6 +64,9 @@ export const denoDatagramEngine: DatagramEngine = {
 
 function checkListen(options: DatagramListenOptions): void {
   const { address, groups = [], receiveBufferBytes, reusePort } = options;
+  if (Deno.build.os !== "linux") {
+    refuse(options.sharePort || undefined, "--reuse-port");
+  }
   refuse(receiveBufferBytes, "--rcvbuf");
   refuse(reusePort || undefined, "--workers");
   for (const { source } of [address, ...groups]) {
@@ -90,14 +95,22 @@ async function listenDeno(
   const address = await resolveOne(options.address);
   const all = [address, ...groups];
   const group = isMulticast(address.hostname);
+  const bindings = portProbes(options, address);
   const before = ownSockets();
   let socket: Deno.DatagramConn | undefined;
   try {
+    for (const hostname of bindings ?? []) {
+      Deno.listenDatagram({
+        transport: "udp",
+        hostname,
+        port: address.port,
+      }).close();
+    }
     socket = Deno.listenDatagram({
       transport: "udp",
       hostname: bindHostname(address, networkInterface, group, all.length),
       port: address.port,
-      reuseAddress: group,
+      reuseAddress: group || bindings !== undefined,
       loopback: true,
     });
     for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
@@ -207,7 +220,10 @@ class DenoDatagramListener implements DatagramListener {
     return 0;
   }
 
-  readonly #readSource = (): Address => this.#sender;
+  readonly #readSource = (): Address => {
+    const { hostname, port } = this.#sender;
+    return { hostname: unmapped(hostname), port };
+  };
 
   readonly #onReceived = ([data, address]: [Uint8Array, Deno.Addr]): void => {
     this.#receiving = false;

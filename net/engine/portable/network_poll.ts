@@ -5,8 +5,8 @@ import { interfacesText, mayListInterfaces } from "../interfaces.ts";
 const POLL_MS = 1000;
 
 /** Calls back after changes, until it is disposed of; never where interfaces may not be listed. */
-export function watchInterfaces(onChange: () => void): Disposable {
-  if (!mayListInterfaces()) return { [Symbol.dispose]: () => {} };
+export function watchInterfaces(onChange: () => void): AsyncDisposable {
+  if (!mayListInterfaces()) return closedBy(() => {});
   let last = interfacesText();
   const timer = setInterval(() => {
     const now = interfacesText();
@@ -14,5 +14,14 @@ export function watchInterfaces(onChange: () => void): Disposable {
     last = now;
     onChange();
   }, POLL_MS);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
+  return closedBy(() => clearInterval(timer));
+}
+
+function closedBy(close: () => void): AsyncDisposable {
+  return {
+    [Symbol.asyncDispose]: () => {
+      close();
+      return Promise.resolve();
+    },
+  };
 }

@@ -29,12 +29,14 @@ import {
   type NetworkInterface,
   placementOf,
   scopedHostname,
+  unmapped,
 } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
 import { DatagramQueue } from "./datagram_queue.ts";
 import { watchInterfaces } from "./network_poll.ts";
+import { portProbes } from "./port_probes.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Datagrams that one turn takes from the queue. */
@@ -82,6 +84,9 @@ function interfaceOf(
 
 function checkListen(options: DatagramListenOptions): void {
   const { address, groups = [], receiveBufferBytes, reusePort } = options;
+  if (Deno.build.os !== "linux") {
+    refuse(options.sharePort || undefined, "--reuse-port");
+  }
   // setRecvBufferSize sets nothing here: it only enlarges each datagram's array.
   refuse(receiveBufferBytes, "--rcvbuf");
   refuse(reusePort || undefined, "--workers");
@@ -116,9 +121,14 @@ async function listenNode(
     : Deno.build.os === "windows" || v6 || groups.length > 0
     ? wildcard
     : address.hostname;
+  const bindings = portProbes(options, address);
   const before = ownSockets();
-  const socket = createSocket({ type: v6 ? "udp6" : "udp4", reuseAddr: group });
+  const socket = createSocket({
+    type: v6 ? "udp6" : "udp4",
+    reuseAddr: group || bindings !== undefined,
+  });
   try {
+    for (const hostname of bindings ?? []) await probe(hostname, address.port);
     await bind(socket, address.port, bindTo);
     for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
       const on = interfaceText(interfaceOf(one, networkInterface), v6);
@@ -137,6 +147,16 @@ async function listenNode(
     { ...address, port },
     ProcDrops.find(port, before),
   );
+}
+
+/** Binds an address for a moment, without sharing it. */
+async function probe(hostname: string, port: number): Promise<void> {
+  const socket = createSocket(isIpv6(hostname) ? "udp6" : "udp4");
+  try {
+    await bind(socket, port, hostname);
+  } finally {
+    await close(socket);
+  }
 }
 
 function bind(socket: Socket, port: number, address: string): Promise<void> {
@@ -220,7 +240,7 @@ class NodeDatagramListener implements DatagramListener {
     this.address = address;
     this.#kernelDrops = kernelDrops;
     socket.on("message", (message: Uint8Array, from: RemoteInfo) => {
-      const source = { hostname: from.address, port: from.port };
+      const source = { hostname: unmapped(from.address), port: from.port };
       if (this.#queue.put(message, source)) this.#waiter.wake();
       else this.#dropped++;
       release(message);
