@@ -349,7 +349,7 @@ async function runRole(
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(
-      await openMetrics(values.metricsAddr, running),
+      await openMetrics(values.metricsAddr, running, log),
     );
     metricsAddress = server.address;
     log.info("metrics door is open", {
@@ -384,9 +384,11 @@ async function runRole(
 function openMetrics(
   address: Address,
   running: RunningRole,
+  log: Log,
 ): Promise<MetricsServer> {
   return serveMetrics({
     address,
+    log,
     metrics: running.metrics,
     ...(running.ready ? { ready: running.ready } : {}),
     ...(running.json ? { json: running.json } : {}),

@@ -8,7 +8,8 @@
  *    never is.
  * 2. `prove` takes the deadline off a peer; what proves it is the protocol's
  *    matter (a TLS handshake, a CONNECT, a whole request).
- * 3. `idle` gives a proved peer back its deadline, between two requests.
+ * 3. `idle` gives a proved peer a deadline of its own, between two requests;
+ *    `unprove` gives it the first one again, until it has taken its answer.
  * 4. `expire` closes those whose deadline has passed.
  * 5. `release` ends the bookkeeping; the owner has closed the peer itself.
  *
@@ -193,10 +194,12 @@ export class Admission<Owner> {
 
   /** A proved peer is idle: it may be displaced, and has the deadline of idle peers. */
   idle(ticket: number, nowMs: number): void {
-    const slot = this.#slots.find(ticket);
-    if (slot === NONE) return;
-    this.#unlist(slot);
-    this.#wait(slot, Waiting.idle, nowMs);
+    this.#await(ticket, Waiting.idle, nowMs);
+  }
+
+  /** A proved peer must prove itself once more: it may be displaced, and its deadline begins again. */
+  unprove(ticket: number, nowMs: number): void {
+    this.#await(ticket, Waiting.unproved, nowMs);
   }
 
   /** Whether the ticket's peer is admitted and not released. */
@@ -302,6 +305,13 @@ export class Admission<Owner> {
     Atomics.sub(this.#sharedOpen, 0, 1);
     this.#sources.leave(this.#slots.source[slot]!);
     this.#slots.give(slot);
+  }
+
+  #await(ticket: number, state: 0 | 1, nowMs: number): void {
+    const slot = this.#slots.find(ticket);
+    if (slot === NONE) return;
+    this.#unlist(slot);
+    this.#wait(slot, state, nowMs);
   }
 
   /** Puts a slot at the end of a state's lists. */

@@ -34,6 +34,8 @@ export interface Admitted {
   prove(): void;
   /** The peer is idle, between two requests: it may be displaced. */
   idle(): void;
+  /** The peer must prove itself once more: its deadline begins again. */
+  unprove(): void;
   /** Counts bytes kept for the peer; false where there is no room for them. */
   hold(bytes: number): boolean;
   /** Counts bytes as gone that were held. */
@@ -74,6 +76,10 @@ export class ConnectionGate implements Disposable {
       prove: () => admission.prove(ticket),
       idle: () => {
         admission.idle(ticket, this.#now());
+        this.#arm();
+      },
+      unprove: () => {
+        admission.unprove(ticket, this.#now());
         this.#arm();
       },
       hold: (bytes) => admission.hold(ticket, bytes),

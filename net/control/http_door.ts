@@ -7,28 +7,37 @@
  * neither is let in, and a request must be JSON, which no page may send across
  * sites unasked. Elsewhere than on loopback a bearer token is wanted.
  */
-import {
-  createServer,
-  type IncomingMessage,
-  type ServerResponse,
-} from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { Buffer } from "node:buffer";
 // @ts-types="npm:@types/ws@^8.18.1"
 import type { WebSocket, WebSocketServer } from "ws";
-import { type Address, formatAddress, isIp } from "../address.ts";
+import { type Address, formatAddress, isIp, isLoopback } from "../address.ts";
+import type { AdmissionStats } from "../admission.ts";
+import type { Admitted } from "../connection_gate.ts";
 import { failedCall } from "../errors.ts";
-import { HttpListener } from "../http_listener.ts";
+import { allowBody, HttpListener } from "../http_listener.ts";
+import type { Log } from "../observe/log.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { answerRpc, MAX_REQUEST_BYTES, oversizedRequest } from "./json_rpc.ts";
 import type { ControlDoor } from "./line_door.ts";
 import { checkExposure, isToken } from "./token.ts";
 
-/** Clients served at once; one request more is answered with 429. */
-const MAX_CLIENTS = 100;
+/**
+ * Limits of its connections. A WebSocket may be idle for as long as it answers
+ * pings; where there is no room, the one that has been so longest is closed.
+ */
+const LIMITS = {
+  maxConnections: 512,
+  maxBytes: 64 << 20,
+  proveWithinMs: 10_000,
+};
 
-/** Connections at once, with those that are about to be answered or have been. */
-const MAX_CONNECTIONS = 2 * MAX_CLIENTS;
+/** Requests answered at once; one more is answered with 429. */
+const MAX_REQUESTS = 100;
+
+/** How often idle WebSockets are asked for a pong; who owes one is closed. */
+const PING_MS = 30_000;
 
 /** Messages of one WebSocket that may wait for the one being answered. */
 const MAX_WAITING = 16;
@@ -41,6 +50,8 @@ export interface HttpDoorOptions {
   readonly tunnels: Tunnels;
   /** Wanted from clients; must be given where the address is not loopback. Default: nobody needs one. */
   readonly token?: string | undefined;
+  /** Where rejected connections are logged. Default: nowhere. */
+  readonly log?: Log | undefined;
 }
 
 /**
@@ -72,22 +83,40 @@ class HttpDoor implements ControlDoor {
   readonly #options: HttpDoorOptions;
   readonly #listener: HttpListener;
   readonly #sockets: WebSocketServer;
+  readonly #owePong = new Set<WebSocket>();
+  readonly #pings: ReturnType<typeof setInterval>;
   #requests = 0;
 
   constructor(options: HttpDoorOptions, sockets: WebSocketServer) {
+    const { address, log } = options;
     this.#options = options;
     this.#sockets = sockets;
-    const server = createServer((request, response) => {
-      this.#answer(request, response).catch(() => response.destroy());
+    this.#listener = new HttpListener({
+      ...LIMITS,
+      // Whoever reaches a loopback address has it to themselves.
+      ...isLoopback(address.hostname)
+        ? { maxConnectionsPerSource: LIMITS.maxConnections }
+        : {},
+      address,
+      log,
+      listener: "json-rpc",
+      handlers: {
+        request: (request, response, peer) =>
+          this.#answer(request, response, peer),
+        upgrade: (request, socket, head, peer) =>
+          this.#upgrade(request, socket, head, peer),
+      },
     });
-    server.on("upgrade", (request, socket, head) => {
-      this.#upgrade(request, socket, head);
-    });
-    this.#listener = new HttpListener(options.address, server, MAX_CONNECTIONS);
+    this.#pings = setInterval(() => this.#ping(), PING_MS);
   }
 
   get address(): Address {
     return this.#listener.address;
+  }
+
+  /** Figures of its connections. */
+  stats(): AdmissionStats {
+    return this.#listener.stats();
   }
 
   /** Why a request is not let in, as an HTTP status with a text. */
@@ -105,38 +134,53 @@ class HttpDoor implements ControlDoor {
     } else if (!isOwnHost(host, this.#options.address)) {
       return [403, "Provided Host header is not whitelisted"];
     }
-    const busy = this.#requests + this.#sockets.clients.size;
-    if (busy >= MAX_CLIENTS) return [429, "Too many connections"];
+    if (this.#requests >= MAX_REQUESTS) return [429, "Too many connections"];
   }
 
   async #answer(
     request: IncomingMessage,
     response: ServerResponse,
+    peer: Admitted,
   ): Promise<void> {
     const refusal = this.#refusal(request) ?? httpRefusal(request);
     if (refusal) return refuse(response, ...refusal);
+    // The body has the deadline of the head: whoever may ask may still stop.
+    allowBody(request, MAX_REQUEST_BYTES + 1);
+    const text = await readBody(request, peer);
+    if (text === undefined) return refuse(response, 413, oversizedRequest());
+    const answer = await this.#run(text, peer) ?? "";
+    if (!peer.hold(answer.length)) return refuse(response, 503, "Busy");
+    response.writeHead(200, {
+      "content-type": "application/json; charset=utf-8",
+      "content-length": Buffer.byteLength(answer),
+    });
+    response.end(answer);
+  }
+
+  /** The answer to a message; while it is worked out, the peer has no deadline. */
+  async #run(text: string, peer: Admitted): Promise<string | undefined> {
+    peer.prove();
     this.#requests++;
     try {
-      const text = await readBody(request);
-      if (text === undefined) {
-        return refuse(response, 413, oversizedRequest());
-      }
-      const answer = await answerRpc(this.#options.tunnels, text) ?? "";
-      response.writeHead(200, {
-        "content-type": "application/json; charset=utf-8",
-        "content-length": Buffer.byteLength(answer),
-      });
-      response.end(answer);
+      return await answerRpc(this.#options.tunnels, text);
     } finally {
       this.#requests--;
+      // From here on it has one to take the answer.
+      peer.unprove();
     }
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  #upgrade(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    peer: Admitted,
+  ): void {
     socket.on("error", () => socket.destroy());
     const refusal = this.#refusal(request);
     if (refusal) {
       const [status, text] = refusal;
+      // A client that keeps its side open keeps the deadline of its request.
       socket.end(
         `HTTP/1.1 ${status} ${
           STATUS_TEXTS[status]
@@ -147,27 +191,42 @@ class HttpDoor implements ControlDoor {
       return;
     }
     this.#sockets.handleUpgrade(request, socket, head, (client) => {
-      this.#converse(client);
+      this.#converse(client, peer);
     });
   }
 
   /** Answers a WebSocket's messages in order; reads no further ahead than a few. */
-  #converse(client: WebSocket): void {
+  #converse(client: WebSocket, peer: Admitted): void {
     let waiting = 0;
     let turn: Promise<void> = Promise.resolve();
-    // The library has told the client what was wrong, and ends.
+    peer.idle();
+    // The library has said to the client what was wrong, and ends.
     client.on("error", () => {});
+    client.on("pong", () => this.#owePong.delete(client));
+    client.on("close", () => this.#owePong.delete(client));
     client.on("message", (data) => {
       if (++waiting >= MAX_WAITING) client.pause();
       turn = turn.then(async () => {
-        const answer = await answerRpc(this.#options.tunnels, data.toString());
+        const answer = await this.#run(data.toString(), peer);
         if (answer !== undefined) await send(client, answer);
         if (--waiting < MAX_WAITING) client.resume();
+        if (waiting === 0) peer.idle();
       });
     });
   }
 
+  #ping(): void {
+    for (const client of this.#sockets.clients) {
+      if (this.#owePong.has(client)) client.terminate();
+      else {
+        this.#owePong.add(client);
+        client.ping();
+      }
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#pings);
     for (const client of this.#sockets.clients) client.terminate();
     this.#sockets.close();
     await this.#listener[Symbol.asyncDispose]();
@@ -215,13 +274,16 @@ function refuse(response: ServerResponse, status: number, text: string): void {
   response.end(body);
 }
 
-/** The body; undefined where it is too long. */
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
+/** The body; undefined where it is too long, or too much is read for all. */
+async function readBody(
+  request: IncomingMessage,
+  peer: Admitted,
+): Promise<string | undefined> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of request as AsyncIterable<Buffer>) {
     bytes += part.length;
-    if (bytes > MAX_REQUEST_BYTES) return undefined;
+    if (bytes > MAX_REQUEST_BYTES || !peer.hold(part.length)) return undefined;
     parts.push(part);
   }
   return Buffer.concat(parts).toString();

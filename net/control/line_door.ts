@@ -1,20 +1,23 @@
 /**
  * The line protocol of the control door: a command a line, answered in order.
  *
- * 1. accept, up to a number of connections,
+ * 1. accept and admit: a deadline until the first command, or the token,
  * 2. read up to the end of a line; one that is longer than 1024 bytes or is
  *    not UTF-8 ends the connection,
  * 3. where a token is wanted, `AUTH token` comes first,
  * 4. find the command in the table, read its arguments, run it,
  * 5. write the reply, and read on.
  */
-import type { Address } from "../address.ts";
+import { type Address, isLoopback } from "../address.ts";
+import type { AdmissionStats } from "../admission.ts";
+import { type Admitted, ConnectionGate } from "../connection_gate.ts";
 import {
   listenStream,
   prepareTcp,
   type StreamConn,
 } from "../engine/portable/stream.ts";
 import { AcceptLoop } from "../accept_loop.ts";
+import type { Log } from "../observe/log.ts";
 import { closeQuietly } from "../tcp/pipe.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { COMMANDS, helpLines, type LineReply } from "./commands.ts";
@@ -24,8 +27,16 @@ import { checkExposure, isToken } from "./token.ts";
 /** Longest line, without its line end. */
 const MAX_LINE_BYTES = 1024;
 
-/** Clients served at once. */
-const MAX_CONNECTIONS = 64;
+/**
+ * Limits of its connections. Without a token the first command proves a client,
+ * with one the token does. An idle client may stay, until another needs its
+ * place or it has been idle for an hour.
+ */
+const LIMITS = {
+  maxConnections: 512,
+  proveWithinMs: 30_000,
+  idleMs: 3_600_000,
+};
 
 /**
  * What is still read from a client that was cut, so that its reply is not
@@ -42,12 +53,16 @@ export interface LineDoorOptions {
   readonly tunnels: Tunnels;
   /** Wanted from clients; must be given where the address is not loopback. Default: nobody needs one. */
   readonly token?: string | undefined;
+  /** Where rejected connections are logged. Default: nowhere. */
+  readonly log?: Log | undefined;
 }
 
 /** An open control door. */
 export interface ControlDoor extends AsyncDisposable {
   /** The bound address, with the real port. */
   readonly address: Address;
+  /** Figures of its connections. */
+  stats(): AdmissionStats;
 }
 
 /**
@@ -63,41 +78,61 @@ export function openLineDoor(options: LineDoorOptions): ControlDoor {
 class LineDoor implements ControlDoor {
   readonly address: Address;
   readonly #options: LineDoorOptions;
+  readonly #gate: ConnectionGate;
   readonly #clients = new Set<StreamConn>();
   readonly #serving = new Set<Promise<void>>();
   readonly #accepting: AcceptLoop<StreamConn>;
 
   constructor(options: LineDoorOptions) {
+    const { address, log } = options;
     this.#options = options;
-    const listener = listenStream(options.address);
+    const listener = listenStream(address);
     this.address = listener.address;
+    this.#gate = new ConnectionGate({
+      ...LIMITS,
+      // Whoever reaches a loopback address has it to themselves.
+      ...isLoopback(address.hostname)
+        ? { maxConnectionsPerSource: LIMITS.maxConnections }
+        : {},
+      listener: "control",
+      log,
+    });
     // A failed accept is tried again: somebody has to leave first.
-    this.#accepting = new AcceptLoop(listener, (client) => {
-      this.#clients.add(client);
-      const served = this.#serve(client).finally(() => {
-        this.#serving.delete(served);
-        this.#clients.delete(client);
-        closeQuietly(client);
-      });
-      this.#serving.add(served);
-    }, () => {});
+    this.#accepting = new AcceptLoop(
+      listener,
+      (client) => this.#take(client),
+      () => {},
+    );
   }
 
-  async #serve(client: StreamConn): Promise<void> {
+  stats(): AdmissionStats {
+    return this.#gate.stats();
+  }
+
+  #take(client: StreamConn): void {
+    const peer = this.#gate.admit(client, client.remoteAddr.hostname);
+    if (!peer) return;
+    this.#clients.add(client);
+    const served = this.#serve(client, peer).finally(() => {
+      this.#serving.delete(served);
+      this.#clients.delete(client);
+      closeQuietly(client);
+      peer.release();
+    });
+    this.#serving.add(served);
+  }
+
+  async #serve(client: StreamConn, peer: Admitted): Promise<void> {
     try {
       prepareTcp(client, true);
-      if (this.#clients.size > MAX_CONNECTIONS) {
-        await write(client, "SORRY: Too many control connections\n");
-        return;
-      }
-      if (await this.#converse(client)) await linger(client);
+      if (await this.#converse(client, peer)) await linger(client);
     } catch {
-      // The client is gone: nobody is left to tell.
+      // The client is gone: nobody is left to answer.
     }
   }
 
   /** Serves lines until the client leaves; true where it was cut. */
-  async #converse(client: StreamConn): Promise<boolean> {
+  async #converse(client: StreamConn, peer: Admitted): Promise<boolean> {
     const session = new LineSession(this.#options);
     const buffer = new Uint8Array(MAX_LINE_BYTES + 2);
     let held = 0;
@@ -123,8 +158,7 @@ class LineDoor implements ControlDoor {
           return true;
         }
         start += end + 1;
-        const reply = await session.answer(line);
-        if (reply !== "") await write(client, reply);
+        await this.#reply(client, session, line, peer);
         if (session.over) return session.cut;
       }
       buffer.copyWithin(0, start, held);
@@ -132,10 +166,26 @@ class LineDoor implements ControlDoor {
     }
   }
 
+  /** Answers a line; what the client may not command does not prove it. */
+  async #reply(
+    client: StreamConn,
+    session: LineSession,
+    line: string,
+    peer: Admitted,
+  ): Promise<void> {
+    if (session.authenticated) peer.prove();
+    const reply = await session.answer(line);
+    // It has a deadline to take the reply, then it is idle.
+    if (session.authenticated) peer.unprove();
+    if (reply !== "") await write(client, reply);
+    if (session.authenticated) peer.idle();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#accepting.stop();
     for (const client of this.#clients) closeQuietly(client);
     await Promise.all(this.#serving);
+    this.#gate[Symbol.dispose]();
   }
 }
 
@@ -189,6 +239,11 @@ export class LineSession {
   readonly #tunnels: Tunnels;
   readonly #token: string | undefined;
   #known: boolean;
+
+  /** Whether its client may command. */
+  get authenticated(): boolean {
+    return this.#known;
+  }
 
   constructor(options: Pick<LineDoorOptions, "tunnels" | "token">) {
     this.#tunnels = options.tunnels;

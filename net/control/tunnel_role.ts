@@ -4,6 +4,7 @@
  * the other.
  */
 import { type Address, formatAddress } from "../address.ts";
+import { admissionMetrics } from "../admission_metrics.ts";
 import { OperationError, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
@@ -87,18 +88,31 @@ export async function startTunnelRole(
     }),
   );
   const tunnels = opened.use(await Tunnels.start({ ...rest, log, accessLog }));
-  const doorOptions = { tunnels, token: controlToken };
+  const doorOptions = { tunnels, token: controlToken, log };
   const control = controlSocket &&
     opened.use(openLineDoor({ ...doorOptions, address: controlSocket }));
   if (control) tell(log, "control door is open", control.address);
   const rpc = rpcSocket &&
     opened.use(await openHttpDoor({ ...doorOptions, address: rpcSocket }));
   if (rpc) tell(log, "JSON-RPC door is open", rpc.address);
-  const metrics = () => tunnelMetrics(tunnels, options.metricsCompat);
+  const admissions = [
+    ...control ? [{ listener: "control", door: control }] : [],
+    ...rpc ? [{ listener: "json-rpc", door: rpc }] : [],
+  ];
+  const metrics = () => [
+    ...tunnelMetrics(tunnels, options.metricsCompat),
+    ...admissionMetrics(
+      admissions.map(({ listener, door }) => ({
+        listener,
+        stats: door.stats(),
+      })),
+    ),
+  ];
   const json = () => statusResult({ tunnels });
   const prometheus = prometheusSocket && opened.use(
     await serveMetrics({
       address: prometheusSocket,
+      log,
       metrics,
       json,
       ready: () => tunnels.ready(),

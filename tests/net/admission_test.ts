@@ -166,7 +166,7 @@ Deno.test("limits that no peer could meet are refused", () => {
 
 type Step =
   | { do: "admit"; source: number }
-  | { do: "prove" | "idle" | "release"; which: number }
+  | { do: "prove" | "idle" | "unprove" | "release"; which: number }
   | { do: "pass"; ms: number };
 
 interface ModelPeer {
@@ -289,6 +289,9 @@ Deno.test("any run of steps closes the peers that the model closes, in its order
             } else if (one.do === "idle") {
               admission.idle(ticket, now);
               model.set(name, "idle", now);
+            } else if (one.do === "unprove") {
+              admission.unprove(ticket, now);
+              model.set(name, "unproved", now);
             } else {
               admission.release(ticket);
               model.peers = model.peers.filter((peer) => peer.name !== name);
