@@ -73,7 +73,7 @@ export const command: cli.Command = cli.defineCommand({
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,
-      resolveIntervalMs: values.resolveInterval * 1000,
+      resolveIntervalMs: Math.ceil(values.resolveInterval * 1000),
       engine: values.engine,
       holdsThread: true,
       log,

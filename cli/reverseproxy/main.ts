@@ -110,8 +110,8 @@ export const command: cli.Command = cli.defineCommand({
       loop: values.loop,
       receiveBufferBytes: values.rcvbuf,
       sharePort: values.reusePort,
-      resolveIntervalMs: values.resolveInterval * 1000,
-      readyWithinMs: values.readyWithin && values.readyWithin * 1000,
+      resolveIntervalMs: Math.ceil(values.resolveInterval * 1000),
+      readyWithinMs: values.readyWithin && Math.ceil(values.readyWithin * 1000),
       engine: values.engine,
       log,
     });

@@ -123,7 +123,7 @@ export const command: cli.Command = cli.defineCommand({
       receiveBufferBytes: values.rcvbuf,
       workers: values.workers,
       sharePort: values.reusePort,
-      readyWithinMs: values.readyWithin && values.readyWithin * 1000,
+      readyWithinMs: values.readyWithin && Math.ceil(values.readyWithin * 1000),
       engine: values.engine,
       holdsThread: true,
       log,
