@@ -74,9 +74,23 @@ export function listenerMetrics(listeners: readonly ListenerStats[]): Metric[] {
   ];
 }
 
+/** Names in full, so that a search finds them. */
+const SOCKET_METRICS = {
+  listener: {
+    open: "mproxy_listener_open",
+    lost: "mproxy_listener_lost_total",
+    reopened: "mproxy_listener_reopened_total",
+  },
+  destination: {
+    open: "mproxy_destination_open",
+    lost: "mproxy_destination_lost_total",
+    reopened: "mproxy_destination_reopened_total",
+  },
+} as const;
+
 /** Whether sockets are open, and how often they were not. */
 function socketMetrics(
-  label: "listener" | "destination",
+  label: keyof typeof SOCKET_METRICS,
   rows: readonly {
     address: string;
     open: boolean;
@@ -84,9 +98,10 @@ function socketMetrics(
     reopens: number;
   }[],
 ): Metric[] {
+  const names = SOCKET_METRICS[label];
   return [
     {
-      name: `mproxy_${label}_open`,
+      name: names.open,
       help: `Whether the ${label}'s socket is open.`,
       type: "gauge",
       samples: rows.map(({ address, open }) => ({
@@ -95,7 +110,7 @@ function socketMetrics(
       })),
     },
     counterMetric(
-      `mproxy_${label}_lost_total`,
+      names.lost,
       `Times that an interface, address, route or name of the ${label} was lost.`,
       rows,
       ({ address, losses }) => ({
@@ -104,7 +119,7 @@ function socketMetrics(
       }),
     ),
     counterMetric(
-      `mproxy_${label}_reopened_total`,
+      names.reopened,
       `Times that the ${label}'s socket was opened again.`,
       rows,
       ({ address, reopens }) => ({
