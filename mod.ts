@@ -42,7 +42,9 @@ export {
   type ProxyOptions,
   type ProxyStats,
 } from "./net/dispatch/proxy.ts";
-export { startProxy } from "./net/dispatch/proxy.ts";
+export { checkProxyAddresses, startProxy } from "./net/dispatch/proxy.ts";
+export { checkDestinations, checkListeners } from "./net/dispatch/distinct.ts";
+export { checkReverseProxyAddresses } from "./net/dispatch/reverse_proxy.ts";
 export {
   DEFAULT_GROUP,
   startReverseProxy,
@@ -54,7 +56,16 @@ export type {
 } from "./net/dispatch/reverse_proxy.ts";
 export type { RoleHandle } from "./net/dispatch/role.ts";
 export { FSYNC_CHOICES, WRITE_ERROR_CHOICES } from "./net/dispatch/log_file.ts";
-export type { Fsync, OnWriteError } from "./net/dispatch/log_file.ts";
+export type {
+  Fsync,
+  OnWriteError,
+  SenderSplit,
+} from "./net/dispatch/log_file.ts";
+export {
+  STREAM_FORMATS,
+  type StreamFormat,
+} from "./net/dispatch/log_format.ts";
+export type { CutOptions, RecordOptions } from "./net/dispatch/cut.ts";
 export {
   DATAGRAM_FORMATS,
   type DatagramFormat,
@@ -151,6 +162,8 @@ export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
 export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";
 export { openHttpDoor } from "./net/control/http_door.ts";
 export type { HttpDoorOptions } from "./net/control/http_door.ts";
+export type { LostLines } from "./net/line_writer.ts";
+export { ADMISSION_COUNTERS, type AdmissionStats } from "./net/admission.ts";
 export { openLineDoor } from "./net/control/line_door.ts";
 export type { ControlDoor, LineDoorOptions } from "./net/control/line_door.ts";
 export { readToken } from "./net/control/token.ts";

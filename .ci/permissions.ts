@@ -28,11 +28,11 @@ const INTERFACE = [
 ] as const;
 const LINUX = ["--allow-ffi", "the linux engine"] as const;
 
-/** With which a role tells systemd that it is ready (`Type=notify`). */
-const NOTIFY = [
-  "--allow-env=NOTIFY_SOCKET",
-  "--allow-write=/run/systemd/notify",
-];
+/**
+ * With which a role reports to its service manager (`Type=notify`). The path is
+ * the manager's choice: systemd --user and podman have others than systemd.
+ */
+const NOTIFY = ["--allow-env=NOTIFY_SOCKET", "--allow-write"];
 
 const FILES: Readonly<Record<string, readonly string[]>> = {
   client: ["--allow-read=FILE"],

@@ -12,6 +12,7 @@ import { UsageError } from "../net/errors.ts";
 import { parseScaled } from "../net/observe/units.ts";
 import type { Log } from "../net/observe/log.ts";
 import type { Metric } from "../net/observe/metrics.ts";
+import { type RenamedOptions, withFlags } from "./flag_names.ts";
 import type { TomlProblem, TomlTable } from "../net/toml.ts";
 
 /** One option: how it is written, what it means and how its text becomes a value. */
@@ -38,6 +39,8 @@ export interface Option<Value> {
   readonly group?: string;
   /** Left out of the help: an older spelling that still works. Default: it is shown. */
   readonly hidden?: boolean;
+  /** A file that holds a secret: a warning where other users may read it. Default: it holds none. */
+  readonly secretFile?: boolean;
   /** Its value, from all texts given for it; throws a UsageError that says what is wanted. */
   readonly read: (texts: readonly string[]) => Value;
 }
@@ -56,6 +59,8 @@ export interface OptionOptions {
   placeholder?: string;
   /** Left out of the help. Default: it is shown. */
   hidden?: boolean;
+  /** A file that holds a secret. Default: it holds none. */
+  secretFile?: boolean;
 }
 
 /** The values of a table of options. */
@@ -137,6 +142,23 @@ export function choice<Word extends string, Fallback extends Word | undefined>(
   return {
     ...value(help, words.join("|"), read, { ...options, fallback }),
     choices: words,
+  };
+}
+
+/**
+ * An option that other programs have and this one does not, so that its use is
+ * answered with a hint. What is read throws a UsageError.
+ */
+export function absent(hint: string): Option<undefined> {
+  return {
+    help: hint,
+    placeholder: "VALUE",
+    hidden: true,
+    repeated: true,
+    read: (texts) => {
+      if (texts.length > 0) throw new UsageError(hint);
+      return undefined;
+    },
   };
 }
 
@@ -229,6 +251,8 @@ export interface RunningRole {
   json?: () => unknown;
   /** Called when everything is open, with the bound metrics door where there is one. Default: none. */
   started?: (metricsAddress: Address | undefined) => void;
+  /** What an end would cut off now: how many connections or sessions. Default: not known. */
+  inFlight?: () => { readonly count: number; readonly noun: string };
   /** Called before `drain`, with the signal that asked for it. Default: none. */
   draining?: (signal: Deno.Signal) => void;
   /** Called on SIGHUP; without it the signal keeps its meaning. */
@@ -297,6 +321,8 @@ export interface Command<Table extends OptionTable = OptionTable> {
   readonly configTables?: readonly string[];
   /** Command lines for the help, without the program's name. */
   readonly examples: readonly string[];
+  /** Keys of its options by the library's names for them, where these differ. Default: none. */
+  readonly renamedOptions?: RenamedOptions;
   /** Other top-level keys of the configuration file that are no options. Default: none. */
   readonly configSections?: readonly string[];
   /** Everything that is wrong in those sections. Default: none. */
@@ -319,9 +345,19 @@ export interface Command<Table extends OptionTable = OptionTable> {
   ) => Promise<RunningRole | undefined>;
 }
 
-/** Gives a table its types. */
+/** Gives a table its types, and errors of its start the names of its flags. */
 export function defineCommand<Table extends OptionTable>(
   command: Command<Table>,
 ): Command {
-  return command as unknown as Command;
+  const { options, renamedOptions, start } = command;
+  return {
+    ...command as unknown as Command,
+    start: async (values, context) => {
+      try {
+        return await start(values as Values<Table>, context);
+      } catch (error) {
+        throw withFlags(error, options, renamedOptions);
+      }
+    },
+  };
 }

@@ -1,4 +1,5 @@
 /** Options that the dispatch roles share on the command line. */
+import type { RecordOptions } from "../net/dispatch/cut.ts";
 import type { EngineChoice } from "../net/engine/engine.ts";
 import { parseScaled } from "../net/observe/units.ts";
 import { UsageError } from "../net/errors.ts";
@@ -95,12 +96,104 @@ export const teeOption: Option<boolean> = flag(
 );
 
 /** `--datagram-size`. */
-export const datagramSizeOption: Option<number> = value(
+export const datagramSizeOption: Option<number | undefined> = value(
   "Payload of a full datagram in bytes; 1452 fits 1500-byte Ethernet with IPv6",
   "BYTES",
   datagramBytes,
-  { fallback: 1452 },
+  { defaultText: "1452" },
 );
+
+/** `--fill`, `--no-fill`. */
+export const fillOption: Option<boolean | undefined> = toggle(
+  "Fill every datagram to --datagram-size, so that records of that size stay whole (default for multiples of 188, MPEG-TS)",
+);
+
+/** `--fill-wait`. */
+export const fillWaitOption: Option<number | undefined> = value(
+  "How long a datagram waits to be filled before it is sent as it is",
+  "MS",
+  integer(1, 3_600_000),
+  { defaultText: "100" },
+);
+
+/** `--idle-timeout`. */
+export const idleTimeoutOption: Option<number | undefined> = value(
+  "Close a TCP source that has sent nothing for so long; never without it",
+  "SECONDS",
+  positiveSeconds,
+);
+
+/** `--rate`. */
+export const rateOption: Option<number | undefined> = value(
+  "Bits per second at most, such as 500M; without it, as fast as the path takes it",
+  "BITS",
+  bitsPerSecond,
+);
+
+/**
+ * Reads bits per second. Throws a UsageError for bytes, because `10MB` would be
+ * eight times too slow, and outside of the range.
+ */
+export function bitsPerSecond(given: string): number {
+  const bytes = /^(\d+(?:\.\d+)?)([kKMGT]?)(i?)B(?:\/s|ps)?$/.exec(
+    given.trim(),
+  );
+  if (bytes) {
+    const [, digits, prefix, binary] = bytes;
+    throw new UsageError(
+      `"${given}" is bytes, but a rate is in bits; use ${
+        Number((Number(digits) * 8).toFixed(6))
+      }${prefix}${binary}bit/s`,
+    );
+  }
+  return scaled(1000, 1e12)(given);
+}
+
+/** What `--datagram-size`, `--lines`, `--fill` and `--fill-wait` say. */
+export interface RecordFlags {
+  /** Bytes of a datagram. */
+  datagramSize: number | undefined;
+  /** Whether a line is a datagram. */
+  lines: boolean;
+  /** Whether a datagram is sent only when it is full. */
+  fill: boolean | undefined;
+  /** Milliseconds to wait for a full datagram. */
+  fillWait: number | undefined;
+  /** Only of roles that have it. Default: none. */
+  idleTimeout?: number | undefined;
+}
+
+/**
+ * The library's options of them. Throws a UsageError where they are given and
+ * no stream is read, so that none of them is ignored.
+ *
+ * @param requires The flag of such a stream, or undefined where there is one.
+ */
+export function recordOptions(
+  flags: RecordFlags,
+  requires?: string,
+): RecordOptions {
+  const { datagramSize, lines, fill, fillWait } = flags;
+  const given: [string, boolean][] = [
+    ["--datagram-size", datagramSize !== undefined],
+    ["--lines", lines],
+    ["--fill", fill !== undefined],
+    ["--fill-wait", fillWait !== undefined],
+    ["--idle-timeout", flags.idleTimeout !== undefined],
+  ];
+  const [name] = given.find(([, isGiven]) => isGiven) ?? [];
+  if (name !== undefined && requires !== undefined) {
+    throw new UsageError(
+      `cannot use ${name} with UDP alone: datagrams are forwarded as they come; requires ${requires}`,
+    );
+  }
+  if (lines && fill) {
+    throw new UsageError(
+      "cannot use --fill with --lines: records of one size have no line ends; leave one out",
+    );
+  }
+  return { datagramBytes: datagramSize, lines, fill, fillWaitMs: fillWait };
+}
 
 /** `--lines`. */
 export const linesOption: Option<boolean> = flag(

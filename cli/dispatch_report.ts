@@ -1,5 +1,6 @@
 /** What the dispatch roles show of their figures: a progress line and a summary. */
 import type { DestinationStats } from "../net/dispatch/destinations.ts";
+export { dropReasons } from "../net/dispatch/destinations.ts";
 import { dropReasons } from "../net/dispatch/destinations.ts";
 import type { ListenerStats } from "../net/dispatch/listeners.ts";
 import type { LogStats, StreamStats } from "../net/dispatch/server_output.ts";
@@ -37,6 +38,14 @@ export function drops(count: number, reasons = "", unknown = false): string {
   }`;
 }
 
+/** `, 3 unfinished lines or records dropped`, where there were any. */
+export function partials(count: number): string {
+  if (count === 0) return "";
+  return `, ${formatCount(count)} unfinished ${
+    count === 1 ? "line or record" : "lines or records"
+  } dropped`;
+}
+
 /** Whether the system does not tell the drops of all listeners. */
 export function dropsUnknown(listeners: readonly ListenerStats[]): boolean {
   return listeners.some((one) => one.dropsUnknown > 0);
@@ -54,18 +63,30 @@ export function listenerLines(
       receivedDatagrams,
       droppedKernel,
       dropsUnknown,
+      droppedLoop,
     },
   ) =>
     `received on ${address}: ${amount(receivedBytes, receivedDatagrams)} ${
       pace(receivedBytes, elapsedMs)
     }${
       drops(
-        droppedKernel,
-        droppedKernel > 0 ? "receive queue full" : "",
+        droppedKernel + droppedLoop,
+        reasonCounts([
+          ["receive queue full", droppedKernel],
+          ["loop", droppedLoop],
+        ]),
         dropsUnknown > 0,
       )
     }`
   );
+}
+
+/** `receive queue full`, where it is the only reason, or `receive queue full 3, loop 5`. */
+function reasonCounts(reasons: readonly [string, number][]): string {
+  const met = reasons.filter(([, count]) => count > 0);
+  return met.length === 1
+    ? met[0]![0]
+    : met.map((reason) => reason.join(" ")).join(", ");
 }
 
 /** A line for each destination. */

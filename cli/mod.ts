@@ -35,10 +35,14 @@
  *
  * @module
  */
+export { bannerPrinter, isShown } from "./banner.ts";
 export * from "./command.ts";
+export * from "./dispatch_endpoints.ts";
 export * from "./dispatch_options.ts";
+export * from "./dispatch_reload.ts";
 export * from "./dispatch_report.ts";
 export { configError } from "./config.ts";
+export type { RenamedOptions } from "./flag_names.ts";
 export type {
   TomlArray,
   TomlEntry,
@@ -58,6 +62,7 @@ export {
   writeStdout,
 } from "./run.ts";
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
+export type { Log } from "../net/observe/log.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/dispatch/metrics.ts";
 export { mergeMetrics } from "../net/observe/metrics.ts";

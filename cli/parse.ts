@@ -5,6 +5,9 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { UsageError } from "../net/errors.ts";
 import type { Option, OptionTable, Values } from "./command.ts";
+import { flagName } from "./flag_names.ts";
+
+export { flagName };
 
 /** What was given: texts by option, in camel case, and positional arguments. */
 export interface GivenArguments {
@@ -12,11 +15,6 @@ export interface GivenArguments {
   texts: Map<string, string[]>;
   /** The rest, in order. */
   positionals: string[];
-}
-
-/** `serverAddr` as `server-addr`. */
-export function flagName(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 /** Splits arguments by the table; throws a UsageError that names what is wrong. */
@@ -197,28 +195,38 @@ function unknownOption(
   const known = [...names].filter(([, { option }]) => !option.hidden).map((
     [name],
   ) => name);
-  const near =
-    known.map((name) => ({ name, distance: editDistance(written, name) }))
-      .sort((a, b) => a.distance - b.distance)[0];
-  const hint = near && near.distance <= 3
-    ? `did you mean ${near.name}?`
-    : "--help lists the options";
+  const near = known
+    .map((name) => ({ name, distance: editDistance(written, name) }))
+    .filter(({ name, distance }) => distance <= maxDistance(written, name))
+    .sort((a, b) => a.distance - b.distance)[0];
+  const hint = near ? `did you mean ${near.name}?` : "--help lists the options";
   return new UsageError(`Unknown option ${written}: ${hint}`);
 }
 
-/** Levenshtein distance of two short texts. */
+/** One error in four letters is a slip; more is another word, as `tos` is for `tls`. */
+function maxDistance(written: string, known: string): number {
+  const letters = Math.max(written.length, known.length) - "--".length;
+  return Math.min(3, Math.floor(letters / 4));
+}
+
+/** Edits between two short texts, where two letters swapped are one edit. */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  const rows = [Array.from({ length: b.length + 1 }, (_, i) => i)];
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
+    const [before, row, next] = [rows[i - 2], rows[i - 1]!, [i]];
     for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(
+      const edit = a[i - 1] === b[j - 1] ? 0 : 1;
+      let distance = Math.min(
         row[j]! + 1,
         next[j - 1]! + 1,
-        row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1),
+        row[j - 1]! + edit,
       );
+      if (before && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        distance = Math.min(distance, before[j - 2]! + 1);
+      }
+      next[j] = distance;
     }
-    row = next;
+    rows.push(next);
   }
-  return row[b.length]!;
+  return rows[a.length]![b.length]!;
 }

@@ -1,21 +1,23 @@
 /**
  * Runs a command: arguments to values, help, configuration, log, metrics door,
- * signals, progress, summary, exit code. The only place that ends the process.
+ * signals, progress, summary, exit code.
  */
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
-import { OperationError, UsageError } from "../net/errors.ts";
+import { errorText, OperationError, UsageError } from "../net/errors.ts";
+import { stderrLines } from "../net/line_sinks.ts";
 import {
   Log,
   LOG_LEVELS,
   type LogFormat,
   type LogLevel,
-  writeStderr,
 } from "../net/observe/log.ts";
+import type { Metric } from "../net/observe/metrics.ts";
 import {
   type MetricsServer,
   serveMetrics,
 } from "../net/observe/metrics_server.ts";
+import { warnIfPublic } from "../net/text_file.ts";
 import { ProgressLine } from "../net/observe/terminal.ts";
 import {
   address,
@@ -34,6 +36,8 @@ import {
 } from "./command.ts";
 import { completionScript, SHELLS } from "./completions.ts";
 import { configError, problemLines, readConfigFile } from "./config.ts";
+import { counted } from "./dispatch_report.ts";
+import { catchUncaught, exitProcess } from "./ending.ts";
 import { commandsHelpText, helpText } from "./help.ts";
 import { manualPage } from "./manual.ts";
 import { readValues, splitArguments } from "./parse.ts";
@@ -43,6 +47,15 @@ import { VERSION } from "./version.ts";
 
 /** How often the progress line of a terminal is written again. */
 const PROGRESS_MS = 250;
+
+/** Exit code where the end of the grace period cut something off. */
+const CUT_SHORT = 1;
+
+/** Exit code where a signal came before the role had started, and it hangs: 128 + SIGINT. */
+const NOT_STARTED = 130;
+
+/** How long a process in which something hangs waits for stderr. */
+const STUCK_MS = 300;
 
 /** The options that every role has. */
 export type CommonOptions = {
@@ -139,13 +152,25 @@ export function allOptions(command: Command): OptionTable {
   return { ...command.options, ...commonOptions(command) };
 }
 
-/** Runs a command to its end and exits: 0 done, 1 failed, 2 wrong usage. */
+/** Runs a command to its end and exits: 0 done, 1 failed or cut short, 2 wrong usage. */
 export async function runCommand(
   command: Command,
   args: readonly string[] = Deno.args,
   program = `mproxy-${command.name}`,
 ): Promise<never> {
-  Deno.exit(await commandExitCode(command, args, program));
+  const state: RunState = { log: undefined, running: undefined };
+  using uncaught = catchUncaught(
+    () => state.log ?? new Log(),
+    () => state.running !== undefined,
+  );
+  state.uncaught = () => uncaught.count;
+  const format = asksForJson(args) ? "json" : "text";
+  const code = await exitCode(
+    program,
+    format,
+    () => commandExitCode(command, args, program, state),
+  );
+  return await exitProcess(code);
 }
 
 /** Runs the command that the first argument names; the rest is its own. */
@@ -159,91 +184,119 @@ export async function runCommands(
   if (command) {
     return await runCommand(command, rest, `${program} ${command.name}`);
   }
-  if (name === "-V" || name === "--version") {
-    await writeStdout(`${program} ${VERSION}\n`);
-    Deno.exit(0);
-  }
+  return await exitProcess(
+    await exitCode(program, "text", async () => {
+      await writeStdout(aboutCommands(commands, args, program));
+      return 0;
+    }),
+  );
+}
+
+/** What is printed where no role is run; throws a UsageError for what is not understood. */
+function aboutCommands(
+  commands: readonly Command[],
+  [name, subject, ...more]: readonly string[],
+  program: string,
+): string {
+  if (name === "-V" || name === "--version") return `${program} ${VERSION}\n`;
   if (name === "-h" || name === "--help") {
-    await writeStdout(commandsHelpText(program, commands));
-    Deno.exit(0);
+    return commandsHelpText(program, commands);
   }
   const names = commands.map((one) => one.name).join(", ");
-  const [subject] = rest;
   if (name === "completions") {
     const shell = SHELLS.find((one) => one === subject);
-    if (shell !== undefined && rest.length === 1) {
+    if (shell !== undefined && more.length === 0) {
       const all = commands.map((command) => ({
         command,
         table: allOptions(command),
       }));
-      await writeStdout(completionScript(shell, program, all));
-      Deno.exit(0);
+      return completionScript(shell, program, all);
     }
-    writeStderr(`${program}: completions wants one of ${SHELLS.join(", ")}\n`);
-    Deno.exit(2);
+    throw new UsageError(`completions wants one of ${SHELLS.join(", ")}`);
   }
   if (name === "man") {
     const role = commands.find((one) => one.name === subject);
-    if (role !== undefined && rest.length === 1) {
-      await writeStdout(manualPage(program, role, allOptions(role), VERSION));
-      Deno.exit(0);
+    if (role !== undefined && more.length === 0) {
+      return manualPage(program, role, allOptions(role), VERSION);
     }
-    writeStderr(`${program}: man wants one of ${names}\n`);
-    Deno.exit(2);
+    throw new UsageError(`man wants one of ${names}`);
   }
-  writeStderr(
+  throw new UsageError(
     name === undefined
-      ? `${program}: a role is wanted: ${names}; --help says what they do\n`
-      : `${program}: Unknown role "${name}": there are ${names}\n`,
+      ? `a role is wanted: ${names}; --help says what they do`
+      : `Unknown role "${name}": there are ${names}`,
   );
-  Deno.exit(2);
+}
+
+/** The exit code of a run; what it throws is one line on stderr. */
+async function exitCode(
+  program: string,
+  format: LogFormat,
+  run: () => Promise<number>,
+): Promise<number> {
+  try {
+    return await run();
+  } catch (error) {
+    const line = failureLine(error);
+    if (format === "json") new Log({ format }).error(line);
+    else stderrLines().write(`${program}: ${line}`);
+    return error instanceof UsageError ? 2 : 1;
+  }
+}
+
+function failureLine(error: unknown): string {
+  if (error instanceof Deno.errors.NotCapable) return errorText(error);
+  if (error instanceof UsageError || error instanceof OperationError) {
+    // What a user gave may hold line ends; the message is one line.
+    return error.message.replaceAll(/\s*[\r\n]\s*/g, " ");
+  }
+  return `Internal error: ${error instanceof Error ? error.stack : error}`;
+}
+
+/** What is known of a run where something fails that nobody awaits. */
+interface RunState {
+  log: Log | undefined;
+  running: RunningRole | undefined;
+  /** Errors that nobody caught. */
+  uncaught?: () => number;
 }
 
 async function commandExitCode(
   command: Command,
   args: readonly string[],
   program: string,
+  state: RunState,
 ): Promise<number> {
-  let format: "text" | "json" = asksForJson(args) ? "json" : "text";
-  try {
-    const table = allOptions(command);
-    const { texts, positionals } = splitArguments(args, table);
-    if (texts.has("help")) {
-      await writeStdout(helpText(program, command, table));
-      return 0;
-    }
-    if (texts.has("version")) {
-      await writeStdout(`${program} ${VERSION}\n`);
-      return 0;
-    }
-    if (positionals.length > 0 && command.positionals === undefined) {
-      throw new UsageError(
-        `Unknown argument "${positionals[0]}": --help lists the options`,
-      );
-    }
-    if (texts.has("checkConfig")) {
-      return await checkConfig(command, table, texts);
-    }
-    const read = () => readAll(command, table, texts);
-    const { values, config } = read();
-    format = values.logFormat;
-    return await runRole(command, values, {
-      positionals,
-      config,
-      reread: read,
-    });
-  } catch (error) {
-    const line = error instanceof UsageError ||
-        error instanceof OperationError ||
-        // A permission that was not given: Deno's message names the flag.
-        error instanceof Deno.errors.NotCapable
-      // What a user gave may hold line ends; the message is one line.
-      ? error.message.replaceAll(/\s*[\r\n]\s*/g, " ")
-      : `Internal error: ${error instanceof Error ? error.stack : error}`;
-    if (format === "json") new Log({ format }).error(line);
-    else writeStderr(`${program}: ${line}\n`);
-    return error instanceof UsageError ? 2 : 1;
+  const table = allOptions(command);
+  const { texts, positionals } = splitArguments(args, table);
+  if (texts.has("help")) {
+    await writeStdout(helpText(program, command, table));
+    return 0;
   }
+  if (texts.has("version")) {
+    await writeStdout(`${program} ${VERSION}\n`);
+    return 0;
+  }
+  if (positionals.length > 0 && command.positionals === undefined) {
+    throw new UsageError(
+      `Unknown argument "${positionals[0]}": --help lists the options`,
+    );
+  }
+  if (texts.has("checkConfig")) {
+    return await checkConfig(command, table, texts);
+  }
+  const reread = () => readAll(command, table, texts);
+  const { values, config } = reread();
+  const secretFiles = secretFilesOf(table, texts, config);
+  return await exitCode(
+    program,
+    values.logFormat,
+    () =>
+      runRole(command, values, { positionals, config, reread }, {
+        state,
+        secretFiles,
+      }),
+  );
 }
 
 /** Whether lines are JSON, known before the arguments are: for what is wrong with them. */
@@ -277,6 +330,16 @@ function readAll(
   return { values: readValues(table, given) as CommonValues, config };
 }
 
+/** Files with keys and tokens that the options name. */
+function secretFilesOf(
+  table: OptionTable,
+  texts: ReadonlyMap<string, readonly string[]>,
+  config: ConfigFile | undefined,
+): string[] {
+  return Object.entries(table).filter(([, { secretFile }]) => secretFile)
+    .flatMap(([key]) => texts.get(key) ?? config?.texts.get(key) ?? []);
+}
+
 /** Shows every problem of the configuration file; exits with 2 where there is one. */
 async function checkConfig(
   command: Command,
@@ -301,7 +364,7 @@ async function checkConfig(
     await writeStdout(`${path}: ok\n`);
     return 0;
   }
-  for (const line of problemLines(path, problems)) writeStderr(`${line}\n`);
+  for (const line of problemLines(path, problems)) stderrLines().write(line);
   return 2;
 }
 
@@ -309,6 +372,10 @@ async function runRole(
   command: Command,
   values: CommonValues,
   given: Pick<CommandContext, "positionals" | "config" | "reread">,
+  { state, secretFiles }: {
+    readonly state: RunState;
+    readonly secretFiles: readonly string[];
+  },
 ): Promise<number> {
   const { quiet, logFormat, logLevel, grace, stats } = values;
   const terminal = !quiet && logFormat === "text" && Deno.stderr.isTerminal();
@@ -318,6 +385,8 @@ async function runRole(
     format: logFormat,
     write: (line) => progressLine.above(line),
   });
+  stderrLines().lostLine = (lost) => log.lostLine(lost);
+  state.log = log;
   const print = (line: string) => {
     if (quiet) return;
     if (logFormat === "text") progressLine.above(line);
@@ -326,7 +395,11 @@ async function runRole(
   };
   await using disposals = new AsyncDisposableStack();
   // Before the start, because whoever reads "listening" may send a signal at once.
-  const signals = watchSignals(log, grace);
+  const signals = watchSignals({
+    log,
+    graceSeconds: grace,
+    onStuck: () => void endStuck(state, quiet, logFormat),
+  });
   disposals.defer(signals.ended);
   const running = await command.start(values, {
     log,
@@ -337,6 +410,8 @@ async function runRole(
   });
   if (running === undefined) return 0;
   const { role, progress } = running;
+  state.running = running;
+  for (const file of secretFiles) void warnIfPublic(file, log);
   const manager = disposals.use(openServiceManager(log));
   disposals.use(role);
   signals.attach({
@@ -349,7 +424,7 @@ async function runRole(
   let metricsAddress: Address | undefined;
   if (values.metricsAddr) {
     const server = disposals.use(
-      await openMetrics(values.metricsAddr, running, log),
+      await openMetrics(values.metricsAddr, state, running, log),
     );
     metricsAddress = server.address;
     log.info("metrics door is open", {
@@ -367,49 +442,99 @@ async function runRole(
     disposals.defer(() => clearInterval(timer));
   }
 
-  let failure: unknown;
-  try {
-    await Promise.race([role.finished, signals.graceIsOver]);
-  } catch (error) {
-    failure = error;
-  }
+  const ending = await endOf(role, signals.graceIsOver);
+  const cut = ending === "cut" ? inFlightText(running) : undefined;
   await disposals.disposeAsync();
   progressLine.clear();
-  if (!quiet) summarize(running, log, logFormat);
-  if (failure !== undefined) throw failure;
+  if (!quiet) summarize(running, log, logFormat, cut);
+  if (typeof ending === "object") throw ending.error;
   if (running.report) await writeStdout(await running.report());
-  return running.exitCode?.() ?? 0;
+  return cut === undefined ? running.exitCode?.() ?? 0 : CUT_SHORT;
+}
+
+/** How a role ended: by itself or drained, cut at the end of the grace period, or failed. */
+async function endOf(
+  role: RunningRole["role"],
+  graceIsOver: Promise<void>,
+): Promise<"done" | "cut" | { error: unknown }> {
+  try {
+    return await Promise.race([
+      role.finished.then(() => "done" as const),
+      graceIsOver.then(() => "cut" as const),
+    ]);
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** The end of a process in which something hangs, one second after the grace period at the latest. */
+async function endStuck(
+  { running, log }: RunState,
+  quiet: boolean,
+  format: LogFormat,
+): Promise<void> {
+  if (running === undefined) return await exitProcess(NOT_STARTED, STUCK_MS);
+  const cut = inFlightText(running);
+  if (!quiet && log) summarize(running, log, format, cut);
+  await exitProcess(CUT_SHORT, STUCK_MS);
+}
+
+/** `3 connections`. */
+function inFlightText({ inFlight }: RunningRole): string {
+  const { count, noun } = inFlight?.() ?? { count: 0, noun: "" };
+  return count === 0 ? "work" : counted(count, noun);
 }
 
 function openMetrics(
   address: Address,
+  state: RunState,
   running: RunningRole,
   log: Log,
 ): Promise<MetricsServer> {
   return serveMetrics({
     address,
     log,
-    metrics: running.metrics,
+    metrics: () => [...running.metrics(), ...processMetrics(state)],
     ...(running.ready ? { ready: running.ready } : {}),
     ...(running.json ? { json: running.json } : {}),
   });
 }
 
+/** What every process counts beside its role. */
+function processMetrics({ uncaught }: RunState): Metric[] {
+  return [{
+    name: "mproxy_log_dropped_lines_total",
+    help: "Log lines that stderr did not take",
+    type: "counter",
+    samples: [{ value: stderrLines().stats.droppedLines }],
+  }, {
+    name: "mproxy_internal_errors_total",
+    help: "Errors that no session and no role caught",
+    type: "counter",
+    samples: [{ value: uncaught?.() ?? 0 }],
+  }];
+}
+
 function summarize(
   running: RunningRole,
   log: Log,
-  format: "text" | "json",
+  format: LogFormat,
+  cut: string | undefined,
 ): void {
+  const lines = [...running.summary()];
+  if (cut !== undefined) {
+    lines.push(`cut        ${cut} when the grace period was over`);
+  }
   if (format === "json") {
-    log.info("summary", { lines: running.summary().join("\n") });
+    log.info("summary", { lines: lines.join("\n"), cut });
     return;
   }
-  for (const line of running.summary()) writeStderr(`${line}\n`);
+  for (const line of lines) stderrLines().write(line);
 }
 
 /**
  * Writes all of a text to stdout; a reader that left (EPIPE) is not an error.
- * Throws what else the system refuses.
+ * Throws an OperationError for what else the system refuses.
  */
 export async function writeStdout(text: string): Promise<void> {
   let bytes = new TextEncoder().encode(text);
@@ -417,7 +542,11 @@ export async function writeStdout(text: string): Promise<void> {
     while (bytes.length > 0) {
       bytes = bytes.subarray(await Deno.stdout.write(bytes));
     }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.BrokenPipe) return;
+    throw new OperationError(
+      `Cannot write to stdout: ${errorText(cause)}`,
+      { cause },
+    );
   }
 }

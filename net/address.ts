@@ -32,6 +32,19 @@ export interface ParseAddressOptions {
 const NAME =
   /^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?$/;
 
+/** Longest name in DNS (RFC 1035, 2.3.4), without the dot of the root. */
+const MAX_NAME_CHARS = 253;
+
+/**
+ * Whether the resolver takes a text as a host name: labels of letters, digits,
+ * "-" and "_", with a dot at the end for one that is complete. A name of digits
+ * and dots is not one: resolvers read it as an IPv4 address.
+ */
+export function isHostName(text: string): boolean {
+  return text.replace(/\.$/, "").length <= MAX_NAME_CHARS &&
+    NAME.test(text) && !/^[\d.]+$/.test(text);
+}
+
 /**
  * Reads an address, or throws a {@linkcode UsageError} that shows the text.
  * IPv6 as RFC 4291, 2.2 writes it, its zone as RFC 4007, 11; `SRC@GROUP` as
@@ -93,7 +106,10 @@ export function parseAddress(
   }
   if (!isIp(hostname)) {
     if (literal.includes(":")) fail("the IPv6 address is wrong");
-    if (!NAME.test(literal) || /^[\d.]+$/.test(literal)) {
+    if (literal === "*") {
+      fail('"*" is not an address; use 0.0.0.0 or [::] for every address');
+    }
+    if (!isHostName(literal)) {
       fail("the host is neither an IP address nor a name");
     }
   }

@@ -121,8 +121,8 @@ export function rejectionOf(
 
 /** Admits peers to one listening socket, or to several that share limits. */
 export class Admission<Owner> {
-  readonly maxConnections: number;
-  readonly maxConnectionsPerSource: number;
+  #maxConnections: number;
+  #maxConnectionsPerSource: number;
   readonly maxBytes: number;
   readonly #waitMs: readonly [unproved: number, idle: number];
   readonly #close: AdmissionOptions<Owner>["close"];
@@ -139,23 +139,40 @@ export class Admission<Owner> {
   /** Throws a RangeError for limits that no peer could meet. */
   constructor(options: AdmissionOptions<Owner>) {
     const { maxConnections, proveWithinMs, idleMs = Infinity } = options;
-    checkLimit("maxConnections", maxConnections, MAX_CONNECTIONS);
-    const share = options.maxConnectionsPerSource ??
-      Math.ceil(maxConnections / 2);
-    checkLimit("maxConnectionsPerSource", share, MAX_CONNECTIONS);
+    this.#maxConnections = this.#maxConnectionsPerSource = 0;
+    this.setLimits(maxConnections, options.maxConnectionsPerSource);
     if (!(proveWithinMs > 0)) {
       throw new RangeError(
         `cannot use proveWithinMs ${proveWithinMs}: must be above 0`,
       );
     }
-    this.maxConnections = maxConnections;
-    this.maxConnectionsPerSource = Math.min(share, maxConnections);
     this.maxBytes = options.maxBytes ?? Infinity;
     this.#waitMs = [proveWithinMs, idleMs];
     this.#close = options.close;
     this.#onReject = options.onReject;
     this.#counters = new CounterBlock(ADMISSION_COUNTERS, options.counters);
     this.#sharedOpen = options.open ?? new Int32Array(new SharedArrayBuffer(4));
+  }
+
+  /** Peers at once. */
+  get maxConnections(): number {
+    return this.#maxConnections;
+  }
+
+  /** Peers of one source at once. */
+  get maxConnectionsPerSource(): number {
+    return this.#maxConnectionsPerSource;
+  }
+
+  /** Other limits, for peers from now on. Throws a RangeError for limits that no peer could meet. */
+  setLimits(
+    maxConnections: number,
+    share = Math.ceil(maxConnections / 2),
+  ): void {
+    checkLimit("maxConnections", maxConnections, MAX_CONNECTIONS);
+    checkLimit("maxConnectionsPerSource", share, MAX_CONNECTIONS);
+    this.#maxConnections = maxConnections;
+    this.#maxConnectionsPerSource = share;
   }
 
   /** The figures, now. */

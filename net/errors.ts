@@ -3,10 +3,28 @@
  * failed, the value, what was wanted and what to do about it, in one line.
  */
 
+/** Options of a {@linkcode UsageError}. */
+export interface UsageErrorOptions extends ErrorOptions {
+  /**
+   * Options of the failed call that the message names, in backquotes. A command
+   * shows its flags in their place. Default: none.
+   */
+  option?: string | readonly string[];
+}
+
 /** What was asked for cannot be right: nothing was opened. Commands exit with 2. */
 export class UsageError extends RangeError {
   /** Always `UsageError`. */
   override name = "UsageError";
+  /** Options that the message names, in backquotes. */
+  readonly options: readonly string[];
+
+  /** One line: what failed, the value, what was expected, how to fix it. */
+  constructor(message?: string, options: UsageErrorOptions = {}) {
+    super(message, options);
+    const { option = [] } = options;
+    this.options = typeof option === "string" ? [option] : option;
+  }
 }
 
 /** What a failed operation knows beside its message. */
@@ -37,7 +55,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EMFILE: "raise the limit of open files (ulimit -n)",
   ENFILE: "raise fs.file-max",
   ENODEV: "use an interface that can do multicast",
-  ENETUNREACH: "add a route or name an interface with --interface",
+  ENETUNREACH: "add a route or name an interface",
 };
 
 /** One line for a failed call on an address, with the remedy where one is known. */
@@ -60,8 +78,27 @@ export function failedCall(
  * behind that its own call and the file again: they are left out.
  */
 export function errorText(error: unknown): string {
+  if (error instanceof Deno.errors.NotCapable) return missingPermission(error);
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/ \(os error \d+\).*$/s, "");
+}
+
+/**
+ * A permission that was not given. Deno's own message tells the user of a
+ * program to compile it again.
+ */
+function missingPermission(error: Error): string {
+  const [, kind, subject] =
+    /^Requires (\w+) access(?: to (.+?))?, (?:run|specify)/s.exec(
+      error.message,
+    ) ?? [];
+  if (kind === undefined) return error.message;
+  const what = subject === undefined ? kind : `${kind} access to ${subject}`;
+  return `missing permission: ${what}; ${
+    Deno.build.standalone
+      ? "this program was built without it, deno run -A has it"
+      : `add --allow-${kind}`
+  }`;
 }
 
 /** The errno's name of an error of Deno, of node's modules or of the linux engine. */

@@ -112,6 +112,17 @@ interface Batch {
   written: number;
 }
 
+/** Writers with a line that was not written yet: what an end of the process flushes. */
+const unwritten = new Set<LineWriter>();
+
+/**
+ * Writes what waits in all writers of this process, within a deadline. For who
+ * ends the process, since `Deno.exit` leaves out what waits.
+ */
+export async function flushAllLines(deadlineMs: number): Promise<void> {
+  await Promise.all([...unwritten].map((writer) => writer.flush(deadlineMs)));
+}
+
 /** Writes lines and never makes their caller wait. */
 export class LineWriter implements AsyncDisposable {
   readonly #options: LineWriterOptions;
@@ -252,6 +263,7 @@ export class LineWriter implements AsyncDisposable {
     this.#reportLost(0);
     const done = await this.flush(deadlineMs);
     this.#isClosed = true;
+    unwritten.delete(this);
     clearTimeout(this.#retryTimer);
     if (!done) {
       this.#dropBatch("closed");
@@ -278,6 +290,7 @@ export class LineWriter implements AsyncDisposable {
   #enqueue(bytes: Uint8Array<ArrayBuffer>): void {
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
+    unwritten.add(this);
     if (!this.#isWriting && this.#retryTimer === undefined) this.#start();
   }
 
@@ -339,6 +352,7 @@ export class LineWriter implements AsyncDisposable {
       }
     }
     this.#isWriting = false;
+    if (this.#queuedBytes === 0) unwritten.delete(this);
     this.#wake();
   }
 

@@ -1,8 +1,8 @@
 /** Certificates, keys and roots in PEM files, and whether the files have changed. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { getCACertificates } from "node:tls";
-import { OperationError } from "./errors.ts";
-import { unreadable } from "./text_file.ts";
+import { errorText, OperationError } from "./errors.ts";
+import { readTextFileInTime, statInTime } from "./text_file.ts";
 
 /** TLS towards clients. */
 export interface TlsTermination {
@@ -16,6 +16,15 @@ export interface TlsTermination {
 export interface RemoteTls {
   /** Roots to trust, PEM; the system's without it. */
   readonly caCerts?: readonly string[];
+  /** Name to send and to verify. Default: the remote's host. */
+  readonly name?: string | undefined;
+  /**
+   * Base64 of the SHA-256 of the remote's key (SubjectPublicKeyInfo); one of
+   * them is enough. Replaces roots and name. Default: none.
+   */
+  readonly pins?: readonly string[] | undefined;
+  /** Verifies nothing. Default: false. */
+  readonly insecure?: boolean | undefined;
 }
 
 /** Something wrong with a PEM file. */
@@ -75,19 +84,27 @@ export function checkRoots(pem: string, file: string): void {
  */
 export function systemRoots(): RemoteTls {
   const spaceless = (pem: string) => pem.replaceAll(/\s/g, "");
-  const bundled = new Set(getCACertificates("bundled").map(spaceless));
-  return {
-    caCerts: getCACertificates("system").filter((pem) =>
-      !bundled.has(spaceless(pem))
-    ),
-  };
+  let bundled: Set<string>;
+  let roots: string[];
+  try {
+    bundled = new Set(getCACertificates("bundled").map(spaceless));
+    roots = getCACertificates("system");
+  } catch (cause) {
+    throw new CertificateError(
+      `Cannot read the system's certificates: ${
+        errorText(cause)
+      }; or name a file of roots`,
+      { cause },
+    );
+  }
+  return { caCerts: roots.filter((pem) => !bundled.has(spaceless(pem))) };
 }
 
 async function readPem(file: string): Promise<string> {
   try {
-    return await Deno.readTextFile(file);
+    return await readTextFileInTime(file);
   } catch (cause) {
-    throw new CertificateError(unreadable(file, cause), { cause });
+    throw new CertificateError(errorText(cause), { cause });
   }
 }
 
@@ -129,7 +146,7 @@ export class FileStamps {
   async take(settled: boolean): Promise<boolean> {
     const stamps = await Promise.all(this.#files.map(async (file) => {
       try {
-        const { ino, size, mtime } = await Deno.stat(file);
+        const { ino, size, mtime } = await statInTime(file);
         return `${ino} ${size} ${mtime?.getTime()}`;
       } catch {
         // Between being removed and put in place anew: it changes again then.

@@ -64,8 +64,12 @@ export class TomlSyntaxError extends SyntaxError implements TomlProblem {
   }
 }
 
+/** Maximum depth of arrays, tables and dotted keys: the parser is recursive. */
+const MAX_DEPTH = 64;
+
 /** Reads a document; throws a {@linkcode TomlSyntaxError}. */
 export function parseTomlTree(source: string): TomlTable {
+  checkDepth(source);
   let program: AST.TOMLProgram;
   try {
     program = parseTOML(source);
@@ -86,6 +90,28 @@ export function parseTomlTree(source: string): TomlTable {
     }
   }
   return root;
+}
+
+/** What is skipped as a whole (strings, comments), and what nests or parts. */
+const TOKENS =
+  /"""[^]*?"""|'''[^]*?'''|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*|[\n[\]{}.,=]/g;
+
+/** Throws a {@linkcode TomlSyntaxError} for what is nested too deep. */
+function checkDepth(source: string): void {
+  let depth = 0;
+  let dots = 0;
+  for (const { 0: token, index } of source.matchAll(TOKENS)) {
+    if (token === ".") dots++;
+    else if (token.length === 1) dots = 0;
+    if (token === "[" || token === "{") depth++;
+    if (token === "]" || token === "}") depth--;
+    if (depth <= MAX_DEPTH && dots < MAX_DEPTH) continue;
+    const before = source.slice(0, index).split("\n");
+    throw new TomlSyntaxError(`nested deeper than ${MAX_DEPTH} levels`, {
+      line: before.length,
+      column: before.at(-1)!.length + 1,
+    });
+  }
 }
 
 /** A value without the places. */

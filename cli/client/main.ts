@@ -16,7 +16,12 @@
  *
  * @module
  */
-import { type ClientStats, startClient } from "@mproxy/mproxy";
+import {
+  type Address,
+  checkDestinations,
+  type ClientStats,
+  startClient,
+} from "@mproxy/mproxy";
 import * as cli from "@mproxy/mproxy/cli";
 
 const options = {
@@ -33,15 +38,23 @@ const options = {
     "HOST:PORT",
     cli.address(),
   ),
+  to: cli.toOption(
+    "Where to send, as --server-addr; udp:// may stand before it, :PORT is this machine",
+  ),
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
   lines: cli.linesOption,
-  rate: cli.value(
-    "Bits per second at most, such as 500M; without it, as fast as the path takes it",
-    "BITS",
-    cli.scaled(1000, 1e12),
+  fill: cli.fillOption,
+  fillWait: cli.fillWaitOption,
+  rate: cli.rateOption,
+  follow: cli.flag(
+    "Wait for more at the end of the file, as tail -F, for a file that is missing, or for a named pipe's next writer",
   ),
-  follow: cli.flag("Wait for more at the end of the file, as tail -F"),
+  baud: cli.value(
+    "Speed of a serial port, such as 9600; it is read in raw mode and opened again after an unplug",
+    "BAUD",
+    cli.integer(300, 4_000_000),
+  ),
   interface: cli.interfaceOption,
   ttl: cli.ttlOption,
   loop: cli.loopOption,
@@ -54,22 +67,35 @@ export const command: cli.Command = cli.defineCommand({
   name: "client",
   summary:
     "Stream a file, a device or stdin to UDP, multicast and broadcast destinations",
+  description:
+    "SIGHUP reads --config again: destinations change at once, and what requires a restart is named.",
   options,
+  renamedOptions: {
+    destinations: "serverAddr",
+    datagramBytes: "datagramSize",
+    bitsPerSecond: "rate",
+    networkInterface: "interface",
+  },
   examples: [
     "--path /dev/random --server-addr 127.0.0.1:9920 --server-addr '[::1]:9921'",
     "--path - --server-addr 224.0.0.1:9922 --server-addr '[ff02::1]:9923' --tee >> logfile.log",
     "--path capture.bin --server-addr 239.1.2.3:9920 --interface eth0 --ttl 4 --rate 500M",
     "--path /var/log/sensor.log --follow --lines --server-addr collector.example:9920",
   ],
-  async start(values, { log }) {
+  checkConfig(_config, values) {
+    checkDestinations(destinationsOf(values));
+    return [];
+  },
+  async start(values, context) {
+    const { log } = context;
     const client = await startClient({
       path: values.path!,
-      destinations: values.serverAddr,
+      destinations: destinationsOf(values),
       tee: values.tee,
-      datagramBytes: values.datagramSize,
-      lines: values.lines,
+      ...cli.recordOptions(values),
       bitsPerSecond: values.rate,
       follow: values.follow,
+      baud: values.baud,
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,
@@ -85,9 +111,42 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(values.path!, client.stats()),
       progress: () => progress(client.stats(), rate),
       summary: () => summary(values.path!, client.stats()),
+      reload: cli.reloader({
+        values,
+        context,
+        destinationsOf,
+        keys: ["serverAddr", "to"],
+        apply: (to) => client.setDestinations(to),
+      }),
+      exitCode: () => exitCode(client.stats(), log),
     };
   },
 });
+
+function destinationsOf(
+  { serverAddr, to }: cli.Values<Pick<typeof options, "serverAddr" | "to">>,
+): Address[] {
+  const hint = "the client sends UDP alone";
+  return [
+    ...serverAddr,
+    ...cli.addressesOf(to, "udp", { tcp: hint, tls: hint }),
+  ];
+}
+
+/** A destination that lost everything is a failure, whatever the others received. */
+function exitCode({ destinations }: ClientStats, log: cli.Log): number {
+  const lost = destinations.filter((one) =>
+    one.sentDatagrams === 0 && one.droppedDatagrams > 0
+  );
+  for (const one of lost) {
+    log.error("destination received nothing", {
+      address: one.address,
+      dropped: one.droppedDatagrams,
+      reasons: cli.dropReasons(one),
+    });
+  }
+  return lost.length > 0 ? 1 : 0;
+}
 
 function metrics(path: string, stats: ClientStats): cli.Metric[] {
   return [

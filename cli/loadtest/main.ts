@@ -95,7 +95,7 @@ export const command: cli.Command = cli.defineCommand({
     "--config load_test.toml",
   ],
   options,
-  async start(values, { print, positionals, tables }) {
+  async start(values, { print, terminal, positionals, tables }) {
     if (positionals.length > 1) {
       throw new load.UsageError(
         `One TARGET is wanted, but got ${positionals.length} arguments`,
@@ -118,7 +118,7 @@ export const command: cli.Command = cli.defineCommand({
       ratePerSecond: values.rate,
       json: values.json,
       svg: values.svg,
-    }, print);
+    }, cli.bannerPrinter(print, terminal));
     return {
       role,
       report: () => role.report(),

@@ -34,7 +34,11 @@ import {
   text,
   value,
 } from "@mproxy/mproxy/cli";
-import { hashPasswordFromStdin, openMqttGateway } from "@mproxy/mproxy/mqtt";
+import {
+  hashPasswordFromStdin,
+  openMqttGateway,
+  watchProcessErrors,
+} from "@mproxy/mproxy/mqtt";
 
 const TLS = { group: "TLS of the listeners" };
 const BROKER = { group: "Brokers" };
@@ -51,14 +55,19 @@ export const command: Command = defineCommand({
 SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that the server shuts down and ends. The environment variables of mProxy and mGate (MPROXY_MQTT_HOST, MGATE_MQTT_WITH_TLS_PORT, ...) are read where no --listen is given.`,
   options: {
     listen: list(
-      "Where clients come in: mqtt, mqtts, ws, wss; ?cert=, key=, client-ca=, client-auth= for this one alone",
+      "Listener: PORT, HOST:PORT, or mqtt, mqtts, ws, wss://HOST:PORT; ?cert=, key=, client-ca=, client-auth= for it alone",
       "URL",
       text,
       { short: "l" },
     ),
-    target: list("A broker: mqtt, mqtts, ws, wss", "URL", text, { short: "t" }),
+    target: list(
+      "Broker: HOST:PORT, or mqtt, mqtts, ws, wss://HOST:PORT",
+      "URL",
+      text,
+      { short: "t" },
+    ),
     cert: value("Certificate in PEM", "FILE", text, TLS),
-    key: value("Its key in PEM", "FILE", text, TLS),
+    key: value("Its key in PEM", "FILE", text, { ...TLS, secretFile: true }),
     clientCa: value(
       "Ask for client certificates that come from these roots",
       "FILE",
@@ -71,10 +80,15 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       undefined,
       TLS,
     ),
-    wsOrigin: list("Browsers may come only from this origin", "URL", text, TLS),
+    wsOrigin: list(
+      "Origin that browsers may connect from (default: the listener's own)",
+      "URL",
+      text,
+      TLS,
+    ),
     targetCa: value("More roots in PEM", "FILE", text, BROKER),
     targetCert: value("The gateway's own certificate", "FILE", text, BROKER),
-    targetKey: value("Its key", "FILE", text, BROKER),
+    targetKey: value("Its key", "FILE", text, { ...BROKER, secretFile: true }),
     targetServerName: value(
       "Name that the broker's certificate must have",
       "NAME",
@@ -103,6 +117,10 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
     ),
     auditMessages: flag("Write every message, not only denied ones", RULES),
     auditPayloads: flag("Write payloads too", RULES),
+    auditRequired: flag(
+      "Refuse new sessions while the audit log cannot be written",
+      RULES,
+    ),
     hashPassword: flag(
       "Read a password from stdin, print its hash for the policy, and end",
       RULES,
@@ -116,10 +134,18 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
         fallback: 10,
       },
     ),
-    brokerTimeout: value("From dial to CONNACK", "SECONDS", positiveSeconds, {
-      ...LIMITS,
-      fallback: 10,
-    }),
+    brokerTimeout: value(
+      "From dial to CONNACK, and for the answer to a PINGREQ",
+      "SECONDS",
+      positiveSeconds,
+      { ...LIMITS, fallback: 10 },
+    ),
+    clientTimeout: value(
+      "How long a client may not read what it is sent",
+      "SECONDS",
+      positiveSeconds,
+      { ...LIMITS, fallback: 300 },
+    ),
     hookTimeout: value(
       "For all hooks of a packet",
       "SECONDS",
@@ -133,7 +159,13 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       "Largest packet",
       "BYTES",
       scaled(128, 268_435_460),
-      { ...LIMITS, fallback: 1 << 20, defaultText: "1Mi" },
+      { ...LIMITS, fallback: 268_435_460, defaultText: "256Mi" },
+    ),
+    maxHeldSize: value(
+      "Memory for all incomplete packets above 128 KiB",
+      "BYTES",
+      scaled(1 << 17, 2 ** 40),
+      { ...LIMITS, fallback: 268_435_460, defaultText: "256Mi" },
     ),
     maxConnectSize: value(
       "Largest packet before the broker's CONNACK",
@@ -147,12 +179,18 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       scaled(128, 2 ** 32),
       {
         ...LIMITS,
-        fallback: 16 << 20,
-        defaultText: "16Mi",
+        fallback: 268_435_460,
+        defaultText: "256Mi",
       },
     ),
     maxConnections: value(
       "Connections at a time",
+      "COUNT",
+      integer(1, 1e9),
+      LIMITS,
+    ),
+    maxConnectionsPerSource: value(
+      "Connections at once from one address (/64 for IPv6)",
       "COUNT",
       integer(1, 1e9),
       LIMITS,
@@ -167,9 +205,10 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       "Longest client identifier of MQTT 3.1",
       "CHARACTERS",
       integer(1, 65535),
-      { ...LIMITS, fallback: 23 },
+      { ...LIMITS, fallback: 65_535 },
     ),
   },
+  renamedOptions: { webSocketOrigins: "wsOrigin" },
   examples: [
     "--listen mqtt://:1884 --target mqtt://127.0.0.1:1883",
     "--listen mqtts://0.0.0.0:8883 --cert cert.pem --key key.pem --target mqtt://broker:1883 --policy policy.toml",
@@ -180,14 +219,23 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       await hashPasswordFromStdin();
       return undefined;
     }
+    // Its listeners stay as long as the process: an error in a hook's timer
+    // must not end all sessions.
+    watchProcessErrors((error) =>
+      log.limited("stray error", "error outside of any session", {
+        error: error instanceof Error ? error.stack : String(error),
+      })
+    );
     const { gateway, reload } = await openMqttGateway({
       ...values,
       webSocketOrigins: values.wsOrigin,
       sendProxyHeader: values.proxyProtocol,
       connectTimeoutMs: values.connectTimeout * 1000,
       brokerTimeoutMs: values.brokerTimeout * 1000,
+      clientTimeoutMs: values.clientTimeout * 1000,
       hookTimeoutMs: values.hookTimeout * 1000,
       maxPacketBytes: values.maxPacketSize,
+      maxHeldBytes: values.maxHeldSize,
       maxConnectBytes: values.maxConnectSize,
       maxFrameBytes: values.maxFrameSize,
       maxConnectionsPerSecond: values.connectRate,
@@ -203,6 +251,10 @@ SIGHUP reads policy and certificates again; SIGTERM tells MQTT 5 clients that th
       metrics: () => gateway.metrics(),
       progress: () => gateway.progress(),
       summary: () => gateway.summary(),
+      inFlight: () => ({
+        count: gateway.stats().openSessions,
+        noun: "session",
+      }),
       ready: () => gateway.ready(),
       reload,
     };

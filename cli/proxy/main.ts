@@ -16,7 +16,12 @@
  *
  * @module
  */
-import { type ProxyStats, startProxy } from "@mproxy/mproxy";
+import {
+  type Address,
+  checkProxyAddresses,
+  type ProxyStats,
+  startProxy,
+} from "@mproxy/mproxy";
 import * as cli from "@mproxy/mproxy/cli";
 
 const TLS = { group: "TLS of --tcp-connect-addr" };
@@ -39,9 +44,18 @@ const options = {
     "HOST:PORT",
     cli.tlsAddress,
   ),
+  listen: cli.listenOption(
+    "Where to listen, as --udp-listen-addr; udp:// may stand before it, :PORT is every IPv4 address",
+  ),
+  to: cli.toOption(
+    "Where to forward to, as --udp-downstream-addr; udp:// may stand before it, :PORT is this machine",
+  ),
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
   lines: cli.linesOption,
+  fill: cli.fillOption,
+  fillWait: cli.fillWaitOption,
+  idleTimeout: cli.idleTimeoutOption,
   tls: cli.flag("Speak TLS to every --tcp-connect-addr", TLS),
   tlsCa: cli.value(
     "Roots to trust in place of the system's, PEM",
@@ -50,7 +64,10 @@ const options = {
     TLS,
   ),
   tlsCert: cli.value("Our certificate chain, PEM", "FILE", cli.text, TLS),
-  tlsKey: cli.value("Our private key, PEM", "FILE", cli.text, TLS),
+  tlsKey: cli.value("Our private key, PEM", "FILE", cli.text, {
+    ...TLS,
+    secretFile: true,
+  }),
   tlsServerName: cli.value(
     "Name to verify in place of the host's",
     "NAME",
@@ -73,25 +90,50 @@ const options = {
 export const command: cli.Command = cli.defineCommand({
   name: "proxy",
   summary: "Forward UDP, multicast, TCP and TLS sources to UDP destinations",
+  description:
+    "SIGHUP reads --config again: destinations change at once, and what requires a restart is named.",
   options,
+  renamedOptions: {
+    listen: "udpListenAddr",
+    connect: "tcpConnectAddr",
+    destinations: "udpDownstreamAddr",
+    datagramBytes: "datagramSize",
+    networkInterface: "interface",
+    receiveBufferBytes: "rcvbuf",
+  },
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --udp-downstream-addr '[::1]:9921' " +
     "--udp-downstream-addr localhost:9922 --tcp-connect-addr localhost:9925 --tee",
     "--udp-listen-addr 239.1.2.3:9920 --interface eth0 --udp-downstream-addr 10.0.0.7:9920",
     "--tcp-connect-addr tls://feed.example:443 --lines --udp-downstream-addr 239.1.2.3:9920",
   ],
-  async start(values, { log }) {
+  checkConfig(_config, values) {
+    checkProxyAddresses({
+      listen: listenersOf(values),
+      destinations: destinationsOf(values),
+      connect: values.tcpConnectAddr,
+      networkInterface: values.interface,
+      loop: values.loop,
+    });
+    return [];
+  },
+  async start(values, context) {
+    const { log } = context;
     const tls = cli.readTlsOptions(values);
+    const records = cli.recordOptions(
+      values,
+      values.tcpConnectAddr.length > 0 ? undefined : "--tcp-connect-addr",
+    );
     const proxy = await startProxy({
-      listen: values.udpListenAddr,
+      listen: listenersOf(values),
       connect: values.tcpConnectAddr.map(({ address, secure }) => ({
         address,
         tls: secure || values.tls ? tls : undefined,
       })),
-      destinations: values.udpDownstreamAddr,
+      destinations: destinationsOf(values),
       tee: values.tee,
-      datagramBytes: values.datagramSize,
-      lines: values.lines,
+      ...records,
+      idleTimeoutMs: values.idleTimeout && Math.ceil(values.idleTimeout * 1000),
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,
@@ -111,9 +153,39 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(proxy.stats()),
       progress: () => progress(proxy.stats(), rate),
       summary: () => summary(proxy.stats()),
+      reload: cli.reloader({
+        values,
+        context,
+        destinationsOf,
+        keys: ["udpDownstreamAddr", "to"],
+        apply: (to) => proxy.setDestinations(to),
+      }),
     };
   },
 });
+
+type ProxyValues = cli.Values<typeof options>;
+
+function listenersOf(
+  { udpListenAddr, listen }: Pick<ProxyValues, "udpListenAddr" | "listen">,
+): Address[] {
+  const hint =
+    "the proxy connects to TCP hosts with --tcp-connect-addr; reverseproxy accepts TCP producers";
+  return [
+    ...udpListenAddr,
+    ...cli.addressesOf(listen, "udp", { tcp: hint, tls: hint }),
+  ];
+}
+
+function destinationsOf(
+  { udpDownstreamAddr, to }: Pick<ProxyValues, "udpDownstreamAddr" | "to">,
+): Address[] {
+  const hint = "the proxy sends UDP alone; reverseproxy serves TCP subscribers";
+  return [
+    ...udpDownstreamAddr,
+    ...cli.addressesOf(to, "udp", { tcp: hint, tls: hint }),
+  ];
+}
 
 function metrics(stats: ProxyStats): cli.Metric[] {
   return [
@@ -139,12 +211,14 @@ function summary(
 ): string[] {
   return [
     ...cli.listenerLines(listeners, elapsedMs),
-    ...sources.map(({ address, readBytes, cutDatagrams, connects, failures }) =>
+    ...sources.map((
+      { address, readBytes, cutDatagrams, connects, failures, droppedPartial },
+    ) =>
       `read from ${address}: ${cli.amount(readBytes, cutDatagrams)} ${
         cli.pace(readBytes, elapsedMs)
       }, ${cli.counted(connects, "connection")}, ${
         cli.counted(failures, "failed attempt")
-      }`
+      }${cli.partials(droppedPartial)}`
     ),
     ...cli.destinationLines(destinations, elapsedMs),
     ...cli.teeLines(tee),

@@ -25,11 +25,13 @@
  */
 import {
   address,
+  bannerPrinter,
   choice,
   type Command,
   defineCommand,
   flag,
   integer,
+  isShown,
   runCommand,
   scaled,
   seconds,
@@ -82,6 +84,14 @@ export const command: Command = defineCommand({
     ),
     maxConnections: value(
       "Clients served at once; 0 for no limit",
+      "N",
+      integer(0, 1_000_000),
+      {
+        fallback: 0,
+      },
+    ),
+    maxConnectionsPerSource: value(
+      "Clients of one IPv4 address or IPv6 /64 at once; 0 for no limit",
       "N",
       integer(0, 1_000_000),
       {
@@ -141,7 +151,7 @@ export const command: Command = defineCommand({
       },
     ),
   },
-  async start(values, { log, print, positionals }) {
+  async start(values, { log, print: printAll, terminal, positionals }) {
     if (positionals.length !== 0 && positionals.length !== 2) {
       throw new UsageError(
         `LISTEN and TARGET are wanted, but got ${positionals.length} argument(s)`,
@@ -161,6 +171,7 @@ export const command: Command = defineCommand({
     }
     const relay = await TcpRelay.bind(listen, target, {
       maxConnections: values.maxConnections,
+      maxConnectionsPerSource: values.maxConnectionsPerSource,
       connectTimeoutMs: values.connectTimeout * 1000,
       idleTimeoutMs: values.idleTimeout * 1000,
       halfCloseTimeoutMs: values.halfCloseTimeout * 1000,
@@ -171,6 +182,7 @@ export const command: Command = defineCommand({
       workers: values.workers,
       log,
     });
+    const print = bannerPrinter(printAll, terminal);
     const role = new RelayConsole(relay, print, {
       events: values.events,
       summarySeconds: values.summary,
@@ -189,7 +201,8 @@ export const command: Command = defineCommand({
       json: async () => relayJson(relay.snapshot(), await relay.connections()),
       ready: () => role.ready(),
       progress: () => role.progress(),
-      summary: () => role.summary(),
+      summary: () => role.summary().filter((line) => isShown(line, terminal)),
+      inFlight: () => ({ count: relay.stats().open, noun: "connection" }),
     };
   },
 });

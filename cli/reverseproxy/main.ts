@@ -19,11 +19,14 @@
  * @module
  */
 import {
+  checkReverseProxyAddresses,
   DEFAULT_GROUP,
   formatAddress,
   type ReverseProxyStats,
   SLOW_POLICIES,
   startReverseProxy,
+  STREAM_FORMATS,
+  UsageError,
 } from "@mproxy/mproxy";
 import * as cli from "@mproxy/mproxy/cli";
 
@@ -54,9 +57,23 @@ const options = {
     "HOST:PORT",
     cli.address(),
   ),
+  listen: cli.listenOption(
+    "Where to listen: udp:// as --udp-listen-addr, tcp:// as --tcp-listen-addr; :PORT is every IPv4 address",
+  ),
+  to: cli.toOption(
+    "Where the group goes: udp:// as --udp-output-addr, tcp:// as --tcp-output-addr; :PORT is this machine",
+  ),
   tee: cli.teeOption,
   datagramSize: cli.datagramSizeOption,
   lines: cli.linesOption,
+  fill: cli.fillOption,
+  fillWait: cli.fillWaitOption,
+  idleTimeout: cli.idleTimeoutOption,
+  format: cli.choice(
+    "How datagrams are written to TCP subscribers: raw is byte for byte, lines ends each with one newline, jsonl is an object each, length puts 4 bytes of length before each, big-endian (raw without it)",
+    STREAM_FORMATS,
+    undefined,
+  ),
   slowSubscriber: cli.choice(
     "What happens to a datagram for a subscriber whose queue is full",
     SLOW_POLICIES,
@@ -86,23 +103,52 @@ export const command: cli.Command = cli.defineCommand({
   description:
     "--tcp-listen-addr is where producers connect. In the oldest MPROXY (the one with " +
     "--udp_listen_addr, --tcp_listen_addr and --multicast_addr only), subscribers " +
-    "connected there: that is --tcp-output-addr now.",
+    "connected there: that is --tcp-output-addr now.\n\n" +
+    "SIGHUP reads --config again: UDP outputs change at once, and what requires a restart is named.",
   options,
+  renamedOptions: {
+    udpListen: "udpListenAddr",
+    tcpListen: "tcpListenAddr",
+    group: "multicastAddr",
+    tcpOutput: "tcpOutputAddr",
+    udpOutput: "udpOutputAddr",
+    slowPolicy: "slowSubscriber",
+    queueBytes: "queue",
+    datagramBytes: "datagramSize",
+    networkInterface: "interface",
+    receiveBufferBytes: "rcvbuf",
+  },
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --tcp-output-addr '[::1]:9921' --multicast-addr 224.0.0.1:9922",
     "--tcp-listen-addr 0.0.0.0:9925 --multicast-addr '[ff15::99%eth0]:9922'",
     "--multicast-addr 239.1.2.3:9922 --interface eth0 --udp-output-addr 10.0.0.7:9920",
   ],
-  async start(values, { log }) {
+  checkConfig(_config, values) {
+    checkReverseProxyAddresses({
+      ...addressesOf(values),
+      networkInterface: values.interface,
+      loop: values.loop,
+    });
+    return [];
+  },
+  async start(values, context) {
+    const { log } = context;
+    const addresses = addressesOf(values);
+    const records = cli.recordOptions(
+      values,
+      addresses.tcpListen.length > 0 ? undefined : "--tcp-listen-addr",
+    );
+    if (values.format && addresses.tcpOutput.length === 0) {
+      throw new UsageError(
+        "cannot use --format without subscribers: UDP outputs carry each datagram as it came; requires --tcp-output-addr",
+      );
+    }
     const reverse = await startReverseProxy({
-      udpListen: values.udpListenAddr,
-      tcpListen: values.tcpListenAddr,
-      group: values.multicastAddr,
-      tcpOutput: values.tcpOutputAddr,
-      udpOutput: values.udpOutputAddr,
+      ...addresses,
       tee: values.tee,
-      datagramBytes: values.datagramSize,
-      lines: values.lines,
+      ...records,
+      idleTimeoutMs: values.idleTimeout && Math.ceil(values.idleTimeout * 1000),
+      format: values.format,
       slowPolicy: values.slowSubscriber,
       queueBytes: values.queue,
       networkInterface: values.interface,
@@ -122,9 +168,42 @@ export const command: cli.Command = cli.defineCommand({
       metrics: () => metrics(reverse.stats()),
       progress: () => progress(reverse.stats(), rate),
       summary: () => summary(reverse.stats()),
+      reload: cli.reloader({
+        values,
+        context,
+        destinationsOf: (values) => addressesOf(values).udpOutput,
+        keys: ["udpOutputAddr", "to"],
+        apply: (to) => reverse.setUdpOutput(to),
+      }),
     };
   },
 });
+
+type AddressKey =
+  | "udpListenAddr"
+  | "tcpListenAddr"
+  | "multicastAddr"
+  | "tcpOutputAddr"
+  | "udpOutputAddr"
+  | "listen"
+  | "to";
+
+function addressesOf(
+  values: cli.Values<Pick<typeof options, AddressKey>>,
+) {
+  const tls = { tls: "the reverse proxy speaks no TLS; use tcp://" };
+  const { listen, to } = values;
+  return {
+    udpListen: [
+      ...values.udpListenAddr,
+      ...cli.addressesOf(listen, "udp", tls),
+    ],
+    tcpListen: [...values.tcpListenAddr, ...cli.addressesOf(listen, "tcp")],
+    group: values.multicastAddr,
+    tcpOutput: [...values.tcpOutputAddr, ...cli.addressesOf(to, "tcp", tls)],
+    udpOutput: [...values.udpOutputAddr, ...cli.addressesOf(to, "udp")],
+  };
+}
 
 function metrics(stats: ReverseProxyStats): cli.Metric[] {
   return cli.mergeMetrics([
@@ -170,10 +249,12 @@ function summary(stats: ReverseProxyStats): string[] {
   const { total, sentBytes, sentDatagrams, droppedDatagrams } = subscribers;
   return [
     ...cli.listenerLines(listeners, elapsedMs),
-    ...producers.map(({ address, total, readBytes, cutDatagrams }) =>
+    ...producers.map((
+      { address, total, readBytes, cutDatagrams, droppedPartial },
+    ) =>
       `read from ${cli.counted(total, "producer")} on ${address}: ${
         cli.amount(readBytes, cutDatagrams)
-      }`
+      }${cli.partials(droppedPartial)}`
     ),
     ...cli.destinationLines(groupSent, elapsedMs),
     ...cli.listenerLines(groupReceived, elapsedMs),

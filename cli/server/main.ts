@@ -17,6 +17,8 @@
  * @module
  */
 import {
+  type Address,
+  checkListeners,
   DATAGRAM_FORMATS,
   FSYNC_CHOICES,
   type ServerStats,
@@ -41,17 +43,26 @@ const options = {
     "HOST:PORT",
     cli.address({ allowPortZero: true }),
   ),
+  listen: cli.listenOption(
+    "Where to listen, as --listen-addr; udp:// may stand before it, :PORT is every IPv4 address",
+  ),
   tee: cli.teeOption,
   format: cli.choice(
-    "raw is byte for byte; lines ends each datagram with one newline; jsonl is an object each with time, source, text or base64",
+    "raw is byte for byte; lines ends each datagram with one newline; jsonl is an object each with time, source, listener, text or base64",
     DATAGRAM_FORMATS,
     "raw",
   ),
   split: cli.choice(
-    "A file for each listening address or each sender, with its address in the name",
+    "A file for each listening address, each sender's address, or each sender's address and port, named after it",
     SPLIT_CHOICES,
     undefined,
     FILES,
+  ),
+  maxSources: cli.value(
+    "Senders that get a file of their own with --split source or source-port; all others share one",
+    "N",
+    cli.integer(1, 1e6),
+    { ...FILES, defaultText: "1024" },
   ),
   rotateSize: cli.value(
     "Begin a new file before one grows larger, such as 100M; datagrams stay whole",
@@ -84,6 +95,9 @@ const options = {
     undefined,
     FILES,
   ),
+  reopen: cli.flag(
+    "Wait for the next reader of a named pipe when its reader leaves, in place of ending",
+  ),
   interface: cli.interfaceOption,
   rcvbuf: cli.rcvbufOption,
   workers: cli.workersOption,
@@ -99,20 +113,34 @@ export const command: cli.Command = cli.defineCommand({
   description:
     "SIGHUP opens the files anew, for programs such as logrotate that rename them.",
   options,
+  renamedOptions: {
+    listen: "listenAddr",
+    rotateBytes: "rotateSize",
+    rotateIntervalMs: "rotateInterval",
+    keepFiles: "keep",
+    networkInterface: "interface",
+    receiveBufferBytes: "rcvbuf",
+  },
   examples: [
     "--path logfile.log --listen-addr 127.0.0.1:9920 --listen-addr '[::1]:9921'",
     "--path - --format jsonl --listen-addr 239.1.2.3:9920 --interface eth0 | jq .text",
     "--path feed.log --listen-addr 0.0.0.0:9920 --split source --rotate-size 100M --keep 10",
     "--path day.log --listen-addr 0.0.0.0:9920 --format lines --rotate-interval 86400 --fsync interval",
   ],
+  checkConfig(_config, values) {
+    checkListeners(listenersOf(values));
+    return [];
+  },
   async start(values, { log }) {
     const path = values.path!;
     const server = await startServer({
       path,
-      listen: values.listenAddr,
+      listen: listenersOf(values),
       tee: values.tee,
       format: values.format,
       split: values.split,
+      maxSources: values.maxSources,
+      reopen: values.reopen,
       rotateBytes: values.rotateSize,
       rotateIntervalMs: values.rotateInterval && values.rotateInterval * 1000,
       keepFiles: values.keep,
@@ -142,6 +170,18 @@ export const command: cli.Command = cli.defineCommand({
     };
   },
 });
+
+function listenersOf(
+  { listenAddr, listen }: cli.Values<
+    Pick<typeof options, "listenAddr" | "listen">
+  >,
+): Address[] {
+  const hint = "the server receives UDP alone";
+  return [
+    ...listenAddr,
+    ...cli.addressesOf(listen, "udp", { tcp: hint, tls: hint }),
+  ];
+}
 
 function intervalSeconds(text: string): number {
   const number = cli.seconds(text);

@@ -22,6 +22,7 @@
  * @module
  */
 import {
+  absent,
   address,
   choice,
   type Command,
@@ -57,12 +58,14 @@ const readDoor = address({
   defaultHostname: "127.0.0.1",
   allowPortZero: true,
 });
+const SPECIFICATION_HINT =
+  "tunnel has no such option; write LISTEN=REMOTE, such as 3000=4000 or 0.0.0.0:80=web:8080";
 const CONTROL = { group: "Control" };
 const REMOTES = { group: "Defaults of tunnels" };
 
 const options = {
   tunnel: list("Open a tunnel; the same as an argument", "TUNNEL", text),
-  helpTunnel: flag("Show how a tunnel is written"),
+  helpTunnel: flag("Show the tunnel syntax"),
   state: value("Keep changes over a restart in this file", "FILE", text),
   accessLog: value("Write a line per client; - for stdout", "FILE|-", text),
   accessLogFormat: choice("How these lines look", ["text", "json"], "text"),
@@ -101,7 +104,7 @@ const options = {
     "File with the token that both doors want; needed where they are not on loopback",
     "FILE",
     readToken,
-    CONTROL,
+    { ...CONTROL, secretFile: true },
   ),
   prometheusSocket: value(
     "Serve /metrics here",
@@ -171,6 +174,26 @@ const options = {
       ...REMOTES,
     },
   ),
+  listen: absent(SPECIFICATION_HINT),
+  target: absent(SPECIFICATION_HINT),
+  maxConnections: value(
+    "Clients served at once; 0 for no limit",
+    "N",
+    readCount(1_000_000),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
+  maxConnectionsPerSource: value(
+    "Clients of one IPv4 address or IPv6 /64 at once; 0 for no limit",
+    "N",
+    readCount(1_000_000),
+    {
+      fallback: 0,
+      ...REMOTES,
+    },
+  ),
 };
 
 /** What holds where a tunnel says nothing. */
@@ -183,6 +206,8 @@ function defaultsOf(values: Values<typeof options>): TunnelOptions {
     checkIntervalMs: values.remoteDeadCheckInterval,
     idleTimeoutMs: values.idleTimeout,
     halfCloseTimeoutMs: values.halfCloseTimeout,
+    maxConnections: values.maxConnections,
+    maxConnectionsPerSource: values.maxConnectionsPerSource,
   };
 }
 
@@ -192,7 +217,7 @@ export const command: Command = defineCommand({
   summary:
     "Run balanced TCP tunnels that can be opened, changed and closed while they run",
   description:
-    "TUNNEL is local=remote[,remote ...][\\[option=value,...\\]]; --help-tunnel tells all. SIGHUP reads the configuration again: what did not change keeps its connections.",
+    "TUNNEL is LISTEN=REMOTE[,REMOTE...], with options in brackets after it if needed: 3000=4000,4001[strategy=round-robin]. --help-tunnel shows all of it. SIGHUP reads the configuration again: what did not change keeps its connections.",
   positionals: "[TUNNEL...]",
   graceSeconds: 10,
   examples: [
@@ -201,6 +226,7 @@ export const command: Command = defineCommand({
     "--config tunnels.toml --state tunnels.json --prometheus-socket 127.0.0.1:9100",
   ],
   options,
+  renamedOptions: { controlToken: "controlTokenFile" },
   configSections: TUNNEL_SECTIONS,
   async checkConfig(root, values) {
     const defaults = defaultsOf(values);
@@ -260,6 +286,10 @@ export const command: Command = defineCommand({
       ready: () => role.tunnels.ready(),
       progress: role.progress,
       summary: role.summary,
+      inFlight: () => ({
+        count: role.tunnels.totals().open,
+        noun: "connection",
+      }),
       reload: role.reload,
     };
   },

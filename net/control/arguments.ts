@@ -1,27 +1,23 @@
 /** Reads what a command wants to know, from a line's text or from JSON-RPC parameters. */
-import { type Address, formatAddress } from "../address.ts";
+import type { Address } from "../address.ts";
 import {
+  addressKey,
   type GivenTunnelOptions,
   parseSocket,
   readDelay,
-  type Strategy,
-  type TunnelOptions,
   type TunnelSpec,
 } from "../tcp/spec.ts";
+import { checkRemotes } from "../tcp/tunnel_limits.ts";
 import type { Ending } from "../tcp/tunnels.ts";
 import { ControlProtocolError } from "./errors.ts";
 import {
-  boolean,
-  float,
-  integer,
-  object,
+  delay,
   oneOf,
   optional,
   ParameterError,
   type ParameterReader,
   string,
 } from "./parameters.ts";
-import { errorText } from "../errors.ts";
 
 /** Names a tunnel. */
 export interface LocalParameters {
@@ -73,17 +69,20 @@ export function argument(text: string | undefined): string {
 /** The tunnel that was asked for. */
 export function specOf(given: OpenParameters): TunnelSpec {
   if (given.spec) return given.spec;
-  const remotes: Address[] = [];
   const local = parseSocket(given.tunnelSocket!);
+  // Named twice is once, as in a specification.
+  const remotes = new Map<string, Address>();
   for (const text of given.remotes!) {
     const remote = parseSocket(text);
-    const label = formatAddress(remote).toLowerCase();
-    // Named twice is once, as in a specification.
-    if (!remotes.some((one) => formatAddress(one).toLowerCase() === label)) {
-      remotes.push(remote);
-    }
+    const key = addressKey(remote);
+    if (!remotes.has(key)) remotes.set(key, remote);
+    checkRemotes(remotes.size, { local });
   }
-  return { local, remotes, options: given.options ?? {} };
+  return {
+    local,
+    remotes: [...remotes.values()],
+    options: given.options ?? {},
+  };
 }
 
 /** Which tunnel is meant. */
@@ -101,9 +100,15 @@ export function endingOf(
   given: EndingParameters,
   mode: Ending["mode"],
 ): Ending {
+  if (given.ending) return given.ending;
   const { deadline } = given;
-  return given.ending ?? {
-    mode: given.mode ?? mode,
+  const chosen = given.mode ?? mode;
+  // Whoever sets a deadline expects connections to be drained until then.
+  if (chosen === "now" && deadline !== undefined) {
+    throw new ParameterError("`deadline` requires `mode` to be `drain`");
+  }
+  return {
+    mode: chosen,
     ...(deadline === undefined ? {} : { deadlineMs: deadline }),
   };
 }
@@ -179,6 +184,27 @@ function splitOnce(text: string): [string, string | undefined] {
     : [text.slice(0, space), text.slice(space + 1)];
 }
 
+const CONNECTION_ID = /^\d+-\d+$/;
+const EXPECTED_ID = "expected TUNNEL-CONNECTION as CONNS shows it, such as 1-5";
+
+/** The id of a connection from a line. */
+export function readConnectionId(text: string): { id: string } {
+  const id = text.trimEnd();
+  if (CONNECTION_ID.test(id)) return { id };
+  throw new ControlProtocolError(
+    `Invalid connection id: ${id}; ${EXPECTED_ID}`,
+  );
+}
+
+/** The id of a connection from JSON-RPC. */
+export const connectionId: ParameterReader<string> = (value, name) => {
+  const id = string(value, name);
+  if (CONNECTION_ID.test(id)) return id;
+  throw new ParameterError(
+    `invalid value: ${JSON.stringify(id)} for \`${name}\`: ${EXPECTED_ID}`,
+  );
+};
+
 /** Whether STATUS shall list the tunnels. */
 export function readStatusScale(text: string | undefined): boolean {
   switch ((text ?? "").toUpperCase()) {
@@ -190,80 +216,4 @@ export function readStatusScale(text: string | undefined): boolean {
       return true;
   }
   throw new ControlProtocolError("Invalid argument to STATUS");
-}
-
-const RPC_STRATEGIES: Readonly<Record<string, Strategy>> = {
-  Random: "random",
-  RoundRobin: "round-robin",
-  MinimumOpenConnections: "minimum-open-connections",
-};
-
-/** The original's options, of which the inner four go together, and ours beside them. */
-export function readRpcOptions(
-  given: Readonly<Record<string, unknown>>,
-): GivenTunnelOptions {
-  let options: Partial<
-    { -readonly [Key in keyof TunnelOptions]: TunnelOptions[Key] }
-  > = {};
-  const strategy = optional(oneOf(...Object.keys(RPC_STRATEGIES)))(
-    given["lb_strategy"],
-    "lb_strategy",
-  );
-  if (strategy !== undefined) options.strategy = RPC_STRATEGIES[strategy]!;
-  const attempts = optional(integer(65535))(
-    given["remote_connect_retries"],
-    "remote_connect_retries",
-  );
-  if (attempts !== undefined) options.attempts = attempts;
-  const inner = optional(object((inner) => inner))(given["options"], "options");
-  if (inner) {
-    const read = <Value>(
-      key: string,
-      reader: (value: unknown, name: string) => Value,
-    ) => reader(inner[key], key);
-    options = {
-      ...options,
-      errorsTillDead: read(
-        "errors_till_dead",
-        integer(Number.MAX_SAFE_INTEGER),
-      ),
-      connectTimeoutMs: read("connect_timeout", delay(false)),
-      checkIntervalMs: read("dead_retry", delay(false)),
-      remoteTls: read("tls", boolean),
-    };
-    for (
-      const [key, field] of [
-        ["remote_ca", "remoteCa"],
-        ["tls_cert", "tlsCert"],
-        ["tls_key", "tlsKey"],
-      ] as const
-    ) {
-      const file = read(key, optional(string));
-      if (file !== undefined) options[field] = file;
-    }
-    for (
-      const [key, field] of [
-        ["idle_timeout", "idleTimeoutMs"],
-        ["half_close_timeout", "halfCloseTimeoutMs"],
-      ] as const
-    ) {
-      const ms = read(key, optional(delay(true)));
-      if (ms !== undefined) options[field] = ms;
-    }
-  }
-  return options;
-}
-
-/** Reads seconds as milliseconds. */
-export function delay(zero: boolean): ParameterReader<number> {
-  return (value, name) => {
-    const seconds = float(value, name);
-    try {
-      return readDelay(zero)(String(seconds));
-    } catch (error) {
-      throw new ParameterError(
-        `invalid value: \`${seconds}\` for \`${name}\`: ${errorText(error)}`,
-      );
-    }
-  };
 }

@@ -8,7 +8,7 @@ import { parseSocket, parseTunnel } from "../tcp/spec.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import {
   argument,
-  delay,
+  connectionId,
   ENDING_PARAMETERS,
   endingOf,
   type EndingParameters,
@@ -16,22 +16,24 @@ import {
   type LocalParameters,
   type OpenParameters,
   type PairParameters,
+  readConnectionId,
   readDrain,
   readEnding,
   readLocalEnding,
   readPair,
-  readRpcOptions,
   readStatusScale,
   remoteOf,
   specOf,
 } from "./arguments.ts";
 import {
   array,
+  delay,
   object,
   optional,
   type ParameterReader,
   string,
 } from "./parameters.ts";
+import { readRpcOptions } from "./rpc_options.ts";
 import {
   connectionLine,
   connectionResult,
@@ -41,7 +43,7 @@ import {
   liveRemotes,
   reloadLines,
   reloadResult,
-  remoteLine,
+  remoteLines,
   remoteResult,
   statusLine,
   statusResult,
@@ -51,8 +53,8 @@ import {
 export interface LineReply {
   /** Behind `OK: `; none for a bare `OK`. */
   readonly short?: string;
-  /** Lines below, without their tab. */
-  readonly details?: readonly string[];
+  /** Lines below, without their tab; made while they are written. */
+  readonly details?: Iterable<string>;
 }
 
 /** Parameters of a command, by name. */
@@ -63,7 +65,7 @@ type Parameters = any;
 export interface ControlCommand {
   /** First word of its line; none where it has none. */
   readonly word?: string;
-  /** Its line in HELP, where it is not the original's. */
+  /** Its line in HELP; none where it has no word. */
   readonly usage?: string;
   /** Its JSON-RPC method; none where it has none. */
   readonly method?: string;
@@ -82,6 +84,13 @@ export interface ControlCommand {
   /** The result of `JSON command`. Default: as `rpc`. */
   // deno-lint-ignore no-explicit-any
   readonly json?: (result: any) => unknown;
+}
+
+function* mapped<Item>(
+  items: readonly Item[],
+  line: (item: Item) => string,
+): Iterable<string> {
+  for (const item of items) yield line(item);
 }
 
 /** Gives a row its types. */
@@ -108,6 +117,7 @@ function command<Given, Result>(row: {
 export const COMMANDS: readonly ControlCommand[] = [
   command({
     word: "OPEN",
+    usage: "OPEN tunnel",
     method: "openTunnel",
     parameters: {
       tunnelSocket: string,
@@ -129,6 +139,7 @@ export const COMMANDS: readonly ControlCommand[] = [
   }),
   command({
     word: "ADD",
+    usage: "ADD tunnel remote",
     method: "addRemote",
     parameters: { tunnel: string, remote: string },
     readLine: (text) => readPair(argument(text)),
@@ -151,26 +162,26 @@ export const COMMANDS: readonly ControlCommand[] = [
   }),
   command({
     word: "STATUS",
+    usage: "STATUS [full|long]",
     method: "status",
     readLine: (text) => ({ full: readStatusScale(text) }),
     run: (tunnels, { full = true }: { full?: boolean }) => ({ tunnels, full }),
     lines: ({ tunnels, full }) => ({
       short: `Tunnels: ${tunnels.list().length}`,
-      ...(full ? { details: tunnels.list().map(statusLine) } : {}),
+      ...(full ? { details: mapped(tunnels.list(), statusLine) } : {}),
     }),
     rpc: statusResult,
   }),
   command({
     word: "DETAIL",
+    usage: "DETAIL tunnel",
     method: "tunnelInfo",
     parameters: { tunnelSocket: string },
     readLine: (text) => ({ local: parseSocket(argument(text)) }),
     run: (tunnels, given: LocalParameters) => tunnels.find(localOf(given)),
     lines: (tunnel) => ({
       short: detailLine(tunnel),
-      details: liveRemotes(tunnel).map(([label, stats]) =>
-        remoteLine(label, stats)
-      ),
+      details: remoteLines(tunnel),
     }),
     rpc: infoResult,
     json: (tunnel) => ({
@@ -219,7 +230,7 @@ export const COMMANDS: readonly ControlCommand[] = [
     lines: (connections) => ({
       short: `Connections: ${connections.length}`,
       ...(connections.length > 0
-        ? { details: connections.map(connectionLine) }
+        ? { details: mapped(connections, connectionLine) }
         : {}),
     }),
     rpc: (connections) => connections.map(connectionResult),
@@ -228,8 +239,8 @@ export const COMMANDS: readonly ControlCommand[] = [
     word: "KILL",
     usage: "KILL id",
     method: "killConnection",
-    parameters: { id: string },
-    readLine: (text) => ({ id: argument(text).trimEnd() }),
+    parameters: { id: connectionId },
+    readLine: (text) => readConnectionId(argument(text)),
     run: (tunnels, { id }: { id: string }) => tunnels.kill(id),
   }),
   command({
@@ -253,23 +264,18 @@ export const COMMANDS: readonly ControlCommand[] = [
   }),
 ];
 
-/** What the original's HELP says, in its order. */
-const ORIGINAL_USAGES: readonly string[] = [
-  "OPEN tunnel",
-  "CLOSE tunnel",
-  "ADD socket_address",
-  "REMOVE socket_address",
-  "STATUS [full|long]",
-  "DETAIL tunnel",
-  "EXIT",
-  "HELP",
-];
+/** Commands of a conversation, which ask nothing of the tunnels. */
+const SESSION_USAGES: readonly string[] = ["EXIT", "HELP"];
 
-/** Lines of HELP: the original's, then ours. */
+/** Lines of HELP, every command with its arguments: the original's in its order, then ours. */
 export function helpLines(): string[] {
+  const usages = COMMANDS.flatMap(({ usage }) => usage ?? []);
+  const last = usages.indexOf("DETAIL tunnel") + 1;
   return [
-    ...ORIGINAL_USAGES,
-    ...COMMANDS.flatMap(({ usage }) => usage ?? []),
+    ...usages.slice(0, last),
+    ...SESSION_USAGES,
+    ...usages.slice(last),
+    "AUTH token",
     "JSON command",
   ];
 }

@@ -3,6 +3,7 @@ import { OperationError } from "../errors.ts";
 import { SpecError } from "../tcp/spec.ts";
 import { CertificateError } from "../tls_files.ts";
 import { TunnelError, type TunnelErrorKind } from "../tcp/tunnel.ts";
+import { TunnelLimitError } from "../tcp/tunnel_limits.ts";
 
 /** A failure as the doors tell it. */
 export interface ControlFailure {
@@ -12,6 +13,8 @@ export interface ControlFailure {
   readonly message: string;
   /** Our own text, where it says more. */
   readonly detail?: string;
+  /** Where a specification is wrong and what was expected there, for a line. */
+  readonly hint?: string;
 }
 
 /** A command that cannot be understood. */
@@ -34,10 +37,11 @@ export function controlFailure(error: unknown): ControlFailure {
   const detail = error instanceof Error ? error.message : String(error);
   if (error instanceof SpecError) {
     const { kind, unparsed } = error.original;
+    const hint = `column ${error.offset + 1}: ${error.wanted}`;
     if (error.what === "tunnel") {
       const message =
         `Tunnel definition parsing error: Parser: ${kind}, Unparsed: ${unparsed}`;
-      return { code: 1001, message, detail };
+      return { code: 1001, message, detail, hint };
     }
     const reason = kind === ""
       ? `Extra characters after spec: ${unparsed}`
@@ -46,6 +50,7 @@ export function controlFailure(error: unknown): ControlFailure {
       code: 1002,
       message: `Socket spec parse error: ${reason}`,
       detail,
+      hint,
     };
   }
   if (error instanceof TunnelError) {
@@ -57,6 +62,9 @@ export function controlFailure(error: unknown): ControlFailure {
   }
   if (error instanceof CertificateError) {
     return { code: 1014, message: `Certificate error: ${detail}` };
+  }
+  if (error instanceof TunnelLimitError) {
+    return { code: 1016, message: `Limit exceeded: ${detail}` };
   }
   if (error instanceof RangeError) {
     return {

@@ -8,6 +8,7 @@
  * 4. find the command in the table, read its arguments, run it,
  * 5. write the reply, and read on.
  */
+import { Buffer } from "node:buffer";
 import { type Address, isLoopback } from "../address.ts";
 import type { AdmissionStats } from "../admission.ts";
 import { type Admitted, ConnectionGate } from "../connection_gate.ts";
@@ -22,6 +23,7 @@ import { closeQuietly } from "../tcp/pipe.ts";
 import type { Tunnels } from "../tcp/tunnels.ts";
 import { COMMANDS, helpLines, type LineReply } from "./commands.ts";
 import { controlFailure, ControlProtocolError } from "./errors.ts";
+import { MAX_ANSWER_BYTES } from "./json_rpc.ts";
 import { checkExposure, isToken } from "./token.ts";
 
 /** Longest line, without its line end. */
@@ -44,6 +46,12 @@ const LIMITS = {
  */
 const LINGER_BYTES = 64 * 1024;
 const LINGER_MS = 500;
+
+/** Characters of a reply that are made and written at once; the next follow when the client has taken them. */
+const PIECE_CHARS = 64 * 1024;
+
+/** How long a client may take none of a reply. */
+const WRITE_TIMEOUT_MS = 30_000;
 
 /** Options of {@linkcode openLineDoor}. */
 export interface LineDoorOptions {
@@ -174,10 +182,10 @@ class LineDoor implements ControlDoor {
     peer: Admitted,
   ): Promise<void> {
     if (session.authenticated) peer.prove();
-    const reply = await session.answer(line);
+    const reply = await session.reply(line);
     // It has a deadline to take the reply, then it is idle.
     if (session.authenticated) peer.unprove();
-    if (reply !== "") await write(client, reply);
+    for (const piece of reply) await write(client, piece);
     if (session.authenticated) peer.idle();
   }
 
@@ -203,9 +211,17 @@ function decodeLine(bytes: Uint8Array): string | undefined {
   }
 }
 
+/** Writes a text; closes a client that takes none of it for a time, which throws. */
 async function write(client: StreamConn, text: string): Promise<void> {
   let bytes = encoder.encode(text);
-  while (bytes.length > 0) bytes = bytes.subarray(await client.write(bytes));
+  while (bytes.length > 0) {
+    const timer = setTimeout(() => closeQuietly(client), WRITE_TIMEOUT_MS);
+    try {
+      bytes = bytes.subarray(await client.write(bytes));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
 }
 
 /** Lets a cut client read its reply. */
@@ -251,15 +267,20 @@ export class LineSession {
     this.#known = options.token === undefined;
   }
 
-  /** The reply to a line, with its line end; empty where there is none. */
+  /** The whole reply to a line, with its line end; empty where there is none. */
   async answer(line: string): Promise<string> {
+    return [...await this.reply(line)].join("");
+  }
+
+  /** The reply to a line in pieces, each made when it is asked for. */
+  async reply(line: string): Promise<Iterable<string>> {
     const space = line.indexOf(" ");
     const word = (space < 0 ? line : line.slice(0, space)).toUpperCase();
     const text = space < 0 ? undefined : line.slice(space + 1);
     switch (word) {
       case "EXIT":
         this.over = true;
-        return "";
+        return [];
       case "HELP":
         return formatReply({ short: "commands", details: helpLines() });
       case "AUTH":
@@ -273,7 +294,7 @@ export class LineSession {
     if (!this.#known) {
       return sorry(new ControlProtocolError("AUTH token is wanted first"));
     }
-    if (word === "JSON") return await this.#answerJson(text ?? "");
+    if (word === "JSON") return [await this.#answerJson(text ?? "")];
     try {
       const { command, result } = await this.#run(word, text);
       return formatReply(command.lines?.(result) ?? {});
@@ -282,7 +303,7 @@ export class LineSession {
     }
   }
 
-  #authenticate(token: string): string {
+  #authenticate(token: string): Iterable<string> {
     if (this.#token === undefined || isToken(token.trim(), this.#token)) {
       this.#known = true;
       return formatReply({});
@@ -303,7 +324,16 @@ export class LineSession {
       }
       const { command, result } = await this.#run(word, text);
       const say = command.json ?? command.rpc;
-      return JSON.stringify({ ok: true, result: say?.(result) ?? null }) + "\n";
+      const answer = JSON.stringify({
+        ok: true,
+        result: say?.(result) ?? null,
+      });
+      if (Buffer.byteLength(answer) > MAX_ANSWER_BYTES) {
+        throw new ControlProtocolError(
+          `Answer too long: the limit is ${MAX_ANSWER_BYTES} bytes`,
+        );
+      }
+      return answer + "\n";
     } catch (error) {
       return JSON.stringify({ ok: false, error: controlFailure(error) }) + "\n";
     }
@@ -317,13 +347,23 @@ export class LineSession {
   }
 }
 
-function formatReply({ short, details }: LineReply): string {
-  const first = short === undefined ? "OK\n" : `OK: ${short}\n`;
-  if (!details) return first;
+function* formatReply({ short, details }: LineReply): Iterable<string> {
+  let piece = short === undefined ? "OK\n" : `OK: ${short}\n`;
+  if (!details) return yield piece;
+  let isEmpty = true;
+  for (const line of details) {
+    isEmpty = false;
+    piece += `\t${line}\n`;
+    if (piece.length < PIECE_CHARS) continue;
+    yield piece;
+    piece = "";
+  }
   // An empty list is an empty line, as the original has it.
-  return `${first}${details.map((line) => `\t${line}`).join("\n")}\n`;
+  yield isEmpty ? `${piece}\n` : piece;
 }
 
-function sorry(error: unknown): string {
-  return `SORRY: ${controlFailure(error).message}\n`;
+/** The original's words, then ours if they say more. */
+function sorry(error: unknown): Iterable<string> {
+  const { message, hint } = controlFailure(error);
+  return [`SORRY: ${message}${hint === undefined ? "" : ` (${hint})`}\n`];
 }

@@ -1,4 +1,6 @@
-/** Readers of JSON-RPC parameters, which say what is wrong as serde does. */
+/** Readers of JSON-RPC parameters; their errors have the words of serde. */
+import { errorText } from "../errors.ts";
+import { readDelay } from "../tcp/spec.ts";
 
 /** A parameter that is missing or of the wrong kind. */
 export class ParameterError extends Error {
@@ -11,12 +13,41 @@ export type ParameterReader<Value = unknown> = (
   name: string,
 ) => Value;
 
-function wrong(value: unknown, name: string, expected: string): never {
-  if (value === undefined) {
-    throw new ParameterError(`missing field \`${name}\``);
-  }
+/** Throws that a value is missing or has the wrong type. */
+export function expectType(
+  value: unknown,
+  name: string,
+  expected: string,
+): never {
+  required(value, name);
   throw new ParameterError(
     `invalid type: ${describe(value)}, expected ${expected}`,
+  );
+}
+
+/** Throws if a value is missing. */
+export function required(value: unknown, name: string): void {
+  if (value !== undefined) return;
+  throw new ParameterError(`missing field \`${name}\``);
+}
+
+/** Names that fit in one error line. */
+const MAX_NAME_CHARS = 64;
+
+/** The error for a name that is not in the list. */
+export function unknownField(
+  name: string,
+  known: readonly string[],
+): ParameterError {
+  const shown = name.length > MAX_NAME_CHARS
+    ? `${name.slice(0, MAX_NAME_CHARS)}...`
+    : name;
+  return new ParameterError(
+    `unknown field \`${shown}\`, ${
+      known.length === 0
+        ? "there are no fields"
+        : `expected one of ${known.map((one) => `\`${one}\``).join(", ")}`
+    }`,
   );
 }
 
@@ -37,6 +68,12 @@ function describe(value: unknown): string {
   }
 }
 
+/** `remoteTls` and `remote-tls` as `remote_tls`. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    .replaceAll("-", "_");
+}
+
 /** Null is as not given. */
 export function optional<Value>(
   read: ParameterReader<Value>,
@@ -47,17 +84,21 @@ export function optional<Value>(
 
 /** A text. */
 export function string(value: unknown, name: string): string {
-  return typeof value === "string" ? value : wrong(value, name, "a string");
+  return typeof value === "string"
+    ? value
+    : expectType(value, name, "a string");
 }
 
 /** True or false. */
 export function boolean(value: unknown, name: string): boolean {
-  return typeof value === "boolean" ? value : wrong(value, name, "a boolean");
+  return typeof value === "boolean"
+    ? value
+    : expectType(value, name, "a boolean");
 }
 
 /** A number, not negative. */
 export function float(value: unknown, name: string): number {
-  if (typeof value !== "number") return wrong(value, name, "f32");
+  if (typeof value !== "number") return expectType(value, name, "f32");
   if (value >= 0) return value;
   throw new ParameterError(
     `invalid value: \`${value}\` for \`${name}\`, expected no negative number`,
@@ -68,7 +109,7 @@ export function float(value: unknown, name: string): number {
 export function integer(most: number): ParameterReader<number> {
   return (value, name) => {
     if (typeof value !== "number" || !Number.isInteger(value)) {
-      return wrong(value, name, most === 65535 ? "u16" : "u64");
+      return expectType(value, name, most === 65535 ? "u16" : "u64");
     }
     if (value >= 0 && value <= most) return value;
     throw new ParameterError(
@@ -101,7 +142,7 @@ export function array<Value>(
   return (value, name) =>
     Array.isArray(value)
       ? value.map((item) => read(item, name))
-      : wrong(value, name, "a sequence");
+      : expectType(value, name, "a sequence");
 }
 
 /** An object, with what is made of it. */
@@ -111,5 +152,19 @@ export function object<Value>(
   return (value, name) =>
     typeof value === "object" && value !== null && !Array.isArray(value)
       ? read(value as Record<string, unknown>)
-      : wrong(value, name, "a map");
+      : expectType(value, name, "a map");
+}
+
+/** Reads seconds as milliseconds. */
+export function delay(zero: boolean): ParameterReader<number> {
+  return (value, name) => {
+    const seconds = float(value, name);
+    try {
+      return readDelay(zero)(String(seconds));
+    } catch (error) {
+      throw new ParameterError(
+        `invalid value: \`${seconds}\` for \`${name}\`: ${errorText(error)}`,
+      );
+    }
+  };
 }

@@ -14,18 +14,34 @@ export function statusLine(tunnel: Tunnel): string {
     `total errors ${stats.errors}`;
 }
 
-/** A tunnel in DETAIL. */
+/** A tunnel in DETAIL: the original's words, then all other options. */
 export function detailLine(tunnel: Tunnel): string {
   const { attempts, connectTimeoutMs, errorsTillDead, strategy } =
     tunnel.options;
   const live = liveRemotes(tunnel).length;
   return `Remotes: ${live}, Dead Remotes: ${tunnel.remotes.length - live}, ` +
     `Options: strategy=${strategy},retries=${attempts},` +
-    `timeout=${connectTimeoutMs / 1000}, errors=${errorsTillDead}`;
+    `timeout=${connectTimeoutMs / 1000}, errors=${errorsTillDead}` +
+    TUNNEL_OPTIONS.filter(({ key }) => !ORIGINAL_KEYS.includes(key))
+      .map(({ key, print }) => `,${key}=${print(tunnel.options) ?? ""}`)
+      .join("");
 }
 
-/** A remote in DETAIL. */
-export function remoteLine(label: string, stats: RemoteStats): string {
+/** Options in the original's DETAIL. */
+const ORIGINAL_KEYS = ["strategy", "retries", "timeout", "errors"];
+
+/** The remotes in DETAIL: live ones as the original shows them, then dead ones. */
+export function* remoteLines(tunnel: Tunnel): Iterable<string> {
+  const all = remotesOf(tunnel);
+  for (const [label, stats] of all) {
+    if (stats.live) yield remoteLine(label, stats);
+  }
+  for (const [label, stats] of all) {
+    if (!stats.live) yield `${remoteLine(label, stats)}, dead`;
+  }
+}
+
+function remoteLine(label: string, stats: RemoteStats): string {
   return `${label} = open conns ${stats.open}, total conns ${stats.opened}, ` +
     `bytes sent ${stats.bytesUpstream}, received ${stats.bytesDownstream}, ` +
     `recent errors ${stats.recentErrors}, total errors ${stats.errors}`;

@@ -26,9 +26,10 @@ export function checkExposure(
 ): void {
   if (token !== undefined || isLoopback(address.hostname)) return;
   throw new UsageError(
-    `Cannot open a control door on ${
+    `Cannot open a control server on ${
       formatAddress(address)
-    } for everybody: give a --control-token-file or use a loopback address`,
+    } without a token: pass \`controlToken\` or use a loopback address`,
+    { option: "controlToken" },
   );
 }
 

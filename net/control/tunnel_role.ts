@@ -84,7 +84,16 @@ export async function startTunnelRole(
       path: accessLogPath,
       format: accessLogFormat ?? "text",
       onDrop: (reason) =>
-        log.error(`Lines of the access log are lost: ${reason}`),
+        log.limited(
+          "access log",
+          `Lines of the access log are lost: ${reason}`,
+          {},
+          "error",
+        ),
+      onRecovered: ({ lines }) =>
+        log.limited("access log again", "access log lines were lost", {
+          lines,
+        }),
     }),
   );
   const tunnels = opened.use(await Tunnels.start({ ...rest, log, accessLog }));
@@ -123,7 +132,8 @@ export async function startTunnelRole(
     const ready = tunnels.ready();
     if (ready !== true) throw new OperationError(`No tunnel is open: ${ready}`);
     throw new UsageError(
-      "No tunnel is open and no door to open one: name a tunnel, such as 3000=4000, or give --control-socket or --rpc-socket",
+      "No tunnel and no way to open one: pass a tunnel, such as 3000=4000, or `controlSocket` or `rpcSocket`",
+      { option: ["controlSocket", "rpcSocket"] },
     );
   }
   const all = opened.move();

@@ -133,7 +133,7 @@ export class AppendFile {
   #ended = false;
   #unsynced = false;
   #rotateAfterMs = 0;
-  #lastRotationMs = 0;
+  #lastRotationMs = -Infinity;
 
   constructor(options: AppendFileOptions) {
     this.path = options.path;
@@ -499,11 +499,15 @@ export class AppendFile {
     return true;
   }
 
-  /** A clock that was set back must not put younger files before older ones. */
+  /**
+   * A clock that was set back must not put younger files before older ones, and
+   * names of one millisecond would not sort like their numbers: the next free
+   * millisecond is taken.
+   */
   #freeRotatedName(nowMs: number): string {
-    this.#lastRotationMs = Math.max(nowMs, this.#lastRotationMs);
-    for (let repeat = 0;; repeat++) {
-      const name = rotatedName(this.path, this.#lastRotationMs, repeat);
+    this.#lastRotationMs = Math.max(nowMs, this.#lastRotationMs + 1);
+    for (;; this.#lastRotationMs++) {
+      const name = rotatedName(this.path, this.#lastRotationMs);
       if (!exists(name) && !exists(`${name}.gz`)) return name;
     }
   }

@@ -3,41 +3,45 @@ import type { Address } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import { Tasks } from "../tasks.ts";
-import { DEFAULT_DATAGRAM_BYTES, makeCutter } from "./cut.ts";
+import {
+  DEFAULT_DATAGRAM_BYTES,
+  makeCutter,
+  type RecordOptions,
+} from "./cut.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
 } from "./destinations.ts";
+import { checkDestinations } from "./distinct.ts";
 import { Feed, FEED_COUNTERS } from "./feed.ts";
 import { checkFileSource, openFileSource } from "./file_source.ts";
 import {
-  checkDatagramBytes,
   checkDispatchOptions,
   checkEngine,
   chooseEngine,
   type DispatchOptions,
   logOf,
 } from "./options.ts";
+import { checkRecordOptions } from "./record_options.ts";
+import { LiveDestinations } from "./live_destinations.ts";
 import { Pacer } from "./pace.ts";
 import { endOnAbort, type RoleHandle } from "./role.ts";
 import type { DatagramSink } from "./sink.ts";
 import { openTee, type TeeStats, teeStats } from "./tee.ts";
 
 /** What a client sends, and how. */
-export interface ClientOptions extends DispatchOptions {
+export interface ClientOptions extends DispatchOptions, RecordOptions {
   /** A file, a named pipe, a device, or `-` for stdin. */
   path: string;
   /** Where to send; none is right only with `tee`. */
   destinations: readonly Address[];
-  /** Payload of a full datagram in bytes, 1 to 65507. @default {1452} */
-  datagramBytes?: number | undefined;
-  /** Whether datagrams end at line ends wherever a line fits. @default {false} */
-  lines?: boolean | undefined;
   /** Bits per second at most. Default: as fast as the path takes it. */
   bitsPerSecond?: number | undefined;
   /** Whether to wait for more at the end of the file. @default {false} */
   follow?: boolean | undefined;
+  /** Speed of a serial port; a terminal device is read in raw mode with or without it. Default: the one that it has. */
+  baud?: number | undefined;
 }
 
 /** A client's figures. */
@@ -48,6 +52,8 @@ export interface ClientStats {
   sizeBytes: number | undefined;
   /** Datagrams made of them. */
   cutDatagrams: number;
+  /** Lines and records that were dropped unfinished: none, a file's last one is sent. */
+  droppedPartial: number;
   /** Milliseconds since the start. */
   elapsedMs: number;
   /** What each destination got. */
@@ -57,7 +63,10 @@ export interface ClientStats {
 }
 
 /** A running client. */
-export type ClientHandle = RoleHandle<ClientStats>;
+export interface ClientHandle extends RoleHandle<ClientStats> {
+  /** Sends to other addresses from the next datagram on. */
+  setDestinations(addresses: readonly Address[]): Promise<void>;
+}
 
 /**
  * Sends a file to every destination. `finished` resolves when all of it is
@@ -75,27 +84,26 @@ export async function startClient(
   const { datagramBytes = DEFAULT_DATAGRAM_BYTES, bitsPerSecond } = options;
   if (addresses.length === 0 && !options.tee) {
     throw new UsageError(
-      "No destination: --server-addr HOST:PORT or --tee is wanted",
+      "No destination: pass `destinations` or `tee`",
+      { option: ["destinations", "tee"] },
     );
   }
-  checkDatagramBytes(datagramBytes);
+  checkRecordOptions(options);
+  checkDestinations(addresses);
   checkDispatchOptions(options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
   checkEngine(engine, options, { to: addresses });
-  await checkFileSource(path, { follow });
+  await checkFileSource(path, { follow, baud: options.baud });
   const startedMs = performance.now();
   const pacer = bitsPerSecond === undefined
     ? undefined
     : new Pacer(bitsPerSecond, datagramBytes, startedMs);
   // What comes from a file can wait: a full send queue holds it up, nothing is dropped.
-  const destinations = new Destinations(
-    engine,
+  const destinations = new LiveDestinations(
+    (to) => new Destinations(engine, to, options, log, Infinity),
     addresses,
-    options,
-    log,
-    Infinity,
   );
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "wait")) : undefined;
@@ -105,8 +113,10 @@ export async function startClient(
   const source = opening.use(
     await openFileSource(path, {
       follow,
+      baud: options.baud,
       onRestart: (reason) =>
         log.warn("the followed file starts over", { path, reason }),
+      onOpen: () => log.info("opened", { path }),
     }),
   );
   const resources = opening.move();
@@ -116,6 +126,7 @@ export async function startClient(
   const cutter = makeCutter({
     datagramBytes,
     lines,
+    fill: options.fill,
     slots: engine.batchSize,
     ...(pacer ? { burstBytes: pacer.burstBytes } : {}),
   });
@@ -126,6 +137,7 @@ export async function startClient(
     counters: counters.slots,
     pacer,
     holds: options.holdsThread,
+    fillWaitMs: options.fillWaitMs,
   });
   const tasks = new Tasks();
   tasks.start({ run: () => feed.run(), stop: () => feed.stop() });
@@ -137,7 +149,7 @@ export async function startClient(
     clearInterval(warnings);
     await resources.disposeAsync();
   });
-  return endOnAbort(options.signal, {
+  const handle = endOnAbort(options.signal, {
     finished,
     stats: () => ({
       ...counters.read(),
@@ -151,4 +163,12 @@ export async function startClient(
     // A reader of stdout that takes nothing, or a full send queue, is waited for no more.
     abort: () => resources.disposeAsync(),
   });
+  return {
+    ...handle,
+    setDestinations: async (to) => {
+      checkDestinations(to);
+      checkEngine(engine, options, { to });
+      await destinations.replace(to);
+    },
+  };
 }

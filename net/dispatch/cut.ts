@@ -8,10 +8,13 @@
  * 4. The batch is sent; `next` keeps what is not whole yet.
  * 5. At the end of the stream, `end` gives out the rest.
  *
+ * A read may be under way while `flush` gives out what has waited too long.
+ *
  * By size, a slot holds many datagrams of `datagramBytes` back to back, which
  * the kernel can cut (UDP_SEGMENT), and slots lie back to back, so that one read
  * can fill them all. By lines, a datagram holds as many whole
- * lines as fit; a line longer than a datagram is cut at the size.
+ * lines as fit; a line longer than a datagram is cut at the size. By records, a
+ * datagram is full, whatever the reads bring.
  */
 import { DatagramBatch, MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
 
@@ -30,12 +33,27 @@ const BATCH_BYTES = 256 * 1024;
 
 const NEWLINE = 10;
 
+/** Bytes of an MPEG transport stream packet (ISO/IEC 13818-1): a datagram holds whole ones. */
+const TS_PACKET_BYTES = 188;
+
+/** Options of roles that make datagrams of streams. */
+export interface RecordOptions
+  extends Pick<CutOptions, "datagramBytes" | "lines" | "fill"> {
+  /** How long a datagram waits to be filled, in milliseconds. @default {100} */
+  fillWaitMs?: number | undefined;
+}
+
 /** How a stream is cut. */
 export interface CutOptions {
   /** Payload of a full datagram in bytes, 1 to 65507. @default {1452} */
-  datagramBytes?: number;
+  datagramBytes?: number | undefined;
   /** Whether datagrams end at line ends wherever a line fits. @default {false} */
-  lines?: boolean;
+  lines?: boolean | undefined;
+  /**
+   * Whether datagrams are filled to their size, so that records of that size stay
+   * whole. Default: for sizes that are multiples of 188 (MPEG-TS).
+   */
+  fill?: boolean | undefined;
   /** Most bytes of one batch, so that a paced burst stays small. Default: as many as fit. */
   burstBytes?: number;
   /** Slots of a batch that are worth it where it is sent: the engine's `batchSize`. @default {1} */
@@ -95,9 +113,113 @@ export class SizeCutter {
     this.#filled = 0;
   }
 
+  /** Bytes that wait for more: none. */
+  readonly pending = 0;
+
+  /** Sets the batch to what has waited too long; whether there is anything. */
+  flush(): boolean {
+    return false;
+  }
+
   /** Sets the batch to the rest; whether there is one. */
   end(): boolean {
     return false;
+  }
+}
+
+/** Fills datagrams: what is left of a read waits for more. */
+export class RecordCutter {
+  /** The datagrams that are ready. */
+  readonly batch: DatagramBatch;
+  readonly #datagramBytes: number;
+  /** What a datagram that goes early still holds whole. */
+  readonly #unitBytes: number;
+  readonly #space: Uint8Array<ArrayBuffer>;
+  #start = 0;
+  #end = 0;
+  #sent = 0;
+  /** Bytes of a record whose start went early: they go by themselves, and records stay aligned. */
+  #owed = 0;
+
+  constructor(options: CutOptions = {}) {
+    const { datagramBytes = DEFAULT_DATAGRAM_BYTES } = options;
+    this.#datagramBytes = datagramBytes;
+    this.#unitBytes = datagramBytes % TS_PACKET_BYTES === 0
+      ? TS_PACKET_BYTES
+      : 1;
+    const sized = new SizeCutter(options);
+    this.batch = sized.batch;
+    this.#space = sized.space();
+  }
+
+  /** Bytes that wait for more. */
+  get pending(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Where the next bytes go; never empty between `next` and `filled`. */
+  space(): Uint8Array<ArrayBuffer> {
+    this.#moveToFront();
+    return this.#space.subarray(this.#end);
+  }
+
+  /** Takes note that so many bytes came. */
+  filled(bytes: number): void {
+    this.#end += bytes;
+  }
+
+  /** Sets the batch to the records that are whole; whether there are any. */
+  ready(): boolean {
+    this.#moveToFront();
+    if (this.#owed > 0) {
+      if (this.#end < this.#owed) return false;
+      const owed = this.#owed;
+      this.#owed = 0;
+      return this.#set(owed);
+    }
+    return this.#set(this.#end - this.#end % this.#datagramBytes);
+  }
+
+  /** Forgets what was sent. */
+  next(): void {
+    this.#start += this.#sent;
+    this.#sent = 0;
+  }
+
+  /** Sets the batch to what has waited too long; nothing is moved, since a read may be under way. */
+  flush(): boolean {
+    if (this.#start > 0) return false;
+    const bytes = this.#end - this.#end % this.#unitBytes;
+    if (bytes > 0 && this.#unitBytes === 1) {
+      this.#owed = (this.#owed || this.#datagramBytes) - bytes;
+    }
+    return this.#set(bytes);
+  }
+
+  /** Sets the batch to the rest; whether there is one. */
+  end(): boolean {
+    this.#moveToFront();
+    this.#owed = 0;
+    return this.#set(this.#end);
+  }
+
+  #set(bytes: number): boolean {
+    const { batch } = this;
+    batch.count = 0;
+    for (let rest = bytes; rest > 0; rest -= batch.slotBytes) {
+      batch.lengths[batch.count] = Math.min(rest, batch.slotBytes);
+      batch.segmentSizes[batch.count] = this.#datagramBytes;
+      batch.count++;
+    }
+    this.#sent = bytes;
+    return bytes > 0;
+  }
+
+  #moveToFront(): void {
+    if (this.#start === 0) return;
+    this.#space.copyWithin(0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
   }
 }
 
@@ -148,6 +270,24 @@ export class LineCutter {
     this.batch.count = 0;
   }
 
+  /** Bytes of a line that waits for its end. */
+  get pending(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Sets the batch to what has waited too long: a line waits for its end. */
+  flush(): boolean {
+    return false;
+  }
+
+  /** Ends an unfinished line, so that no other is glued to it. */
+  endLine(): void {
+    const length = this.#end - this.#start;
+    if (length === 0 || length >= this.#datagramBytes) return;
+    this.space();
+    this.#pending[this.#end++] = NEWLINE;
+  }
+
   /** Sets the batch to the rest, with or without a line end; whether there is one. */
   end(): boolean {
     return this.#cut(true);
@@ -174,9 +314,13 @@ export class LineCutter {
 }
 
 /** Cuts a stream as asked. */
-export type Cutter = SizeCutter | LineCutter;
+export type Cutter = SizeCutter | LineCutter | RecordCutter;
 
 /** The cutter for the options. */
 export function makeCutter(options: CutOptions): Cutter {
-  return options.lines ? new LineCutter(options) : new SizeCutter(options);
+  const { datagramBytes = DEFAULT_DATAGRAM_BYTES } = options;
+  if (options.lines) return new LineCutter(options);
+  return options.fill ?? datagramBytes % TS_PACKET_BYTES === 0
+    ? new RecordCutter(options)
+    : new SizeCutter(options);
 }

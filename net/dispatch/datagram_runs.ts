@@ -40,6 +40,18 @@ export class DatagramRuns {
     this.#count++;
   }
 
+  /** The same, but as part of the run before where their datagrams are equal. */
+  join(length: number, size: number): void {
+    const last = this.#count - 1;
+    const start = last > 0 ? this.#ends[last - 1]! : 0;
+    const before = last >= 0 ? this.#ends[last]! - start : 0;
+    if (
+      length > 0 && before > 0 && size === this.#sizes[last] &&
+      before % size === 0
+    ) this.#ends[last]! += length;
+    else this.add(length, size);
+  }
+
   /** Forgets all runs. */
   clear(): void {
     this.#count = 0;

@@ -135,7 +135,8 @@ export class Destinations {
   }
 
   /** Counters and states for a loop of another thread, until they are disposed of. */
-  openElsewhere(): ElsewhereDestinations {
+  async openElsewhere(): Promise<ElsewhereDestinations> {
+    await this.resolved();
     const opened = this.#entries.map((entry) => {
       const counters = new CounterBlock(SEND_COUNTERS);
       entry.elsewhere.push(counters);
@@ -148,6 +149,7 @@ export class Destinations {
     return {
       counters: opened.map(({ counters }) => counters),
       states: opened.map(({ open }) => open.state),
+      onLost: (index, reason) => this.#lost(this.#entries[index]!, reason),
       [Symbol.asyncDispose]: async () => {
         for (const { open } of opened) await this.#remove(open);
       },
@@ -245,11 +247,6 @@ export class Destinations {
     });
   }
 
-  /** The same for a loop of another thread. */
-  lostElsewhere(index: number, reason: string): void {
-    this.#lost(this.#entries[index]!, reason);
-  }
-
   /** Whether all sockets are open, or which one is not. */
   ready(): true | string {
     for (const { entry, state } of this.#open) {
@@ -308,6 +305,8 @@ export interface ElsewhereDestinations extends AsyncDisposable {
   readonly counters: readonly CounterBlock<SendCounterName>[];
   /** A state for each destination. */
   readonly states: readonly SocketState[];
+  /** Called when the loop has lost a destination, with the reason. */
+  readonly onLost: (index: number, reason: string) => void;
 }
 
 /** One destination, over all its sockets. */

@@ -3,6 +3,8 @@ import { failedCall, UsageError } from "../errors.ts";
 import { unreadable } from "../text_file.ts";
 import { Waiter } from "../engine/waiter.ts";
 import type { ByteSource } from "./feed.ts";
+import { ReopenedSource } from "./reopened_source.ts";
+import { checkBaud, openRaw } from "./serial.ts";
 
 /** How often a followed file is looked at for more, in milliseconds. */
 const FOLLOW_MS = 100;
@@ -17,12 +19,17 @@ export interface FileSource extends ByteSource, Disposable {
 export interface FileSourceOptions {
   /**
    * Waits for more at the end, as `tail -F`: a file that was cut off starts
-   * over, one that was replaced is opened anew.
+   * over, one that was replaced is opened again, one that is missing is waited
+   * for, and a named pipe waits for its next writer.
    * @default {false}
    */
   follow?: boolean;
-  /** Told when a followed file starts over. */
+  /** Speed of a serial port. Default: the one that it has. */
+  baud?: number | undefined;
+  /** Called when a followed file starts over. */
   onRestart?: (reason: string) => void;
+  /** Called when a serial port or a named pipe that is opened again and again is open. */
+  onOpen?: () => void;
 }
 
 /** Opens `-` (stdin) or a path; throws a UsageError where it cannot be read. */
@@ -34,9 +41,41 @@ export async function openFileSource(
   if (stat === undefined) {
     return { size: undefined, read: readStdin, [Symbol.dispose]: () => {} };
   }
+  const { follow = false, baud, onRestart, onOpen } = options;
+  if (stat === "missing") {
+    onRestart?.("it is missing, waiting for it");
+    return new AppearingSource(path, () => openFileSource(path, options));
+  }
+  if (follow && stat.isFifo) {
+    return new ReopenedSource({
+      path,
+      open: () => Deno.open(path, { read: true }),
+      survivesErrors: false,
+      onRestart,
+      onOpen,
+    });
+  }
   // Opening a named pipe waits for its writer, so it must not block the thread.
   const file = await openFile(path);
-  if (options.follow) return new FollowedFile(path, file, options.onRestart);
+  if (file.isTerminal()) {
+    file.close();
+    // A wrong speed or a missing right shows at once, a later unplug is survived.
+    await openRaw(path, baud);
+    return new ReopenedSource({
+      path,
+      open: () => openTerminal(path, baud),
+      survivesErrors: true,
+      onRestart,
+      onOpen,
+    });
+  }
+  if (baud !== undefined) {
+    file.close();
+    throw new UsageError(
+      `cannot use baud ${baud} with "${path}": it is no serial port`,
+    );
+  }
+  if (follow) return new FollowedFile(path, file, options.onRestart);
   const failed = (cause: unknown): never => {
     throw failedCall("read", `"${path}"`, cause);
   };
@@ -47,6 +86,21 @@ export async function openFileSource(
       : (into) => file.read(into).catch(failed),
     [Symbol.dispose]: () => file.close(),
   };
+}
+
+/** The device first: its settings last only while it is open. */
+async function openTerminal(
+  path: string,
+  baud: number | undefined,
+): Promise<Deno.FsFile> {
+  const file = await Deno.open(path, { read: true });
+  try {
+    await openRaw(path, baud);
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
 }
 
 /** A file answers at once: no promise is needed. */
@@ -68,9 +122,13 @@ function readFile(
  */
 export async function checkFileSource(
   path: string,
-  { follow = false }: FileSourceOptions,
-): Promise<Deno.FileInfo | undefined> {
+  { follow = false, baud }: FileSourceOptions,
+): Promise<Deno.FileInfo | "missing" | undefined> {
+  checkBaud(baud);
   if (path === "-") {
+    if (baud !== undefined) {
+      throw new UsageError("cannot use baud with stdin: it is no serial port");
+    }
     if (follow) {
       throw new UsageError("Cannot follow stdin: it ends when it ends");
     }
@@ -80,6 +138,8 @@ export async function checkFileSource(
   try {
     stat = await Deno.stat(path);
   } catch (cause) {
+    const waits = follow || baud !== undefined;
+    if (waits && cause instanceof Deno.errors.NotFound) return "missing";
     throw new UsageError(unreadable(path, cause), { cause });
   }
   if (stat.isDirectory) {
@@ -87,8 +147,10 @@ export async function checkFileSource(
       `Cannot read "${path}": it is a folder, a file is wanted`,
     );
   }
-  if (follow && !stat.isFile) {
-    throw new UsageError(`Cannot follow "${path}": it is not a regular file`);
+  if (follow && !stat.isFile && !stat.isFifo && !stat.isCharDevice) {
+    throw new UsageError(
+      `cannot follow "${path}": it is neither a regular file nor a named pipe`,
+    );
   }
   // A named pipe is not opened to look: that would wait for its writer.
   if (!stat.isFifo) (await openFile(path)).close();
@@ -109,6 +171,59 @@ function readStdin(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
   });
 }
 
+/** A path that is missing: it is read when it appears. */
+class AppearingSource implements FileSource {
+  readonly size = undefined;
+  readonly #path: string;
+  readonly #open: () => Promise<FileSource>;
+  readonly #waiter = new Waiter();
+  #source: FileSource | undefined;
+  #closed = false;
+
+  constructor(
+    path: string,
+    open: () => Promise<FileSource>,
+  ) {
+    this.#path = path;
+    this.#open = open;
+  }
+
+  restarted(): boolean {
+    return this.#source?.restarted?.() ?? false;
+  }
+
+  read(
+    into: Uint8Array<ArrayBuffer>,
+  ): Promise<number | null> | number | null {
+    return this.#source ? this.#source.read(into) : this.#appear();
+  }
+
+  async #appear(): Promise<number | null> {
+    while (!this.#closed) {
+      try {
+        await Deno.stat(this.#path);
+        const source = await this.#open();
+        if (this.#closed) source[Symbol.dispose]();
+        else {
+          this.#source = source;
+          return 0;
+        }
+      } catch (error) {
+        // Gone again before it was opened.
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        await this.#waiter.wait(FOLLOW_MS);
+      }
+    }
+    return null;
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    this.#waiter.wake();
+    this.#source?.[Symbol.dispose]();
+  }
+}
+
 class FollowedFile implements FileSource {
   readonly size = undefined;
   readonly #path: string;
@@ -117,6 +232,7 @@ class FollowedFile implements FileSource {
   readonly #waiter = new Waiter();
   #position = 0;
   #closed = false;
+  #restarted = false;
 
   constructor(
     path: string,
@@ -133,6 +249,12 @@ class FollowedFile implements FileSource {
     return bytes > 0 ? bytes : this.#more(into);
   }
 
+  restarted(): boolean {
+    const restarted = this.#restarted;
+    this.#restarted = false;
+    return restarted;
+  }
+
   async #more(into: Uint8Array<ArrayBuffer>): Promise<number> {
     for (;;) {
       await this.#waiter.wait(FOLLOW_MS);
@@ -140,6 +262,7 @@ class FollowedFile implements FileSource {
       const bytes = this.#readNow(into);
       if (bytes > 0) return bytes;
       const next = await this.#findNext();
+      if (this.#restarted) return 0;
       if (this.#closed) {
         next?.close();
         return 0;
@@ -149,7 +272,7 @@ class FollowedFile implements FileSource {
       const last = this.#readNow(into);
       if (last === 0) {
         this.#restart(next);
-        continue;
+        return 0;
       }
       next.close();
       return last;
@@ -172,6 +295,7 @@ class FollowedFile implements FileSource {
       if (own.size < this.#position) {
         await this.#file.seek(0, Deno.SeekMode.Start);
         this.#position = 0;
+        this.#restarted = true;
         this.#onRestart?.("it was cut off");
         return;
       }
@@ -189,6 +313,7 @@ class FollowedFile implements FileSource {
     this.#file.close();
     this.#file = file;
     this.#position = 0;
+    this.#restarted = true;
     this.#onRestart?.("it was replaced");
   }
 

@@ -15,11 +15,17 @@ import {
   placeRelay,
   placeRelayUnavailable,
 } from "../place/place_relay.ts";
-import type { ListenPlan, PlannedLog } from "../place/relay_plan.ts";
+import type {
+  ListenPlan,
+  PlannedDestination,
+  PlannedLog,
+} from "../place/relay_plan.ts";
 import type { Task } from "../tasks.ts";
-import { closeAll, type Destinations, RELAY_WAIT_MS } from "./destinations.ts";
+import { closeAll, RELAY_WAIT_MS } from "./destinations.ts";
+import type { LiveDestinations } from "./live_destinations.ts";
 import { type DispatchOptions, sendingInterface } from "./options.ts";
 import { countDrops, RECEIVE_COUNTERS, Relay } from "./relay.ts";
+import { loopGuardOf } from "./report_loop.ts";
 import { RetrySchedule } from "./retry_schedule.ts";
 import type { DatagramSink } from "./sink.ts";
 
@@ -52,7 +58,7 @@ export interface ListenersOptions {
   options: DispatchOptions;
   log: Log;
   /** UDP destinations of every listener. */
-  destinations?: Destinations | undefined;
+  destinations?: LiveDestinations | undefined;
   /**
    * Other sinks of a listener; who made them closes them. They keep its relay
    * in this thread, unless a log can take their place.
@@ -221,7 +227,7 @@ export class Listeners implements AsyncDisposable {
       relay.warned = droppedKernel;
       this.#log.limited(
         `kernel drops ${address}`,
-        "the kernel drops datagrams that come faster than they are taken: raise --rcvbuf",
+        "the kernel drops datagrams that come faster than they are taken: raise the receive buffer (rcvbuf)",
         { address, dropped: more },
       );
     }
@@ -366,6 +372,10 @@ async function openHere(
     sinks,
     counters: counters.slots,
     holds,
+    loopGuard: own.length === 0 ? undefined : loopGuardOf(
+      listener.address,
+      (key, message, fields) => log.limited(key, message, fields),
+    ),
   });
   let running: Promise<void> | undefined;
   return {
@@ -391,35 +401,43 @@ async function openElsewhere(
   const { networkInterface, ttl, loop } = options;
   const counters = new CounterBlock(RECEIVE_COUNTERS);
   const state = new SocketState();
-  await destinations?.resolved();
-  const to = destinations?.openElsewhere();
+  const planned = (addresses: readonly Address[]): PlannedDestination[] =>
+    addresses.map((destination) => ({
+      address: destination,
+      networkInterface: sendingInterface(destination, networkInterface),
+      ttl,
+      loop,
+      maxWaitMs: RELAY_WAIT_MS,
+    }));
+  let sent = await destinations?.openElsewhere();
   let relay: PlacedRelay;
   try {
     relay = await placeRelay({
       plan: {
         engine: engine.name,
         listen: plan,
-        destinations: (destinations?.addresses ?? []).map((destination) => ({
-          address: destination,
-          networkInterface: sendingInterface(destination, networkInterface),
-          ttl,
-          loop,
-          maxWaitMs: RELAY_WAIT_MS,
-        })),
+        destinations: planned(destinations?.addresses ?? []),
       },
       received: counters,
       state,
-      sent: to?.counters ?? [],
-      sentStates: to?.states ?? [],
+      sent,
       log,
       onLost: lost(log, plan.address),
-      onDestinationLost: (index, reason) =>
-        destinations?.lostElsewhere(index, reason),
     });
   } catch (error) {
-    await to?.[Symbol.asyncDispose]();
+    await sent?.[Symbol.asyncDispose]();
     throw error;
   }
+  destinations?.place(async (to, next) => {
+    try {
+      await relay.setDestinations(planned(to), next);
+    } catch (error) {
+      await next[Symbol.asyncDispose]();
+      throw error;
+    }
+    await sent?.[Symbol.asyncDispose]();
+    sent = next;
+  });
   return {
     ...unwatched(state),
     address: () => relay.address,
@@ -428,7 +446,7 @@ async function openElsewhere(
     placed: relay,
     [Symbol.asyncDispose]: async () => {
       await relay[Symbol.asyncDispose]();
-      await to?.[Symbol.asyncDispose]();
+      await sent?.[Symbol.asyncDispose]();
     },
   };
 }

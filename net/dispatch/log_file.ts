@@ -6,7 +6,7 @@
  * 2. What was gathered is written when `flush` says that nothing more is there
  *    for now, but at most once in `FLUSH_MS`: a network that brings one datagram
  *    per turn must not cost a system call for each. It waits no longer than that.
- * 3. Once a second the interval's rotation and `--fsync interval` are due.
+ * 3. Once a second the interval's rotation and the interval of `fsync` are due.
  * 4. Files that were rotated are compressed and thinned out (rotated_files.ts).
  */
 import { basename, dirname, join } from "@std/path";
@@ -22,8 +22,12 @@ import {
   type LogCounter,
 } from "./append_file.ts";
 import { FileState } from "./file_state.ts";
-import { type DatagramFormat, LogFormatter } from "./log_format.ts";
-import { splitName } from "./log_name.ts";
+import {
+  type DatagramFormat,
+  listenerField,
+  LogFormatter,
+} from "./log_format.ts";
+import { otherName, splitHostName, splitName, unmapped } from "./log_name.ts";
 import { RotatedFiles } from "./rotated_files.ts";
 import type { DatagramSink } from "./sink.ts";
 import { EventLoopTimers, type Timers } from "./timers.ts";
@@ -40,17 +44,27 @@ export const WRITE_ERROR_CHOICES = ["retry", "end"] as const;
 /** One of {@linkcode WRITE_ERROR_CHOICES}. */
 export type OnWriteError = typeof WRITE_ERROR_CHOICES[number];
 
+/** What a source is: an address, or an address and a port. */
+export type SenderSplit = "source" | "source-port";
+
 /** Options of a {@linkcode LogFile}. */
 export interface LogFileOptions {
-  /** Where the file is; with `splitBySource`, its name stands for those of all sources. */
+  /** Where the file is; with `splitBy`, its name stands for those of all sources. */
   path: string;
   /**
    * What is written for a datagram.
    * @default {"raw"}
    */
   format?: DatagramFormat | undefined;
-  /** Whether each source gets a file of its own, named after it. @default {false} */
-  splitBySource?: boolean | undefined;
+  /** Whether each source gets a file of its own, named after it. Default: one file. */
+  splitBy?: SenderSplit | undefined;
+  /**
+   * How many sources get a file of their own; all further ones share one.
+   * @default {1024}
+   */
+  maxSources?: number | undefined;
+  /** Where datagrams are received, as `jsonl` names it. Default: not named. */
+  listener?: Address | undefined;
   /**
    * How many files of sources are open at a time: senders choose their source
    * address, so there may be any number of them.
@@ -84,7 +98,7 @@ export interface LogFileOptions {
   /**
    * The buffer of a FileState, shared with logs of the same path in other
    * threads, each of which writes whole datagrams in its turn; not with
-   * `splitBySource`. Default: an own one.
+   * `splitBy`. Default: an own one.
    */
   state?: SharedArrayBuffer | undefined;
   /** Whether rotated files are compressed and thinned out: by one of those that share the state. @default {true} */
@@ -94,6 +108,12 @@ export interface LogFileOptions {
   /** Milliseconds since 1970. Default: `Date.now`. */
   now?: (() => number) | undefined;
 }
+
+/** Sources with a file of their own, by default. */
+const DEFAULT_MAX_SOURCES = 1024;
+
+/** Key of the file of all further sources; no address looks like it. */
+const OTHER_SOURCES = "other";
 
 /** How long gathered bytes wait for more, in milliseconds. */
 const FLUSH_MS = 2;
@@ -117,6 +137,8 @@ export class LogFile implements DatagramSink {
   readonly #rotated: RotatedFiles | undefined;
   /** Every file that is open; the least used first. */
   readonly #files = new Map<string, AppendFile>();
+  /** Sources that have a file of their own, open or not. */
+  readonly #sources = new Set<string>();
   /** Memory of files that were closed. */
   readonly #spare: GatherMemory[] = [];
   /** The only file, where it is not split. */
@@ -142,20 +164,20 @@ export class LogFile implements DatagramSink {
     checkLogFileOptions(options);
     this.#options = options;
     this.counters = options.counters ?? new CounterBlock(LOG_COUNTERS);
-    this.#formatter = new LogFormatter(format);
+    this.#formatter = new LogFormatter(format, options.listener);
     this.#now = now;
     this.#shared = options.state && new FileState(options.state);
     this.#timers = options.timers ?? new EventLoopTimers();
     this.#maxOpenFiles = maxOpenFiles;
     const rotates = rotateBytes !== undefined || rotateIntervalMs !== undefined;
-    if (!options.splitBySource) {
+    if (options.splitBy === undefined) {
       this.#one = this.#newFile(options.path);
       this.#one.open();
     }
     if (rotates && options.keepsHouse !== false) {
       this.#rotated = new RotatedFiles({
         path: options.path,
-        split: options.splitBySource ?? false,
+        split: options.splitBy !== undefined,
         keep: options.keepFiles,
         gzip: options.gzip ?? true,
         onError: (error) => this.#warn("house", error),
@@ -181,13 +203,23 @@ export class LogFile implements DatagramSink {
     return undefined;
   }
 
+  /** This log as the sink of one listener, which `jsonl` names. */
+  of(listener: Address): DatagramSink {
+    const field = listenerField(listener);
+    return {
+      write: (batch) => this.write(batch, field),
+      flush: () => this.flush(),
+      [Symbol.asyncDispose]: () => this[Symbol.asyncDispose](),
+    };
+  }
+
   /** Takes every datagram of a batch; what cannot be written is kept, or counted as dropped. */
-  write(batch: DatagramBatch): void {
+  write(batch: DatagramBatch, listener?: string): void {
     const one = this.#one;
     const timeMs = this.#formatter.format === "jsonl" ? this.#now() : 0;
     for (let slot = 0; slot < batch.count; slot++) {
       const file = one ?? this.#fileOf(batch.source(slot));
-      this.#formatter.writeSlot(batch, slot, timeMs, file);
+      this.#formatter.writeSlot(batch, slot, timeMs, file, listener);
     }
     this.#timers.set(this.#onFlushTimer, FLUSH_MS);
     if (this.#options.fsync === "always") {
@@ -264,9 +296,9 @@ export class LogFile implements DatagramSink {
     for (const file of this.#files.values()) file.writeOut();
   }
 
-  #fileOf(source: Address): AppendFile {
-    const { path } = this.#options;
-    const key = `${source.hostname}%${source.zone ?? ""}:${source.port}`;
+  #fileOf(sender: Address): AppendFile {
+    const source = unmapped(sender);
+    const key = this.#keyOf(source);
     let file = this.#files.get(key);
     if (file !== undefined) {
       // Last again: the map keeps the order in which keys came.
@@ -279,11 +311,38 @@ export class LogFile implements DatagramSink {
       this.#close(idle);
       this.#files.delete(oldest);
     }
-    file = this.#newFile(
-      join(dirname(path), splitName(basename(path), source)),
-    );
+    file = this.#newFile(this.#pathOf(key, source));
     this.#files.set(key, file);
     return file;
+  }
+
+  /** What tells sources apart; senders choose their addresses, so their number is bounded. */
+  #keyOf({ hostname, zone, port }: Address): string {
+    const { splitBy, maxSources = DEFAULT_MAX_SOURCES, path } = this.#options;
+    const suffix = splitBy === "source" ? "" : `:${port}`;
+    const key = `${hostname}%${zone ?? ""}${suffix}`;
+    if (this.#sources.has(key)) return key;
+    if (this.#sources.size < maxSources) {
+      this.#sources.add(key);
+      return key;
+    }
+    this.#options.log?.limited(
+      `sources ${path}`,
+      "more sources than the limit: the further ones share one file",
+      { path: this.#pathOf(OTHER_SOURCES), maxSources },
+    );
+    return OTHER_SOURCES;
+  }
+
+  #pathOf(key: string, source?: Address): string {
+    const { path, splitBy } = this.#options;
+    const name = basename(path);
+    const split = key === OTHER_SOURCES || source === undefined
+      ? otherName(name)
+      : splitBy === "source"
+      ? splitHostName(name, source)
+      : splitName(name, source);
+    return join(dirname(path), split);
   }
 
   #newFile(path: string): AppendFile {
@@ -312,7 +371,7 @@ export class LogFile implements DatagramSink {
         onRotationError: (error) => this.#warn(`rotate ${path}`, error),
       },
     });
-    if (!this.#options.splitBySource) this.#files.set("", file);
+    if (this.#options.splitBy === undefined) this.#files.set("", file);
     return file;
   }
 
@@ -359,6 +418,7 @@ export function checkLogFileOptions(options: LogFileOptions): void {
     ["rotateIntervalMs", rotateIntervalMs, TICK_MS],
     ["keepFiles", keepFiles, 0],
     ["maxOpenFiles", maxOpenFiles, 1],
+    ["maxSources", options.maxSources, 1],
   ];
   for (const [name, value, least] of positive) {
     if (value !== undefined && !(value >= least)) {
@@ -372,10 +432,11 @@ export function checkLogFileOptions(options: LogFileOptions): void {
     rotateIntervalMs === undefined
   ) {
     throw new UsageError(
-      `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; give --rotate-size or --rotate-interval`,
+      `Cannot keep ${keepFiles} rotated files of "${options.path}": nothing rotates it; pass \`rotateBytes\` or \`rotateIntervalMs\``,
+      { option: ["rotateBytes", "rotateIntervalMs"] },
     );
   }
-  if (options.splitBySource && options.state) {
+  if (options.splitBy !== undefined && options.state) {
     throw new UsageError(
       `Cannot split "${options.path}" by source in several threads`,
     );

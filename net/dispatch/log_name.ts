@@ -22,8 +22,33 @@ const encoder = new TextEncoder();
  * on systems that do not tell upper case from lower case.
  */
 export function splitName(name: string, address: Address): string {
-  const { hostname, port, zone } = address;
-  const host = hostname.includes(":")
+  const { zone } = address;
+  return nameWith(
+    name,
+    `${hostPart(address)}${zonePart(zone)}_${address.port}`,
+  );
+}
+
+/** An IPv4 sender is the same one on an IPv6 socket, which names it `::ffff:10.0.0.7` (RFC 4291, 2.5.5.2). */
+export function unmapped(address: Address): Address {
+  const { hostname, port } = address;
+  return hostname.startsWith("::ffff:") && hostname.includes(".")
+    ? { hostname: hostname.slice(7), port }
+    : address;
+}
+
+/** The same without the port: `feed.127.0.0.1.log`. */
+export function splitHostName(name: string, address: Address): string {
+  return nameWith(name, `${hostPart(address)}${zonePart(address.zone)}`);
+}
+
+/** The name of the file that all further addresses share: `feed.other.log`. */
+export function otherName(name: string): string {
+  return nameWith(name, "other");
+}
+
+function hostPart({ hostname }: Address): string {
+  return hostname.includes(":")
     ? `ip6-${hostname.toLowerCase().replaceAll(":", "-")}`
     : /^[\d.]+$/.test(hostname)
     ? hostname
@@ -31,13 +56,15 @@ export function splitName(name: string, address: Address): string {
       `host-${escapeOther(hostname.toLowerCase(), /[^a-z0-9.-]/g)}`,
       MOST_HOST_BYTES,
     );
-  const behind = zone === undefined
-    ? ""
-    : `~${escapeOther(zone, /[^a-z0-9]/g)}`;
+}
+
+function zonePart(zone: string | undefined): string {
+  return zone === undefined ? "" : `~${escapeOther(zone, /[^a-z0-9]/g)}`;
+}
+
+function nameWith(name: string, part: string): string {
   const [stem, extension] = splitExtension(legalName(name));
-  return `${
-    cutToBytes(stem, MOST_STEM_BYTES)
-  }.${host}${behind}_${port}${extension}`;
+  return `${cutToBytes(stem, MOST_STEM_BYTES)}.${part}${extension}`;
 }
 
 /** The two sides of the addresses in split names: `feed.` and `.log`. */

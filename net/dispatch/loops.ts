@@ -30,19 +30,43 @@ export function checkNoLoop(
   own: ReadonlySet<string> = ownAddresses(),
 ): void {
   for (const to of destinations) {
-    const on = listen.find((one) => comesBack(one, to, options, own));
+    const on = listen.find((one) =>
+      comesBack(one, to, options, own) || isJoined(one, to, listen, options)
+    );
     if (on === undefined) continue;
     throw new UsageError(
       `Cannot send to "${formatAddress(to)}" and listen on "${
         formatAddress(on)
       }": what is sent would come back without end; ${
         isMulticast(to.hostname)
-          ? "another group or port is wanted, or --no-loop"
-          : "another port or address is wanted"
+          ? "use another group or port, or `loop: false`"
+          : "use another port or address"
       }`,
+      { option: "loop" },
     );
   }
 }
+
+/**
+ * Whether a listener on the unspecified address receives what is sent to a
+ * group, because this machine has joined it: by another listener of the role,
+ * or always, as all nodes have (IP_MULTICAST_ALL of ip(7) is on by default).
+ */
+function isJoined(
+  on: Address,
+  to: Address,
+  listen: readonly Address[],
+  { loop = true }: LoopOptions,
+): boolean {
+  if (!loop || on.port !== to.port || on.port === 0) return false;
+  if (!isUnspecified(on.hostname) || !isMulticast(to.hostname)) return false;
+  if (isIpv6(on.hostname) !== isIpv6(to.hostname)) return false;
+  return ALL_NODES.has(to.hostname) ||
+    listen.some(({ hostname }) => hostname === to.hostname);
+}
+
+/** Groups that every machine has joined (RFC 1112, RFC 4291). */
+const ALL_NODES = new Set(["224.0.0.1", "ff01::1", "ff02::1"]);
 
 /** Whether what is sent to `to` is received on `on`. */
 function comesBack(
@@ -72,11 +96,23 @@ function hostOf({ hostname }: Address): string {
   return isIpv6(hostname) ? "::1" : "127.0.0.1";
 }
 
-/** Those that may be known without asking the user. */
+/** Addresses and directed broadcast addresses of this machine, where they may be read without asking the user. */
 function ownAddresses(): ReadonlySet<string> {
   const sys = { name: "sys", kind: "networkInterfaces" } as const;
   if (Deno.permissions.querySync(sys).state !== "granted") return new Set();
   return new Set(
-    Deno.networkInterfaces().map(({ address }) => address.replace(/%.*/, "")),
+    Deno.networkInterfaces().flatMap(({ address, family, netmask }) =>
+      family === "IPv4"
+        ? [address, broadcastAddress(address, netmask)]
+        : [address.replace(/%.*/, "")]
+    ),
   );
+}
+
+/** `10.0.0.255` of `10.0.0.7` and `255.255.255.0`: all bits of the host set (RFC 919). */
+export function broadcastAddress(address: string, netmask: string): string {
+  const mask = netmask.split(".").map(Number);
+  return address.split(".")
+    .map((byte, i) => Number(byte) | ~mask[i]! & 255)
+    .join(".");
 }

@@ -42,15 +42,18 @@ export function listenerMetrics(listeners: readonly ListenerStats[]): Metric[] {
     ),
     counterMetric(
       "mproxy_receive_dropped_datagrams_total",
-      "Datagrams that the kernel dropped because the receive queue was full.",
-      // Where nobody can tell, no value is truer than 0.
-      listeners.filter((one) =>
-        one.dropsUnknown === 0 || one.droppedKernel > 0
-      ),
-      ({ address, droppedKernel }) => ({
-        labels: { listener: address, reason: "queue_full" },
-        value: droppedKernel,
-      }),
+      "Datagrams received but not forwarded, or dropped by the kernel because the receive queue was full.",
+      listeners,
+      ({ address, droppedKernel, dropsUnknown, droppedLoop }) => [
+        // Where nobody can tell, no value is truer than 0.
+        ...dropsUnknown === 0 || droppedKernel > 0
+          ? [{
+            labels: { listener: address, reason: "queue_full" },
+            value: droppedKernel,
+          }]
+          : [],
+        { labels: { listener: address, reason: "loop" }, value: droppedLoop },
+      ],
     ),
     counterMetric(
       "mproxy_receive_errors_total",
@@ -175,6 +178,7 @@ export function streamMetrics(
     address: string;
     readBytes: number;
     cutDatagrams: number;
+    droppedPartial: number;
   }[],
 ): Metric[] {
   return [
@@ -196,6 +200,15 @@ export function streamMetrics(
         value: cutDatagrams,
       }),
     ),
+    counterMetric(
+      "mproxy_stream_dropped_records_total",
+      "Lines and records dropped because their stream ended in them.",
+      streams,
+      ({ address, droppedPartial }) => ({
+        labels: { source: address, reason: "partial" },
+        value: droppedPartial,
+      }),
+    ),
   ];
 }
 
@@ -210,6 +223,15 @@ export function tcpSourceMetrics(sources: readonly TcpSourceStats[]): Metric[] {
       samples: sources.map(({ address, connected }) => ({
         labels: { source: address },
         value: connected ? 1 : 0,
+      })),
+    },
+    {
+      name: "mproxy_tcp_source_last_received_seconds",
+      help: "Seconds since data was received, or since the start.",
+      type: "gauge",
+      samples: sources.map(({ address, silentMs }) => ({
+        labels: { source: address },
+        value: Math.floor(silentMs / 1000),
       })),
     },
     counterMetric(

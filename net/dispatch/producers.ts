@@ -7,6 +7,7 @@ import { Tasks } from "../tasks.ts";
 import { type Acceptor, acceptTcp } from "./accept.ts";
 import { type CutOptions, makeCutter } from "./cut.ts";
 import { Feed, FEED_COUNTERS } from "./feed.ts";
+import { IdleWatch } from "./idle_watch.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** Producers' figures. */
@@ -21,6 +22,8 @@ export interface ProducersStats {
   readBytes: number;
   /** Datagrams made of them. */
   cutDatagrams: number;
+  /** Lines and records that were dropped because a connection broke in them. */
+  droppedPartial: number;
 }
 
 /** Where one producer's datagrams go, until it ends. */
@@ -30,6 +33,10 @@ export interface ProducerSinks extends AsyncDisposable {
 
 /** What producers are served with. */
 export interface ProducersOptions extends CutOptions {
+  /** Silence after which a producer is closed, in milliseconds. Default: none. */
+  idleTimeoutMs?: number | undefined;
+  /** How long a record waits to be filled, in milliseconds. @default {100} */
+  fillWaitMs?: number | undefined;
   /** Where to listen. */
   address: Address;
   /** Opens the sinks of one producer. */
@@ -101,8 +108,25 @@ export class Producers implements AsyncDisposable {
         const { sinks } = opened;
         const cutter = makeCutter(this.#options);
         const counters = this.#counters.slots;
-        feed = new Feed({ source: connection, cutter, sinks, counters });
+        const { fillWaitMs } = this.#options;
+        feed = new Feed({
+          source: connection,
+          cutter,
+          sinks,
+          counters,
+          fillWaitMs,
+          onPartial: "end-line",
+        });
         if (stopped) feed.stop();
+        const fed = feed;
+        using _watch = new IdleWatch({
+          readBytes: () => fed.readBytes,
+          idleMs: this.#options.idleTimeoutMs,
+          onIdle: () => {
+            reason = "idle timeout";
+            fed.stop();
+          },
+        });
         await feed.run();
       } catch (error) {
         // One producer's failure is nobody else's.

@@ -2,15 +2,17 @@
 import type { Address } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Tasks } from "../tasks.ts";
+import type { RecordOptions } from "./cut.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
 } from "./destinations.ts";
+import { checkDestinations, checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
+import { LiveDestinations } from "./live_destinations.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
-  checkDatagramBytes,
   checkDispatchOptions,
   checkEngine,
   checkRange,
@@ -18,6 +20,7 @@ import {
   type DispatchOptions,
   logOf,
 } from "./options.ts";
+import { checkRecordOptions, refuseRecordOptions } from "./record_options.ts";
 import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import {
   TcpSource,
@@ -27,17 +30,15 @@ import {
 import { openTee, type TeeStats, teeStats } from "./tee.ts";
 
 /** What a proxy takes and where it sends it. */
-export interface ProxyOptions extends DispatchOptions {
+export interface ProxyOptions extends DispatchOptions, RecordOptions {
   /** UDP addresses and groups to listen on. */
   listen: readonly Address[];
   /** TCP and TLS hosts to connect to, again and again. Default: none. */
   connect?: readonly TcpUpstream[] | undefined;
   /** Where to send; none is right only with `tee`. */
   destinations: readonly Address[];
-  /** Payload of a full datagram made of a TCP stream, 1 to 65507 bytes. @default {1452} */
-  datagramBytes?: number | undefined;
-  /** Whether datagrams of TCP streams end at line ends. @default {false} */
-  lines?: boolean | undefined;
+  /** Silence after which a TCP host is connected to again, in milliseconds. Default: none. */
+  idleTimeoutMs?: number | undefined;
   /** Threads for each unicast listener (linux engine). @default {1} */
   workers?: number | undefined;
 }
@@ -60,6 +61,22 @@ export interface ProxyStats {
 export interface ProxyHandle extends RoleHandle<ProxyStats> {
   /** Where it listens, with the real ports. */
   readonly addresses: readonly Address[];
+  /** Sends to other addresses from the next datagram on. */
+  setDestinations(addresses: readonly Address[]): Promise<void>;
+}
+
+/** Throws a UsageError where addresses are given twice or would loop. */
+export function checkProxyAddresses(
+  options: Pick<
+    ProxyOptions,
+    "listen" | "destinations" | "connect" | "networkInterface" | "loop"
+  >,
+): void {
+  const { listen, destinations, connect = [] } = options;
+  checkListeners(listen);
+  checkListeners(connect.map(({ address }) => address));
+  checkDestinations(destinations);
+  checkNoLoop(listen, destinations, options);
 }
 
 /**
@@ -70,29 +87,35 @@ export interface ProxyHandle extends RoleHandle<ProxyStats> {
  * @throws {OperationError} where an address cannot be had.
  */
 export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
-  const { listen, connect = [], destinations: to, datagramBytes, lines } =
-    options;
+  const { listen, connect = [], destinations: to } = options;
   if (listen.length === 0 && connect.length === 0) {
     throw new UsageError(
-      "No source: --udp-listen-addr or --tcp-connect-addr HOST:PORT is wanted",
+      "No source: pass `listen` or `connect`",
+      { option: ["listen", "connect"] },
     );
   }
   if (to.length === 0 && !options.tee) {
     throw new UsageError(
-      "No destination: --udp-downstream-addr HOST:PORT or --tee is wanted",
+      "No destination: pass `destinations` or `tee`",
+      { option: ["destinations", "tee"] },
     );
   }
-  checkDatagramBytes(datagramBytes);
+  checkRecordOptions(options);
+  if (connect.length === 0) refuseRecordOptions(options, "a TCP source");
+  checkRange("idleTimeoutMs", options.idleTimeoutMs, 1, 2 ** 31 - 1);
   checkRange("workers", options.workers, 1, 64);
   checkDispatchOptions(options);
-  checkNoLoop(listen, to, options);
+  checkProxyAddresses(options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
   const streams = connect.map(({ address }) => address);
   checkEngine(engine, options, { listen, to, streams });
   const startedMs = performance.now();
-  const destinations = new Destinations(engine, to, options, log);
+  const destinations = new LiveDestinations(
+    (addresses) => new Destinations(engine, addresses, options, log),
+    to,
+  );
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;
   const listeners = opening.use(
@@ -123,8 +146,11 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
         sinks,
         log,
         slots: engine.batchSize,
-        ...(datagramBytes === undefined ? {} : { datagramBytes }),
-        ...(lines === undefined ? {} : { lines }),
+        datagramBytes: options.datagramBytes,
+        lines: options.lines,
+        fill: options.fill,
+        fillWaitMs: options.fillWaitMs,
+        idleTimeoutMs: options.idleTimeoutMs,
       }),
     );
   }
@@ -156,5 +182,10 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
       stop: () => tasks.stop(),
     }),
     addresses,
+    setDestinations: async (next) => {
+      checkProxyAddresses({ ...options, destinations: next });
+      checkEngine(engine, options, { to: next });
+      await destinations.replace(next);
+    },
   };
 }

@@ -2,14 +2,16 @@
  * The loop through which every received datagram goes.
  *
  * 1. `tryReceive` fills the batch with what is there.
- * 2. The batch is counted.
+ * 2. The batch is counted; what loops is taken out of it.
  * 3. Each sink takes it in turn.
  * 4. Nothing left: the sinks hand on what they gathered.
  * 5. The loop waits until there is more.
  */
 import { DatagramBatch } from "../engine/batch.ts";
 import type { DatagramListener } from "../engine/engine.ts";
+import { StopSlot } from "../place/relay_plan.ts";
 import { BusyLoop } from "./busy.ts";
+import type { LoopGuard } from "./loop_guard.ts";
 import type { DatagramSink } from "./sink.ts";
 import type { PolledTimers } from "./timers.ts";
 
@@ -21,6 +23,8 @@ export const RECEIVE_COUNTERS = [
   "receiveErrors",
   /** 1 where `droppedKernel` is only the least that it can be, else 0. */
   "dropsUnknown",
+  /** What came back from its destinations and was not sent again. */
+  "droppedLoop",
 ] as const;
 
 const DATAGRAMS = 0;
@@ -28,6 +32,7 @@ const BYTES = 1;
 const DROPPED = 2;
 const ERRORS = 3;
 const UNKNOWN = 4;
+const LOOPED = 5;
 
 /** A drain ends when nothing came for this long, for engines that must wait to know. */
 const DRAIN_QUIET_MS = 20;
@@ -60,7 +65,7 @@ export interface RelayOptions {
   sinks: readonly DatagramSink[];
   /** Slots of {@linkcode RECEIVE_COUNTERS}. */
   counters: Float64Array;
-  /** Set to 1, from any thread, it drains. Default: an own one. */
+  /** One of {@linkcode StopSlot}, set from any thread. Default: an own one. */
   stop?: Int32Array<SharedArrayBuffer>;
   /**
    * How long a wait lasts before `stop` is looked at, in milliseconds, where
@@ -76,6 +81,8 @@ export interface RelayOptions {
   holds?: boolean;
   /** The sinks' timers, where the loop has its thread for itself. */
   timers?: PolledTimers;
+  /** Drops what comes back from the sinks, where they can send it back. Default: none. */
+  loopGuard?: LoopGuard | undefined;
   /** The clock, in milliseconds. @default {performance.now} */
   now?: () => number;
 }
@@ -90,6 +97,9 @@ export class Relay {
   readonly #ownThread: boolean;
   readonly #holds: boolean;
   readonly #timers: PolledTimers | undefined;
+  readonly #loopGuard: LoopGuard | undefined;
+  /** What a relay that was paused has dropped. */
+  readonly #loopedBefore: number;
   readonly #now: () => number;
 
   constructor(options: RelayOptions) {
@@ -101,6 +111,8 @@ export class Relay {
     this.#ownThread = options.ownThread ?? false;
     this.#holds = options.holds ?? false;
     this.#timers = options.timers;
+    this.#loopGuard = options.loopGuard;
+    this.#loopedBefore = options.counters[LOOPED]!;
     this.#now = options.now ?? (() => performance.now());
   }
 
@@ -112,13 +124,20 @@ export class Relay {
 
   /** Runs until drained; then the listener is closed. Rejects where it broke. */
   async run(): Promise<void> {
+    let paused = false;
     try {
       await this.#loop();
+      await this.#releaseAll();
+      paused = this.#stop[0] === StopSlot.pause;
     } finally {
-      this.#listener[Symbol.dispose]();
-      // What lay unread when it closed counts as dropped too.
-      this.#countDrops();
+      if (!paused) this.#close();
     }
+  }
+
+  #close(): void {
+    this.#listener[Symbol.dispose]();
+    // What lay unread when it closed counts as dropped too.
+    this.#countDrops();
   }
 
   async #loop(): Promise<void> {
@@ -130,6 +149,8 @@ export class Relay {
     let drainingSince = -1;
     let lastReceived = 0;
     for (;;) {
+      if (this.#stop[0] === StopSlot.pause) return;
+      if (this.#loopGuard?.holding) await this.#release(this.#loopGuard);
       let slots: number;
       try {
         slots = listener.tryReceive(batch);
@@ -141,6 +162,7 @@ export class Relay {
       }
       if (slots > 0) {
         this.#count(batch);
+        this.#loopGuard?.filter(batch, this.#now());
         for (const sink of sinks) {
           const pending = sink.write(batch);
           if (pending) await pending;
@@ -184,8 +206,33 @@ export class Relay {
   }
 
   #waitMs(): number | undefined {
-    if (this.#lookMs === undefined) return undefined;
-    return this.#timers?.nextMs(this.#lookMs) ?? this.#lookMs;
+    const heldMs = this.#loopGuard?.holding
+      ? this.#loopGuard.nextMs(this.#now())
+      : undefined;
+    if (this.#lookMs === undefined) return heldMs;
+    const mostMs = Math.min(this.#lookMs, heldMs ?? Infinity);
+    return this.#timers?.nextMs(mostMs) ?? mostMs;
+  }
+
+  /** Sends what the loop guard has held long enough. */
+  async #release(guard: LoopGuard): Promise<void> {
+    for (;;) {
+      const batch = guard.release(this.#now());
+      if (batch === undefined) break;
+      for (const sink of this.#sinks) await sink.write(batch);
+    }
+    this.#countLooped(guard);
+  }
+
+  async #releaseAll(): Promise<void> {
+    const guard = this.#loopGuard;
+    if (guard === undefined) return;
+    for (;;) {
+      const batch = guard.releaseAny();
+      if (batch === undefined) break;
+      for (const sink of this.#sinks) await sink.write(batch);
+    }
+    this.#countLooped(guard);
   }
 
   #count(batch: DatagramBatch): void {
@@ -193,7 +240,12 @@ export class Relay {
     this.#counters[BYTES]! += batch.byteLength();
   }
 
+  #countLooped(guard: LoopGuard): void {
+    this.#counters[LOOPED] = this.#loopedBefore + guard.dropped;
+  }
+
   #countDrops(): void {
+    if (this.#loopGuard) this.#countLooped(this.#loopGuard);
     countDrops(this.#listener, this.#counters);
   }
 }

@@ -7,18 +7,21 @@
  *     TCP producers ─> --tcp-listen-addr ┘              └─> --udp-output-addr
  */
 import { type Address, formatAddress } from "../address.ts";
-import { UsageError } from "../errors.ts";
+import { OperationError, UsageError } from "../errors.ts";
 import { Tasks } from "../tasks.ts";
 import { type Acceptor, acceptTcp } from "./accept.ts";
+import type { RecordOptions } from "./cut.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
 } from "./destinations.ts";
+import { checkDestinations, checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
+import { LiveDestinations } from "./live_destinations.ts";
+import type { StreamFormat } from "./log_format.ts";
 import { checkNoLoop } from "./loops.ts";
 import {
-  checkDatagramBytes,
   checkDispatchOptions,
   checkEngine,
   checkGroup,
@@ -28,6 +31,7 @@ import {
   logOf,
 } from "./options.ts";
 import { Producers, type ProducersStats } from "./producers.ts";
+import { checkRecordOptions, refuseRecordOptions } from "./record_options.ts";
 import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import { openTee, type TeeStats, teeStats } from "./tee.ts";
 import type { SlowPolicy } from "./subscriber_queue.ts";
@@ -37,7 +41,7 @@ import { Subscribers, type SubscribersStats } from "./subscribers.ts";
 export const DEFAULT_GROUP: Address = { hostname: "ff02::1", port: 9918 };
 
 /** What a reverse proxy takes and gives. */
-export interface ReverseProxyOptions extends DispatchOptions {
+export interface ReverseProxyOptions extends DispatchOptions, RecordOptions {
   /** UDP addresses to listen on; what comes goes to the group. Default: none. */
   udpListen?: readonly Address[] | undefined;
   /** TCP addresses where producers connect; what they say goes to the group. Default: none. */
@@ -48,10 +52,10 @@ export interface ReverseProxyOptions extends DispatchOptions {
   tcpOutput?: readonly Address[] | undefined;
   /** UDP destinations of what comes from the group. Default: none. */
   udpOutput?: readonly Address[] | undefined;
-  /** Payload of a full datagram made of a TCP stream, 1 to 65507 bytes. @default {1452} */
-  datagramBytes?: number | undefined;
-  /** Whether datagrams of TCP streams end at line ends. @default {false} */
-  lines?: boolean | undefined;
+  /** Silence after which a TCP producer is closed, in milliseconds. Default: none. */
+  idleTimeoutMs?: number | undefined;
+  /** How datagrams are written to TCP subscribers. @default {"raw"} */
+  format?: StreamFormat | undefined;
   /** What happens to a datagram for a subscriber that reads too slowly. @default {"drop-oldest"} */
   slowPolicy?: SlowPolicy | undefined;
   /** Bytes that may wait for one subscriber. @default {4194304} */
@@ -86,6 +90,34 @@ export interface ReverseProxyHandle extends RoleHandle<ReverseProxyStats> {
   readonly tcpListen: readonly Address[];
   /** Where subscribers connect. */
   readonly tcpOutput: readonly Address[];
+  /** Sends what comes from the group to other UDP addresses from the next datagram on. */
+  setUdpOutput(addresses: readonly Address[]): Promise<void>;
+}
+
+/** Throws a UsageError where addresses are given twice or would loop. */
+export function checkReverseProxyAddresses(
+  options: Pick<
+    ReverseProxyOptions,
+    | "udpListen"
+    | "tcpListen"
+    | "group"
+    | "tcpOutput"
+    | "udpOutput"
+    | "networkInterface"
+    | "loop"
+  >,
+): void {
+  const { udpListen = [], tcpListen = [], group = DEFAULT_GROUP } = options;
+  const { tcpOutput = [], udpOutput = [] } = options;
+  checkListeners(udpListen);
+  checkListeners([...tcpListen, ...tcpOutput]);
+  checkDestinations(udpOutput);
+  if (udpListen.length + tcpListen.length > 0) {
+    checkNoLoop(udpListen, [group, ...udpOutput], options);
+  }
+  if (tcpOutput.length + udpOutput.length > 0) {
+    checkNoLoop([group], udpOutput, options);
+  }
 }
 
 /**
@@ -105,16 +137,25 @@ export async function startReverseProxy(
   const hasOutputs = tcpOutput.length + udpOutput.length > 0;
   if (!hasSources && !hasOutputs) {
     throw new UsageError(
-      "Nothing to do: a source (--udp-listen-addr, --tcp-listen-addr) or an output " +
-        "(--tcp-output-addr, --udp-output-addr) is wanted",
+      "Nothing to do: pass a source (`udpListen`, `tcpListen`) or an output " +
+        "(`tcpOutput`, `udpOutput`)",
+      { option: ["udpListen", "tcpListen", "tcpOutput", "udpOutput"] },
     );
   }
   checkGroup(group);
-  checkDatagramBytes(options.datagramBytes);
+  checkRecordOptions(options);
+  if (tcpListen.length === 0) {
+    refuseRecordOptions(options, "a TCP listener for producers");
+  }
+  if (options.format !== undefined && tcpOutput.length === 0) {
+    throw new UsageError(
+      "cannot use format without TCP subscribers: UDP outputs carry each datagram as it came; requires a TCP output",
+    );
+  }
+  checkRange("idleTimeoutMs", options.idleTimeoutMs, 1, 2 ** 31 - 1);
   checkRange("queueBytes", queueBytes, 65536, 2 ** 40);
   checkDispatchOptions(options);
-  if (hasSources) checkNoLoop(udpListen, [group, ...udpOutput], options);
-  if (hasOutputs) checkNoLoop([group], udpOutput, options);
+  checkReverseProxyAddresses(options);
 
   const log = logOf(options);
   const engine = chooseEngine(options, log);
@@ -131,11 +172,15 @@ export async function startReverseProxy(
   const subscribers = opening.use(
     new Subscribers({
       log,
+      format: options.format,
+      listener: group,
       ...(slowPolicy ? { slowPolicy } : {}),
       ...(queueBytes === undefined ? {} : { queueBytes }),
     }),
   );
-  const outputs = new Destinations(engine, udpOutput, options, log);
+  const destinationsOf = (addresses: readonly Address[]) =>
+    new Destinations(engine, addresses, options, log);
+  const outputs = new LiveDestinations(destinationsOf, udpOutput);
   const fromGroup = hasOutputs
     ? opening.use(
       await Listeners.open({
@@ -165,11 +210,9 @@ export async function startReverseProxy(
   }
 
   // To the group.
-  const toGroup = new Destinations(
-    engine,
+  const toGroup = new LiveDestinations(
+    destinationsOf,
     hasSources ? [group] : [],
-    options,
-    log,
   );
   const listeners = opening.use(
     await Listeners.open({
@@ -195,10 +238,11 @@ export async function startReverseProxy(
               [Symbol.asyncDispose]: () => closeAll(own),
             };
           },
-          ...(options.datagramBytes === undefined
-            ? {}
-            : { datagramBytes: options.datagramBytes }),
-          ...(options.lines === undefined ? {} : { lines: options.lines }),
+          datagramBytes: options.datagramBytes,
+          lines: options.lines,
+          fill: options.fill,
+          fillWaitMs: options.fillWaitMs,
+          idleTimeoutMs: options.idleTimeoutMs,
         }),
       ),
     );
@@ -254,5 +298,15 @@ export async function startReverseProxy(
     udpListen: listeners.addresses,
     tcpListen: producers.map((one) => one.address),
     tcpOutput: acceptors.map((acceptor) => acceptor.address),
+    setUdpOutput: async (addresses) => {
+      checkReverseProxyAddresses({ ...options, udpOutput: addresses });
+      checkEngine(engine, options, { to: addresses });
+      if (fromGroup === undefined && addresses.length > 0) {
+        throw new OperationError(
+          "cannot add UDP outputs: the group is not received without outputs at the start; restart the role",
+        );
+      }
+      await outputs.replace(addresses);
+    },
   };
 }

@@ -3,6 +3,7 @@ import type { Address } from "../address.ts";
 import type { DatagramBatch } from "../engine/batch.ts";
 import { type OperationError, UsageError } from "../errors.ts";
 import { type Task, Tasks } from "../tasks.ts";
+import { checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import {
   checkDispatchOptions,
@@ -15,6 +16,7 @@ import {
 import { endOnAbort, type RoleHandle } from "./role.ts";
 import {
   checkOutput,
+  isSplitBySender,
   type LogStats,
   openOutput,
   type OutputOptions,
@@ -66,13 +68,15 @@ export async function startServer(
 ): Promise<ServerHandle> {
   const { listen, path } = options;
   if (listen.length === 0) {
-    throw new UsageError("No source: --listen-addr HOST:PORT is wanted");
+    throw new UsageError("No source: pass `listen`", { option: "listen" });
   }
   if (path === "-" && options.tee) {
     throw new UsageError(
-      "Cannot use --tee with --path -: both write to stdout; leave out --tee",
+      "Cannot use `tee` with `path` -: both write to stdout; leave out `tee`",
+      { option: ["tee", "path"] },
     );
   }
+  checkListeners(listen);
   checkRange("workers", options.workers, 1, 64);
   checkDispatchOptions(options);
 
@@ -96,7 +100,7 @@ export async function startServer(
         return tee ? [sink, tee] : [sink];
       },
       logsInstead: kind === "file" && tee === undefined &&
-        options.split !== "source",
+        !isSplitBySender(options.split),
       alone: kind === "file" && tee === undefined,
       workers: options.workers,
     }),

@@ -12,6 +12,7 @@ import {
   checkLogFileOptions,
   LogFile,
   type LogFileOptions,
+  type SenderSplit,
 } from "./log_file.ts";
 import { FormattedStdout } from "./log_format.ts";
 import { splitName } from "./log_name.ts";
@@ -20,10 +21,20 @@ import type { DatagramSink } from "./sink.ts";
 import { type StdoutCounter, StdoutSink } from "./stdout_sink.ts";
 
 /** How a server's datagrams are spread over files. */
-export const SPLIT_CHOICES = ["address", "source"] as const;
+export const SPLIT_CHOICES = ["address", "source", "source-port"] as const;
 
-/** One of {@linkcode SPLIT_CHOICES}: by the address that received them, or by their sender. */
+/**
+ * One of {@linkcode SPLIT_CHOICES}: by the address that received them, by the
+ * address that sent them, or by its port as well.
+ */
 export type Split = typeof SPLIT_CHOICES[number];
+
+/** Whether files are those of senders. */
+export function isSplitBySender(
+  split: Split | undefined,
+): split is SenderSplit {
+  return split === "source" || split === "source-port";
+}
 
 /** What went to files and what did not. */
 export type LogStats = Record<LogCounter, number>;
@@ -38,6 +49,7 @@ export interface OutputOptions extends
     | "path"
     | "format"
     | "maxOpenFiles"
+    | "maxSources"
     | "rotateBytes"
     | "rotateIntervalMs"
     | "keepFiles"
@@ -47,6 +59,8 @@ export interface OutputOptions extends
   > {
   /** A file for each address or each source, with its address in the name. Default: one file. */
   split?: Split | undefined;
+  /** Whether a named pipe waits for its next reader when the reader leaves; else the server ends. @default {false} */
+  reopen?: boolean | undefined;
 }
 
 /** What an output tells the role. */
@@ -82,11 +96,18 @@ const STREAM_QUEUE_BYTES = 16 << 20;
 export function checkOutput(options: OutputOptions): LogPathKind {
   const { path, split } = options;
   checkLogFileOptions(options);
+  if (options.maxSources !== undefined && !isSplitBySender(split)) {
+    throw new UsageError(
+      "cannot limit sources without a file for each: requires split by source or source-port",
+    );
+  }
   if (path === "-") {
+    if (options.reopen) refuseReopen(path);
     refuseFileOptions(options, "stdout");
     return "pipe";
   }
   const kind = checkLogPath(path, split !== undefined);
+  if (options.reopen && kind !== "pipe") refuseReopen(path);
   if (kind === "pipe") refuseFileOptions(options, "a named pipe");
   else if (
     kind === "device" &&
@@ -95,19 +116,26 @@ export function checkOutput(options: OutputOptions): LogPathKind {
   return kind;
 }
 
+function refuseReopen(path: string): never {
+  throw new UsageError(
+    `cannot reopen "${path}": it is no named pipe, so no other reader can come`,
+  );
+}
+
 function refuseFileOptions(options: OutputOptions, what: string): void {
   const { fsync, onWriteError } = options;
   const given: [string, unknown][] = [
-    ["--split", options.split],
-    ["--rotate-size", options.rotateBytes],
-    ["--rotate-interval", options.rotateIntervalMs],
-    ["--fsync", fsync === "none" ? undefined : fsync],
-    ["--on-write-error retry", onWriteError === "retry" || undefined],
+    ["split", options.split],
+    ["rotateBytes", options.rotateBytes],
+    ["rotateIntervalMs", options.rotateIntervalMs],
+    ["fsync", fsync === "none" ? undefined : fsync],
+    ["onWriteError", onWriteError === "retry" ? onWriteError : undefined],
   ];
   for (const [name, value] of given) {
     if (value !== undefined) {
       throw new UsageError(
-        `Cannot use ${name} with --path ${options.path}: it is ${what} and no file`,
+        `Cannot use \`${name}\` with \`path\` ${options.path}: it is ${what} and no file`,
+        { option: [name, "path"] },
       );
     }
   }
@@ -136,18 +164,31 @@ export async function openOutput(
       throw fileError("open", path, cause);
     }
   }
+  const first = pipe;
   const sink = new StdoutSink({
     subject: stdout ? "stdout" : `"${path}"`,
     queueBytes: STREAM_QUEUE_BYTES,
-    ...(pipe ? { writeBytes: (bytes) => pipe.write(bytes) } : {}),
+    ...(first ? { writeBytes: (bytes) => first.write(bytes) } : {}),
+    ...options.reopen && !stdout
+      ? {
+        reopen: async () => {
+          log.warn("the reader left, waiting for the next one", { path });
+          pipe?.close();
+          const next = pipe = await Deno.open(path, { append: true });
+          return (bytes) => next.write(bytes);
+        },
+      }
+      : {},
     onClosed: (reason) => {
       if (reason.code === "EPIPE") events.onReaderLeft();
       else events.onFailure(reason);
     },
   });
-  const formatted = format === "raw" ? sink : new FormattedStdout(format, sink);
   return {
-    sinkOf: () => formatted,
+    sinkOf: (address) =>
+      format === "raw"
+        ? sink
+        : new FormattedStdout(format, sink, Date.now, address),
     logOf: () => {
       throw new TypeError("Cannot write to a stream in a Worker");
     },
@@ -158,9 +199,18 @@ export async function openOutput(
     abort: () => Promise.resolve(),
     [Symbol.asyncDispose]: async () => {
       await sink[Symbol.asyncDispose]();
-      pipe?.close();
+      closeOnce(pipe);
     },
   };
+}
+
+/** A pipe that waits for its next reader is closed already. */
+function closeOnce(file: Deno.FsFile | undefined): void {
+  try {
+    file?.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
 }
 
 /**
@@ -185,7 +235,7 @@ class FileOutput implements ServerOutput {
     this.#shared = shared;
     this.#options = {
       ...options,
-      splitBySource: split === "source",
+      splitBy: isSplitBySender(split) ? split : undefined,
       counters: this.#counters,
       log,
       onEnd: onFailure,
@@ -194,7 +244,7 @@ class FileOutput implements ServerOutput {
   }
 
   sinkOf(address: Address): DatagramSink {
-    return this.#openLog(this.#pathOf(address)).file;
+    return this.#openLog(this.#pathOf(address)).file.of(address);
   }
 
   logOf(address: Address): PlannedLog {

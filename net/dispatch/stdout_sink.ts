@@ -7,12 +7,14 @@
  *    goes to sleep when the ring is empty.
  * 3. Where the ring is full, `whenFull` decides: `drop` counts the datagram
  *    and goes on, `wait` holds up the caller until there is room.
+ * 4. What stdout has taken counts as written, what it never took as dropped.
  */
 import { setImmediate } from "node:timers";
 import type { DatagramBatch } from "../engine/batch.ts";
 import { SLOT_BYTES } from "../engine/batch.ts";
 import { failedCall, type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
+import { DatagramRuns } from "./datagram_runs.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** What a full queue means: lose datagrams, counted, or hold up the caller. */
@@ -67,12 +69,24 @@ export interface StdoutSinkOptions {
   lingerMs?: number;
   /** What takes the bytes, for messages. @default {"stdout"} */
   subject?: string;
+  /**
+   * Opens what takes the bytes again when its reader has left (`EPIPE`), and
+   * resolves with what writes to it. Until then datagrams wait in the queue.
+   * Default: none, the sink closes.
+   */
+  reopen?: (reason: OperationError) => Promise<WriteBytes>;
   /** Takes bytes in place of stdout; resolves with how many it took. */
-  writeBytes?: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
+  writeBytes?: WriteBytes;
 }
+
+/** Takes bytes; resolves with how many it took. */
+export type WriteBytes = (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
 
 /** Bytes of one write: large enough to be worth a promise, small enough that room comes back soon. */
 const PIECE_BYTES = 256 * 1024;
+
+/** Runs of datagrams of different sizes that may wait: small ones fill the queue by their number. */
+const MAX_RUNS = 65_536;
 
 /** How long a stdout that its owner made non-blocking (EAGAIN) is left alone. */
 const WOULD_BLOCK_MS = 5;
@@ -87,8 +101,11 @@ export class StdoutSink implements DatagramSink {
   readonly #lingerMs: number;
   readonly #subject: string;
   readonly #onClosed: ((reason: OperationError) => void) | undefined;
-  readonly #writeBytes: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>;
+  readonly #reopen: StdoutSinkOptions["reopen"];
+  #writeBytes: WriteBytes;
   readonly #ring: Uint8Array<ArrayBuffer>;
+  /** Where the datagrams in the ring end. */
+  readonly #runs = new DatagramRuns(MAX_RUNS);
   /** Where the next piece to write starts. */
   #head = 0;
   /** Bytes in the ring, behind the head. */
@@ -98,6 +115,8 @@ export class StdoutSink implements DatagramSink {
   /** Made by who waits, resolved by the pump at each progress. */
   #progress: PromiseWithResolvers<void> | undefined;
   #closed = false;
+  /** Whether the front of the ring is in the middle of a datagram. */
+  #partial = false;
 
   constructor(options: StdoutSinkOptions = {}) {
     const { whenFull = "drop", queueBytes = 4 << 20, lingerMs = 1000 } =
@@ -111,6 +130,7 @@ export class StdoutSink implements DatagramSink {
     this.#lingerMs = lingerMs;
     this.#subject = options.subject ?? "stdout";
     this.#onClosed = options.onClosed;
+    this.#reopen = options.reopen;
     this.#writeBytes = options.writeBytes ?? writeStdout;
     this.#ring = new Uint8Array(queueBytes);
   }
@@ -142,17 +162,13 @@ export class StdoutSink implements DatagramSink {
     const { slots } = this.counters;
     const { length } = datagrams;
     if (!this.#closed && length <= this.#free) {
-      this.#copy(datagrams);
-      slots[Slot.datagrams]! += datagramsIn(length, size);
-      slots[Slot.bytes]! += length;
+      this.#copy(datagrams, size);
       return;
     }
     // All but the last one have this size, so as many as fit are a prefix.
     const each = size > 0 && size < length ? size : Math.max(1, length);
-    const taken = this.#closed ? 0 : Math.floor(this.#free / each);
-    this.#copy(datagrams.subarray(0, taken * each));
-    slots[Slot.datagrams]! += taken;
-    slots[Slot.bytes]! += taken * each;
+    const taken = this.#closed ? 0 : Math.max(0, Math.floor(this.#free / each));
+    if (taken > 0) this.#copy(datagrams.subarray(0, taken * each), each);
     const dropped = this.#closed
       ? Slot.closedDatagrams
       : Slot.queueFullDatagrams;
@@ -190,6 +206,7 @@ export class StdoutSink implements DatagramSink {
   }
 
   get #free(): number {
+    if (this.#runs.full) return -1;
     return this.#ring.length - this.#queued;
   }
 
@@ -208,8 +225,11 @@ export class StdoutSink implements DatagramSink {
     }
   }
 
-  #copy(bytes: Uint8Array<ArrayBuffer>): void {
+  #copy(bytes: Uint8Array<ArrayBuffer>, size: number): void {
     const ring = this.#ring;
+    this.#runs.join(bytes.length, size);
+    // Nothing to write: an empty datagram is written by being taken.
+    if (bytes.length === 0 && this.#queued === 0) this.#count(0, false);
     const tail = (this.#head + this.#queued) % ring.length;
     const straight = ring.length - tail;
     if (bytes.length <= straight) ring.set(bytes, tail);
@@ -239,7 +259,7 @@ export class StdoutSink implements DatagramSink {
         );
         this.#queued -= taken;
         this.#writtenBytes += taken;
-        if (this.#closed) this.counters.slots[Slot.unwrittenBytes]! -= taken;
+        this.#count(taken, this.#closed);
         // An empty ring starts over at its first byte: memory that is warm.
         this.#head = this.#queued === 0
           ? 0
@@ -262,16 +282,52 @@ export class StdoutSink implements DatagramSink {
     try {
       return await this.#writeBytes(piece);
     } catch (error) {
+      if (this.#reopen && error instanceof Deno.errors.BrokenPipe) {
+        await this.#startOver(failedCall("write to", this.#subject, error));
+        return 0;
+      }
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
       await new Promise((resolve) => setTimeout(resolve, WOULD_BLOCK_MS));
       return 0;
     }
   }
 
+  /** Counts what stdout took from the front; what it took late was dropped before. */
+  #count(bytes: number, isLate: boolean): void {
+    const { slots } = this.counters;
+    const datagrams = this.#runs.datagramsBefore(bytes);
+    if (bytes > 0) this.#partial = bytes > this.#runs.boundary(bytes);
+    this.#runs.dropFront(bytes);
+    slots[Slot.datagrams]! += datagrams;
+    slots[Slot.bytes]! += bytes;
+    if (!isLate) return;
+    slots[Slot.closedDatagrams]! -= datagrams;
+    slots[Slot.closedBytes]! -= bytes;
+    slots[Slot.unwrittenBytes]! -= bytes;
+  }
+
+  /** Another reader comes: what the last one got in part is dropped, the rest waits for it. */
+  async #startOver(reason: OperationError): Promise<void> {
+    if (this.#partial) {
+      const rest = this.#runs.nextBoundary(0);
+      const { slots } = this.counters;
+      slots[Slot.closedDatagrams]!++;
+      slots[Slot.closedBytes]! += rest;
+      this.#runs.dropFront(rest);
+      this.#head = (this.#head + rest) % this.#ring.length;
+      this.#queued -= rest;
+      this.#partial = false;
+    }
+    this.#writeBytes = await this.#reopen!(reason);
+  }
+
   #close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.counters.slots[Slot.unwrittenBytes]! += this.#queued;
+    const { slots } = this.counters;
+    slots[Slot.closedDatagrams]! += this.#runs.datagramsBefore(Infinity);
+    slots[Slot.closedBytes]! += this.#queued;
+    slots[Slot.unwrittenBytes]! += this.#queued;
     this.#notify();
   }
 

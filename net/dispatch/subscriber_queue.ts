@@ -30,12 +30,16 @@ export type SlowPolicy = typeof SLOW_POLICIES[number];
 
 /** Memory for datagrams back to back, with where each one ends. */
 class Chunk {
-  readonly bytes = new Uint8Array(CHUNK_BYTES);
+  readonly bytes: Uint8Array<ArrayBuffer>;
   readonly ends = new Int32Array(CHUNK_DATAGRAMS);
   datagrams = 0;
   used = 0;
   /** Ranges that lie in it, and one for being filled. */
   holders = 0;
+
+  constructor(bytes: number) {
+    this.bytes = new Uint8Array(bytes);
+  }
 
   /** How many datagrams end at or before a byte. */
   datagramsBefore(byte: number): number {
@@ -70,10 +74,17 @@ export class SharedChunks {
   readonly #free: Chunk[] = [];
   #filling: Chunk | undefined;
   #made = 0;
+  /** Bytes of a chunk. */
+  readonly chunkBytes: number;
+
+  /** @param chunkBytes At least the largest datagram. */
+  constructor(chunkBytes: number = CHUNK_BYTES) {
+    this.chunkBytes = chunkBytes;
+  }
 
   /** Bytes of all chunks, in use or in the pool. */
   get memoryBytes(): number {
-    return this.#made * CHUNK_BYTES;
+    return this.#made * this.chunkBytes;
   }
 
   /** Copies the datagrams of a batch's slot once and offers them to every queue. */
@@ -82,17 +93,25 @@ export class SharedChunks {
     slot: number,
     queues: Iterable<SubscriberQueue>,
   ): void {
-    const length = batch.lengths[slot]!;
+    this.appendRun(batch.filled(slot), batch.segmentSizes[slot]!, queues);
+  }
+
+  /** The same for a run of datagrams, each `segmentSize` bytes but the last one. */
+  appendRun(
+    bytes: Uint8Array<ArrayBuffer>,
+    segmentSize: number,
+    queues: Iterable<SubscriberQueue>,
+  ): void {
+    const { length } = bytes;
     // A datagram of zero bytes leaves no trace in a stream of bytes.
     if (length === 0) return;
-    const size = Math.min(length, Math.max(1, batch.segmentSizes[slot]!));
-    const bytes = batch.filled(slot);
+    const size = Math.min(length, Math.max(1, segmentSize));
     let from = 0;
     while (from < length) {
       const chunk = this.#chunkFor(Math.min(size, length - from));
       // As many datagrams as the chunk takes, by bytes and by number.
       const room = Math.min(
-        Math.floor((CHUNK_BYTES - chunk.used) / size) * size,
+        Math.floor((this.chunkBytes - chunk.used) / size) * size,
         (CHUNK_DATAGRAMS - chunk.datagrams) * size,
       );
       const part = Math.min(length - from, Math.max(room, 0)) || length - from;
@@ -123,13 +142,13 @@ export class SharedChunks {
   #chunkFor(bytes: number): Chunk {
     const filling = this.#filling;
     if (
-      filling && filling.used + bytes <= CHUNK_BYTES &&
+      filling && filling.used + bytes <= this.chunkBytes &&
       filling.datagrams < CHUNK_DATAGRAMS
     ) return filling;
     if (filling) this.release(filling);
     let chunk = this.#free.pop();
     if (chunk === undefined) {
-      chunk = new Chunk();
+      chunk = new Chunk(this.chunkBytes);
       this.#made++;
     }
     chunk.holders = 1;
@@ -147,6 +166,7 @@ export class SubscriberQueue {
   #first = 0;
   #bytes = 0;
   #inFlight: Chunk | undefined;
+  #inFlightStart = 0;
   #overflowed = false;
   /** Datagrams dropped so far. */
   droppedDatagrams = 0;
@@ -159,7 +179,7 @@ export class SubscriberQueue {
     this.#policy = policy;
     this.#limitBytes = limitBytes;
     // A range may pin a chunk for one small datagram: memory is bounded too.
-    this.#limitChunks = Math.ceil(limitBytes / CHUNK_BYTES) + 2;
+    this.#limitChunks = Math.ceil(limitBytes / chunks.chunkBytes) + 2;
   }
 
   /** Bytes that wait. */
@@ -212,7 +232,16 @@ export class SubscriberQueue {
     this.#inFlight = chunk;
     chunk.holders++;
     this.#shorten(end - start);
+    this.#inFlightStart = start;
     return { bytes: chunk.bytes.subarray(start, end), datagrams };
+  }
+
+  /** How many datagrams of the piece that was taken end at or before one of its bytes. */
+  datagramsBefore(bytes: number): number {
+    const chunk = this.#inFlight;
+    if (chunk === undefined) return 0;
+    const start = this.#inFlightStart;
+    return chunk.datagramsBefore(start + bytes) - chunk.datagramsBefore(start);
   }
 
   /** The piece that was taken is sent, or will never be. */

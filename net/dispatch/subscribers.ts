@@ -6,12 +6,19 @@
  * 3. Each subscriber's pump sends piece after piece, as fast as it reads.
  * 4. A queue that is full drops whole datagrams, counted, or ends its subscriber.
  */
-import { formatAddress } from "../address.ts";
+import { type Address, formatAddress } from "../address.ts";
 import type { DatagramBatch } from "../engine/batch.ts";
 import { errorCode } from "../errors.ts";
 import type { Log } from "../observe/log.ts";
+import {
+  type DatagramWriter,
+  LogFormatter,
+  MAX_FORMATTED_BYTES,
+  type StreamFormat,
+} from "./log_format.ts";
 import type { DatagramSink } from "./sink.ts";
 import {
+  CHUNK_BYTES,
   type Piece,
   SharedChunks,
   type SlowPolicy,
@@ -27,6 +34,10 @@ export interface SubscribersOptions {
   slowPolicy?: SlowPolicy;
   /** Bytes that may wait for one subscriber. @default {4194304} */
   queueBytes?: number;
+  /** How datagrams are written. @default {"raw"} */
+  format?: StreamFormat | undefined;
+  /** Where they are received, for `jsonl`. */
+  listener?: Address | undefined;
   /** Where arrivals, ends and drops are logged. */
   log: Log;
 }
@@ -72,7 +83,11 @@ const DRAIN_LOOK_MS = 20;
 
 /** Gives a stream of datagrams to all who connect. */
 export class Subscribers implements DatagramSink {
-  readonly #chunks = new SharedChunks();
+  readonly #chunks: SharedChunks;
+  readonly #formatter: LogFormatter | undefined;
+  readonly #writer: DatagramWriter = {
+    append: (bytes, size) => this.#chunks.appendRun(bytes, size, this.#queues),
+  };
   readonly #queues = new Set<SubscriberQueue>();
   readonly #subscribers = new Set<Subscriber>();
   readonly #slowPolicy: SlowPolicy;
@@ -91,6 +106,13 @@ export class Subscribers implements DatagramSink {
     this.#slowPolicy = options.slowPolicy ?? "drop-oldest";
     this.#queueBytes = options.queueBytes ?? DEFAULT_QUEUE_BYTES;
     this.#log = options.log;
+    const { format = "raw", listener } = options;
+    this.#formatter = format === "raw"
+      ? undefined
+      : new LogFormatter(format, listener);
+    this.#chunks = new SharedChunks(
+      Math.max(CHUNK_BYTES, this.#formatter ? MAX_FORMATTED_BYTES : 0),
+    );
   }
 
   /** Serves a connection from now on; it belongs to this object. */
@@ -113,8 +135,11 @@ export class Subscribers implements DatagramSink {
 
   write(batch: DatagramBatch): void {
     if (this.#queues.size === 0) return;
+    const formatter = this.#formatter;
+    const timeMs = formatter?.format === "jsonl" ? Date.now() : 0;
     for (let slot = 0; slot < batch.count; slot++) {
-      this.#chunks.append(batch, slot, this.#queues);
+      if (formatter) formatter.writeSlot(batch, slot, timeMs, this.#writer);
+      else this.#chunks.append(batch, slot, this.#queues);
     }
     for (const subscriber of this.#subscribers) subscriber.pump();
   }
@@ -219,8 +244,13 @@ class Subscriber {
     this.#ended = true;
     this.#queue.clear();
     if (this.#piece) {
-      // Some of them may have arrived: only the subscriber knows.
-      this.#queue.droppedDatagrams += this.#piece.datagrams;
+      // Those that the system has taken whole are sent, the others are not.
+      const { bytes, datagrams } = this.#piece;
+      const sent = this.#queue.datagramsBefore(
+        bytes.length - this.#unsentBytes,
+      );
+      this.#sentDatagrams += sent;
+      this.#queue.droppedDatagrams += datagrams - sent;
       this.#queue.droppedBytes += this.#unsentBytes;
       this.#unsentBytes = 0;
     }

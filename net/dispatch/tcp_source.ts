@@ -17,6 +17,7 @@ import type { Task } from "../tasks.ts";
 import { connectTls, type TlsClientOptions } from "../tls_client.ts";
 import { type CutOptions, makeCutter } from "./cut.ts";
 import { type ByteSource, Feed, FEED_COUNTERS } from "./feed.ts";
+import { IdleWatch } from "./idle_watch.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** One host to connect to. */
@@ -41,6 +42,10 @@ export interface TcpSourceStats {
   readBytes: number;
   /** Datagrams made of them. */
   cutDatagrams: number;
+  /** Lines and records that were dropped because the connection ended in them. */
+  droppedPartial: number;
+  /** Milliseconds since data was received, or since the start. */
+  silentMs: number;
 }
 
 /** Back-off between connects: from half a second to the original's five. */
@@ -51,6 +56,10 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 /** What a {@linkcode TcpSource} works on. */
 export interface TcpSourceOptions extends CutOptions {
+  /** Silence after which a connection is closed and made again, in milliseconds. Default: none. */
+  idleTimeoutMs?: number | undefined;
+  /** How long a record waits to be filled, in milliseconds. @default {100} */
+  fillWaitMs?: number | undefined;
   upstream: TcpUpstream;
   /** Where datagrams go; who made them closes them. */
   sinks: readonly DatagramSink[];
@@ -61,6 +70,10 @@ export interface TcpSourceOptions extends CutOptions {
 export class TcpSource implements Task {
   readonly #options: TcpSourceOptions;
   readonly #counters = new CounterBlock(FEED_COUNTERS);
+  readonly #silence = new IdleWatch({
+    readBytes: () => this.#counters.slots[0]!,
+    onIdle: () => {},
+  });
   readonly #waiter = new Waiter();
   readonly #abort = new AbortController();
   #connected = false;
@@ -80,6 +93,7 @@ export class TcpSource implements Task {
       connects: this.#connects,
       failures: this.#failures,
       ...this.#counters.read(),
+      silentMs: this.#silence.check(),
     };
   }
 
@@ -96,8 +110,7 @@ export class TcpSource implements Task {
         log.info("connected", { address });
         const before = this.#counters.read().readBytes;
         try {
-          await this.#feedFrom(connection);
-          reason = "the host ended the connection";
+          reason = await this.#feedFrom(connection);
         } catch (error) {
           this.#failures++;
           reason = errorCode(error) ?? String(error);
@@ -128,17 +141,32 @@ export class TcpSource implements Task {
     this.#waiter.wake();
   }
 
-  async #feedFrom(source: ByteSource): Promise<void> {
-    const { sinks } = this.#options;
+  /** Feeds until the connection ends, in order or by silence; why it ended. */
+  async #feedFrom(source: ByteSource): Promise<string> {
+    const { sinks, idleTimeoutMs } = this.#options;
     const cutter = makeCutter(this.#options);
-    this.#feed = new Feed({
+    const feed = this.#feed = new Feed({
       source,
       cutter,
       sinks,
       counters: this.#counters.slots,
+      fillWaitMs: this.#options.fillWaitMs,
+      onPartial: "drop",
     });
-    await this.#feed.run();
+    let idle = false;
+    using _watch = new IdleWatch({
+      readBytes: () => feed.readBytes,
+      idleMs: idleTimeoutMs,
+      onIdle: () => {
+        idle = true;
+        feed.stop();
+      },
+    });
+    await feed.run();
     this.#feed = undefined;
+    if (!idle) return "the host ended the connection";
+    this.#failures++;
+    return "idle timeout";
   }
 }
 

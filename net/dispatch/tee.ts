@@ -1,4 +1,4 @@
-/** `--tee`: all data to stdout, byte for byte, beside where it goes anyway. */
+/** Tee: all data to stdout, byte for byte, beside where it goes anyway. */
 import type { Log } from "../observe/log.ts";
 import {
   type StdoutCounter,
@@ -13,7 +13,7 @@ export type TeeStats = Record<StdoutCounter, number>;
 export function openTee(log: Log, whenFull: WhenFull): StdoutSink {
   return new StdoutSink({
     whenFull,
-    onClosed: (reason) => log.warn(`${reason.message}; going on without --tee`),
+    onClosed: (reason) => log.warn(`${reason.message}; going on without tee`),
   });
 }
 

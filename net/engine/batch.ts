@@ -40,6 +40,12 @@ export class DatagramBatch {
   count = 0;
   /** Set by the engine that fills the batch. */
   readSource: SourceReader | undefined;
+  /** The same for the source port alone, where that costs no object. */
+  readSourcePort: ((batch: DatagramBatch, slot: number) => number) | undefined;
+
+  /** Where the sender of each slot stands since slots were moved; meaningless before. */
+  readonly #sourceSlots: Int32Array;
+  #moved = false;
 
   readonly #slotViews: Uint8Array<ArrayBuffer>[];
   readonly #filledViews: Uint8Array<ArrayBuffer>[];
@@ -50,6 +56,7 @@ export class DatagramBatch {
     this.bytes = new Uint8Array(slots * slotBytes);
     this.lengths = new Int32Array(slots);
     this.segmentSizes = new Int32Array(slots);
+    this.#sourceSlots = new Int32Array(slots);
     this.#slotViews = Array.from(
       { length: slots },
       (_, i) => this.bytes.subarray(i * slotBytes, (i + 1) * slotBytes),
@@ -106,6 +113,32 @@ export class DatagramBatch {
     if (this.readSource === undefined) {
       throw new TypeError("Cannot tell the source: the batch was not received");
     }
-    return this.readSource(this, slot);
+    return this.readSource(this, this.#moved ? this.#sourceSlots[slot]! : slot);
+  }
+
+  /** Begins to take slots out: from now on, senders are those of the slots as received. */
+  startMoves(): void {
+    this.#moved = false;
+  }
+
+  /** Copies a slot with its sender to one before it. */
+  moveSlot(from: number, to: number): void {
+    if (!this.#moved) {
+      for (let i = 0; i < this.count; i++) this.#sourceSlots[i] = i;
+      this.#moved = true;
+    }
+    this.slot(to).set(this.filled(from));
+    this.lengths[to] = this.lengths[from]!;
+    this.segmentSizes[to] = this.segmentSizes[from]!;
+    this.#sourceSlots[to] = this.#sourceSlots[from]!;
+  }
+
+  /** The port of a slot's sender. */
+  sourcePort(slot: number): number {
+    if (this.readSourcePort === undefined) return this.source(slot).port;
+    return this.readSourcePort(
+      this,
+      this.#moved ? this.#sourceSlots[slot]! : slot,
+    );
   }
 }

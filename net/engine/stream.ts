@@ -89,6 +89,12 @@ export interface ForwardPlan {
    */
   readonly maxConnections?: number | undefined;
   /**
+   * The same, of one source: an IPv4 address, or the first 64 bits of an IPv6
+   * address. 0 is no limit.
+   * @default {0}
+   */
+  readonly maxConnectionsPerSource?: number | undefined;
+  /**
    * Largest buffer of one direction, in bytes. Engines start with less and
    * grow to it where a connection shows bulk.
    * @default {262144}
@@ -120,6 +126,8 @@ export interface ForwardChange {
   readonly deadlines?: Partial<Deadlines>;
   /** For clients from now on. */
   readonly maxConnections?: number;
+  /** For clients from now on. */
+  readonly maxConnectionsPerSource?: number;
   /** For what happens from now on. */
   readonly report?: ReportLevel;
 }
@@ -152,12 +160,15 @@ export const REJECT_REASONS = [
   "tls",
   "client-gone",
   "closed",
+  "source-limit",
+  "displaced",
 ] as const;
 
 /**
- * Why a client was let go without a remote: none was live, every attempt
- * failed, too many clients, the policy said no, its handshake failed, it left
- * while it waited, or the forwarder closed.
+ * Why a client was rejected: there is no remote, every attempt failed, too many
+ * clients, the policy denied it, its handshake failed, it left while it waited,
+ * the forwarder closed, too many clients of its source, or its handshake was
+ * the oldest when another client needed room.
  */
 export type RejectReason = typeof REJECT_REASONS[number];
 
@@ -225,8 +236,8 @@ export interface ForwardPolicy {
   failed(remote: number, failure: DialFailure, nowMs: number): void;
   /** An admitted client is gone, piped or not. */
   released(client: string): void;
-  /** When the next probe is due; Infinity for none. */
-  probeDueMs(): number;
+  /** When the next probe is due, of all remotes or of one; Infinity for none. */
+  probeDueMs(remote?: number): number;
   /** The id of a remote whose probe is due, at most once per due probe; else {@linkcode NO_REMOTE}. */
   takeProbe(nowMs: number): number;
   /** How a probe (a dial, closed at once) ended: undefined is success. */
@@ -296,6 +307,12 @@ export type StreamEvent =
       readonly reason: RejectReason;
       /** Dials that were tried. */
       readonly attempts: number;
+      /** Remotes that were dialled, in order. */
+      readonly remotes: readonly number[];
+      /** Since it was accepted. */
+      readonly durationMs: number;
+      /** What went wrong with its handshake, where something did. */
+      readonly detail?: string | undefined;
     }
     | {
       readonly type: "dial-failed";
@@ -315,6 +332,8 @@ export type StreamEvent =
       readonly type: "remote-state";
       readonly remote: number;
       readonly live: boolean;
+      /** When a dead one is probed; undefined where it is not. */
+      readonly probeInMs?: number | undefined;
     }
     | {
       readonly type: "accept-failed";

@@ -24,6 +24,8 @@ import {
   encodeConnack,
   hexByte,
   limitsOfBroker,
+  MAX_PACKET_BYTES,
+  type OversizedPublish,
   type PacketError,
   type PacketLimits,
   PacketType,
@@ -36,6 +38,7 @@ import {
 } from "./packet/mod.ts";
 import { spliceCodes } from "./pending_filters.ts";
 import type { PublishFlow } from "./publish_flow.ts";
+import { logged } from "./session_log.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
@@ -57,6 +60,9 @@ export class DownstreamPath extends MessagePath {
   constructor(link: Link, stream: ByteStream) {
     super(link, TERMS, stream, link.context.settings.maxPacketBytes);
     this.reader.version = link.version;
+    // An MQTT 5 broker was given the limit; another one can only lose the
+    // message, as its session would not get past it.
+    this.reader.framer.skipsOversized = true;
   }
 
   protected override get sink(): StreamWriter {
@@ -145,7 +151,8 @@ export class DownstreamPath extends MessagePath {
   async #connack(view: ConnackView): Promise<void> {
     const { version, agreement, session } = this.link;
     if (!view.accepted) {
-      this.#keepEdited(view, version === 5 ? { remove: this.#hidden() } : {});
+      const edit = version === 5 ? { remove: this.#hidden() } : {};
+      if (!this.#keepEdited(view, edit)) return;
       await this.flush();
       this.link.finish({
         reason: "connect_refused",
@@ -166,10 +173,11 @@ export class DownstreamPath extends MessagePath {
         agreement.keepAliveSeconds;
       const assigned = properties.text(PropertyId.ASSIGNED_CLIENT_IDENTIFIER);
       if (assigned !== undefined) this.link.assignClientId(assigned);
-      this.#keepEdited(view, {
+      const isSent = this.#keepEdited(view, {
         remove: this.#hidden(),
         set: this.#ownProperties(limits, agreement.brokerMaxPacketBytes),
       });
+      if (!isSent) return;
     } else this.keep();
     // The broker may send messages in the same chunk: the client's CONNACK and
     // the `connect` hook come before them.
@@ -221,7 +229,9 @@ export class DownstreamPath extends MessagePath {
     if (!retainAvailable) {
       properties.push({ id: PropertyId.RETAIN_AVAILABLE, value: 0 });
     }
-    if (brokerMaxPacketBytes > maxPacketBytes) {
+    if (
+      maxPacketBytes < MAX_PACKET_BYTES && brokerMaxPacketBytes > maxPacketBytes
+    ) {
       properties.push({
         id: PropertyId.MAXIMUM_PACKET_SIZE,
         value: maxPacketBytes,
@@ -236,20 +246,29 @@ export class DownstreamPath extends MessagePath {
     return properties;
   }
 
-  #keepEdited(view: ConnackView, edit: PropertyEdit): void {
+  /** False, and the session is over, if the client takes no packet of that size [MQTT-3.1.2-24]. */
+  #keepEdited(view: ConnackView, edit: PropertyEdit): boolean {
     const { remove = [], set = [] } = edit;
+    const { clientMaxPacketBytes } = this.link.agreement;
     const isChanged = set.length > 0 ||
       remove.some((id) => view.properties.has(id));
-    if (!isChanged) return this.keep();
-    const edited = editConnack(view, { properties: edit });
-    const fits = edited.byteLength <=
-      this.link.agreement.clientMaxPacketBytes;
-    // [MQTT-3.2.2-19]
-    this.put(
-      (fits ? edited : editConnack(edited, {
-        properties: { remove: EXPLAINING },
-      })).bytes(),
-    );
+    let edited = isChanged ? editConnack(view, { properties: edit }) : view;
+    if (edited.byteLength > clientMaxPacketBytes) {
+      // [MQTT-3.2.2-19]
+      edited = editConnack(edited, { properties: { remove: EXPLAINING } });
+    }
+    if (edited.byteLength > clientMaxPacketBytes) {
+      this.link.finish({
+        reason: "connect_refused",
+        reasonCode: ReasonCode.PACKET_TOO_LARGE,
+        detail:
+          `the CONNACK has ${edited.byteLength} bytes, and the client takes ${clientMaxPacketBytes}`,
+      });
+      return false;
+    }
+    if (edited === view) this.keep();
+    else this.put(edited.bytes());
+    return true;
   }
 
   // PUBLISH
@@ -266,6 +285,32 @@ export class DownstreamPath extends MessagePath {
     const { audit } = this.context;
     if (audit?.messages) {
       audit.event("deliver", this.link.session, audit.message(message));
+    }
+  }
+
+  protected override skipped(publish: OversizedPublish): void {
+    const { topic, qos, packetId, byteLength } = publish;
+    const { session, downFlow } = this.link;
+    const { metrics, log, audit, settings } = this.context;
+    metrics.published("downstream", qos);
+    metrics.oversized++;
+    log.limited("oversized", "message dropped: larger than --max-packet-size", {
+      session: session.id,
+      clientId: logged(session.clientId),
+      topic: logged(topic),
+      bytes: byteLength,
+      limit: settings.maxPacketBytes,
+    });
+    audit?.event("deliver_denied", session, {
+      topic,
+      qos,
+      reasonCode: ReasonCode.PACKET_TOO_LARGE,
+      reason: "larger than the maximum packet size",
+    });
+    if (qos === 0) return;
+    if (downFlow.owns(packetId)) downFlow.repeat(packetId);
+    else if (qos === 1 || !downFlow.isOpen(packetId)) {
+      downFlow.drop(packetId, qos);
     }
   }
 

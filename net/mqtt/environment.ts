@@ -35,7 +35,11 @@ const LISTENER_FIELDS = [
 
 type ListenerField = typeof LISTENER_FIELDS[number];
 
-/** Checks of client certificates that this gateway does not do: refused, as to ignore them would let clients in. */
+/**
+ * Checks of client certificates that this gateway does not do. A listener that
+ * requires them is not opened: without them it would let in clients whose
+ * certificates were revoked.
+ */
 const REVOCATION_FIELDS = [
   ...["CERT_VERIFICATION_METHODS", "OCSP_DEPTH", "OCSP_RESPONDER_URL"],
   ...["CRL_DEPTH", "CRL_DISTRIBUTION_POINTS", "OFFLINE_CRL_FILE"],
@@ -65,20 +69,32 @@ const MPROXY_FIELDS = [
 /**
  * Reads the predecessors' variables.
  *
- * @throws {UsageError} where one asks for what this gateway does not do, or
- * cannot be right.
+ * @throws {UsageError} if one is incomplete or cannot be right.
  */
 export function readEnvironment(variables: Variables): EnvironmentOptions {
   const warnings: string[] = [];
   const listeners: EnvironmentListener[] = [];
   const used = new Set<string>();
+  const serverCas: string[] = [];
   for (const family of ["MGATE", "MPROXY"]) {
     for (const kind of MGATE_LISTENERS) {
       const prefix = `${family}_${kind.name}_`;
-      const fields = fieldsOf(variables, prefix, used, warnings);
-      const listener = fields && mgateListener(prefix, kind, fields);
-      if (listener) listeners.push(listener);
+      const fields = fieldsOf(variables, prefix, used);
+      if (!fields) continue;
+      if (fields.SERVER_CA_FILE) serverCas.push(`${prefix}SERVER_CA_FILE`);
+      const listener = mgateListener(prefix, kind, fields);
+      const methods = `${prefix}CERT_VERIFICATION_METHODS`;
+      if (variables[methods] && fields.CLIENT_CA_FILE) {
+        warnings.push(
+          `${listener.url} is not opened: ${methods}=${
+            variables[methods]
+          } requires a check for revoked client certificates, which this gateway does not do; unset it to accept clients without`,
+        );
+      } else listeners.push(listener);
     }
+  }
+  if (serverCas.length > 0) {
+    warnings.push(`no effect on a listener: ${namesOf(serverCas)}`);
   }
   const old = (field: string) => {
     used.add(`MPROXY_${field}`);
@@ -88,21 +104,29 @@ export function readEnvironment(variables: Variables): EnvironmentOptions {
     listeners.push(...mproxyListeners(old));
   }
   if (old("LOG_LEVEL")) {
-    warnings.push("MPROXY_LOG_LEVEL has no effect: use --log-level");
+    warnings.push(
+      "MPROXY_LOG_LEVEL has no effect: set the log level on the command line",
+    );
   }
-  for (const name of Object.keys(variables)) {
-    if (/^(MPROXY|MGATE)_/.test(name) && !used.has(name)) {
-      warnings.push(`The environment variable ${name} is unknown: ignored`);
-    }
+  const unknown = Object.keys(variables).filter((name) =>
+    /^(MPROXY|MGATE)_/.test(name) && !used.has(name)
+  );
+  if (unknown.length > 0) {
+    warnings.push(`unknown environment variables: ${namesOf(unknown)}`);
   }
   return { listeners, warnings };
+}
+
+/** The first names of a list, and how many there are. */
+function namesOf(names: readonly string[]): string {
+  const shown = names.slice(0, 3).join(", ");
+  return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
 }
 
 function fieldsOf(
   variables: Variables,
   prefix: string,
   used: Set<string>,
-  warnings: string[],
 ): Partial<Record<ListenerField, string>> | undefined {
   const fields: Partial<Record<ListenerField, string>> = {};
   for (const field of LISTENER_FIELDS) {
@@ -110,16 +134,7 @@ function fieldsOf(
     const value = variables[prefix + field];
     if (value) fields[field] = value;
   }
-  for (const field of REVOCATION_FIELDS) {
-    used.add(prefix + field);
-    if (!variables[prefix + field]) continue;
-    throw new UsageError(
-      `Cannot use ${prefix}${field}: revocation of client certificates is not checked here; unset it, or check it in front of the gateway`,
-    );
-  }
-  if (fields.SERVER_CA_FILE) {
-    warnings.push(`${prefix}SERVER_CA_FILE has no effect on a listener`);
-  }
+  for (const field of REVOCATION_FIELDS) used.add(prefix + field);
   return Object.keys(fields).length > 0 ? fields : undefined;
 }
 

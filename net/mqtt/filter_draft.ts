@@ -1,7 +1,6 @@
 /** The filters of a SUBSCRIBE or UNSUBSCRIBE as hooks see them, with their verdicts. */
 import {
   Denial,
-  type FilterAnswers,
   type FilterChange,
   type Qos,
   type SubscribeFilter,
@@ -15,7 +14,10 @@ import {
   SubscribeView,
   type UnsubscribeView,
 } from "./packet/mod.ts";
-import { isTopicFilter, sharedFilter } from "./topic.ts";
+import { isShare, isTopicFilter, sharedFilter } from "./topic.ts";
+
+/** 0x8F: topic filter invalid. */
+const MALFORMED_SHARE = new Denial(0x8f, "malformed shared subscription");
 
 /** One filter with what became of it. */
 export interface FilterVerdict {
@@ -39,12 +41,15 @@ export class FilterDraft implements SubscribeRequest, UnsubscribeRequest {
     this.#view = view;
     this.verdicts = Array.from({ length: view.count }, (_, index) => {
       const written = view.filter(index);
-      // `$share` means nothing before MQTT 5.
-      const shared = view.version === 5 ? sharedFilter(written) : undefined;
+      // Brokers honour `$share` for MQTT 3.1.1 clients too (mosquitto, EMQX,
+      // VerneMQ), so rules and hooks see the filter alone in all versions.
+      const shared = sharedFilter(written);
       const options = view instanceof SubscribeView ? view.options(index) : 0;
       return {
         written,
-        denial: undefined,
+        denial: isShare(shared ? shared.filter : written)
+          ? MALFORMED_SHARE
+          : undefined,
         changed: false,
         current: {
           filter: shared?.filter ?? written,
@@ -64,7 +69,7 @@ export class FilterDraft implements SubscribeRequest, UnsubscribeRequest {
 
   /** Those that no hook denied so far. */
   get filters(): readonly SubscribeFilter[] {
-    return this.#open().map(({ current }) => current);
+    return this.open().map(({ current }) => current);
   }
 
   get subscriptionIdentifier(): number | undefined {
@@ -80,18 +85,31 @@ export class FilterDraft implements SubscribeRequest, UnsubscribeRequest {
     return this.verdicts.every(({ denial, changed }) => !denial && !changed);
   }
 
-  /** Puts a hook's answers on top; throws a TypeError where one cannot be done. */
-  apply(answers: FilterAnswers<FilterChange>): void {
-    if (!Array.isArray(answers)) {
-      throw new TypeError("Cannot use the answer: a list is wanted");
+  /** Whether nothing of it goes on. */
+  get isAllDenied(): boolean {
+    return this.verdicts.every(({ denial }) => denial);
+  }
+
+  /** The filters that no hook denied so far. */
+  open(): FilterVerdict[] {
+    return this.verdicts.filter(({ denial }) => !denial);
+  }
+
+  /** Puts a hook's change of one filter on top; throws a TypeError where it cannot be done. */
+  change(verdict: FilterVerdict, change: FilterChange): void {
+    const { filter = verdict.current.filter, qos = verdict.current.qos } =
+      change;
+    // A share in the change would make two of them, and hide the filter.
+    if (!isTopicFilter(filter) || isShare(filter)) {
+      throw new TypeError(`cannot subscribe to "${filter}": invalid filter`);
     }
-    const open = this.#open();
-    for (const [index, verdict] of open.entries()) {
-      const answer = answers[index];
-      if (answer === undefined || answer === null) continue;
-      if (answer instanceof Denial) verdict.denial = answer;
-      else this.#change(verdict, answer);
+    if (!(qos >= 0 && qos <= verdict.current.qos)) {
+      throw new TypeError(
+        `cannot raise the QoS from ${verdict.current.qos} to ${qos}: it can only be lowered`,
+      );
     }
+    verdict.current = { ...verdict.current, filter, qos };
+    verdict.changed = true;
   }
 
   /** Denies all that is left. */
@@ -116,24 +134,5 @@ export class FilterDraft implements SubscribeRequest, UnsubscribeRequest {
         }]
         : [entry];
     });
-  }
-
-  #open(): FilterVerdict[] {
-    return this.verdicts.filter(({ denial }) => !denial);
-  }
-
-  #change(verdict: FilterVerdict, change: FilterChange): void {
-    const { filter = verdict.current.filter, qos = verdict.current.qos } =
-      change;
-    if (!isTopicFilter(filter)) {
-      throw new TypeError(`Cannot subscribe to "${filter}": it is no filter`);
-    }
-    if (!(qos >= 0 && qos <= verdict.current.qos)) {
-      throw new TypeError(
-        `Cannot raise the QoS from ${verdict.current.qos} to ${qos}: it can only be lowered`,
-      );
-    }
-    verdict.current = { ...verdict.current, filter, qos };
-    verdict.changed = true;
   }
 }

@@ -7,19 +7,23 @@ import {
   type EventLoopSpin,
   openEventLoopSpin,
 } from "../engine/linux/event_loop.ts";
-import { UsageError } from "../errors.ts";
+import { admissionMetrics } from "../admission_metrics.ts";
+import { errorText, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
 import { formatBytes, formatCount } from "../observe/units.ts";
 import { AuditLog, type AuditOptions } from "./audit.ts";
 import { BufferPool } from "./buffer_pool.ts";
+import { checkHooks } from "./check_hooks.ts";
 import { HookChain, type NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
+import { HeldBudget, MAX_PACKET_BYTES } from "./packet/mod.ts";
 import { MqttMetrics } from "./mqtt_metrics.ts";
 import type { Policy } from "./policy/policy.ts";
-import { TokenBucket } from "./policy/token_bucket.ts";
+import { ConnectionLimiter } from "./connection_limiter.ts";
 import { Session, type SessionPlace } from "./session.ts";
+import { runAs, watchStrayErrors } from "./stray_errors.ts";
 import { Targets } from "./targets.ts";
 import type { DialTlsOptions } from "./transport/dial.ts";
 import {
@@ -27,9 +31,11 @@ import {
   formatEndpoint,
   isSecure,
   parseEndpoint,
+  reaches,
 } from "./transport/endpoint.ts";
 import {
   type AcceptedConnection,
+  type Arrival,
   listen,
   type ListenTlsOptions,
   type StreamListener,
@@ -48,7 +54,11 @@ export interface MqttListenerOptions {
   tls?: ListenTlsOptions | undefined;
   /** Brokers of this listener's clients. Default: those of the gateway. */
   targets?: readonly string[] | undefined;
-  /** Values of `Origin` from which browsers may connect. Default: any. */
+  /**
+   * Values of `Origin` from which browsers may connect. Default: the
+   * listener's own origin, if its host is an address, `localhost`, the name
+   * that the listener was given, or one that its certificate vouches for.
+   */
   webSocketOrigins?: readonly string[] | undefined;
 }
 
@@ -73,21 +83,43 @@ export interface MqttGatewayOptions {
   connectTimeoutMs?: number | undefined;
   /** From a dial to the broker's CONNACK. @default {10000} */
   brokerTimeoutMs?: number | undefined;
+  /** How long a client may take nothing of what it is sent. @default {300000} */
+  clientTimeoutMs?: number | undefined;
   /** For all hooks of one packet. @default {5000} */
   hookTimeoutMs?: number | undefined;
   /** How long a connection may take to end when it is closed. @default {2000} */
   lingerMs?: number | undefined;
-  /** Largest packet in either direction. @default {1048576} */
+  /**
+   * Largest packet in either direction. Default: the protocol's own maximum.
+   * @default {268435460}
+   */
   maxPacketBytes?: number | undefined;
+  /**
+   * Bytes that all packets above 128 KiB may take together while they are not
+   * complete. Beyond it, the session of the packet ends with 0x97; a message
+   * for a client before MQTT 5 is dropped.
+   * @default {268435460}
+   */
+  maxHeldBytes?: number | undefined;
   /** Largest packet before the broker's CONNACK. @default {65536} */
   maxConnectBytes?: number | undefined;
-  /** Longest WebSocket frame. @default {16777216} */
+  /** Longest WebSocket frame; a frame is never held. @default {268435460} */
   maxFrameBytes?: number | undefined;
-  /** Connections at a time; more are closed at once. @default {Infinity} */
+  /**
+   * Connections at once. At the limit, the oldest one whose CONNECT was not
+   * accepted yet is closed for a new one; else the new one is.
+   * @default {Infinity}
+   */
   maxConnections?: number | undefined;
+  /** The same for each source address, /64 for IPv6. Default: `maxConnections`. */
+  maxConnectionsPerSource?: number | undefined;
   /** New connections in a second; more are closed at once. @default {Infinity} */
   maxConnectionsPerSecond?: number | undefined;
-  /** Most characters of an MQTT 3.1 client identifier. @default {23} */
+  /**
+   * Maximum characters of an MQTT 3.1 client identifier. That specification
+   * says 23; brokers take more.
+   * @default {65535}
+   */
   maxClientIdChars31?: number | undefined;
   /** What a denied message comes to where its version can be answered. @default {"ack"} */
   onDeny?: OnDeny | undefined;
@@ -116,6 +148,12 @@ export interface MqttGatewayStats {
   /** How many packets policy and hooks refused. */
   readonly denials: number;
 }
+
+/** One of the largest packets at a time. */
+const MAX_HELD_BYTES = MAX_PACKET_BYTES;
+
+/** A login may wait in a queue for so long before it is decided. */
+const LOGIN_MS = 120_000;
 
 /** How often keep-alives are looked after. */
 const TICK_MS = 250;
@@ -162,16 +200,23 @@ class RunningGateway implements MqttGateway {
   readonly #end = Promise.withResolvers<void>();
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #unwatch: () => void;
+  readonly #strayErrors: Disposable = watchStrayErrors();
+  readonly #context: SessionContext;
+  readonly #limiter: ConnectionLimiter;
+  #lastId = 0;
   #spin: EventLoopSpin | undefined;
   #draining: Promise<void> | undefined;
 
   constructor(
-    metrics: MqttMetrics,
+    context: SessionContext,
+    limiter: ConnectionLimiter,
     policy: Policy | undefined,
     targets: Targets[],
-    now: () => number,
     signal: AbortSignal | undefined,
   ) {
+    const { metrics, now } = context;
+    this.#context = context;
+    this.#limiter = limiter;
     this.#metrics = metrics;
     this.#policy = policy;
     this.#targets = targets;
@@ -204,9 +249,25 @@ class RunningGateway implements MqttGateway {
     return this.#spin = openEventLoopSpin(port);
   }
 
-  addSession(session: Session): void {
+  /** Takes a connection, its TLS handshake done, and runs its session. */
+  take(
+    connection: AcceptedConnection,
+    arrival: Arrival,
+    place: SessionPlace,
+  ): void {
+    if (this.isDraining) {
+      this.#metrics.turnedAway("draining");
+      connection.stream.close();
+      arrival.leave();
+      return;
+    }
+    const id = ++this.#lastId;
+    const session = new Session(id, this.#context, place, connection);
+    arrival.close = () => session.displace();
+    session.onProved = () => arrival.prove();
     this.#sessions.add(session);
-    const running = session.run().finally(() => {
+    const running = runAs(session, () => session.run()).finally(() => {
+      arrival.leave();
       this.#sessions.delete(session);
       this.#running.delete(running);
     });
@@ -246,7 +307,11 @@ class RunningGateway implements MqttGateway {
   }
 
   metrics(): Metric[] {
-    return this.#metrics.metrics();
+    return [
+      ...this.#metrics.metrics(),
+      ...this.#policy?.metrics() ?? [],
+      ...admissionMetrics([{ listener: "mqtt", stats: this.#limiter.stats() }]),
+    ];
   }
 
   async ready(): Promise<boolean | string> {
@@ -272,10 +337,13 @@ class RunningGateway implements MqttGateway {
 
   async #drain(): Promise<void> {
     this.#unwatch();
+    this.#limiter.isDraining = true;
     for (const listener of this.#listeners) listener[Symbol.dispose]();
     for (const session of this.#sessions) session.drain();
     await Promise.all(this.#running);
     clearInterval(this.#timer);
+    this.#limiter[Symbol.dispose]();
+    this.#strayErrors[Symbol.dispose]();
     this.#spin?.[Symbol.dispose]();
     this.#end.resolve();
   }
@@ -285,8 +353,20 @@ class RunningGateway implements MqttGateway {
   }
 
   #tick(nowMs: number): void {
-    for (const session of this.#sessions) session.tick(nowMs);
-    this.#policy?.tick();
+    for (const session of this.#sessions) {
+      try {
+        session.tick(nowMs);
+      } catch (error) {
+        session.fail(error);
+      }
+    }
+    try {
+      this.#policy?.tick();
+    } catch (error) {
+      this.#context.log.limited("policy tick", "cannot review the policy", {
+        error: errorText(error),
+      });
+    }
   }
 }
 
@@ -325,15 +405,21 @@ export async function startMqttGateway(
   const now = () => performance.now();
   const metrics = new MqttMetrics();
   const pool = new BufferPool();
-  const maxFrameBytes = options.maxFrameBytes ?? 16 << 20;
+  const maxFrameBytes = options.maxFrameBytes ?? MAX_PACKET_BYTES;
   const context: SessionContext = {
     settings: settingsOf(options),
     hooks: new HookChain(hookSets(options), metrics, log),
     metrics,
     log,
-    audit: options.audit && new AuditLog(options.audit),
+    audit: options.audit && new AuditLog(options.audit, (error) => {
+      metrics.auditLost++;
+      log.limited("audit", "audit line lost", {
+        ...(error === undefined ? {} : { error: errorText(error) }),
+      });
+    }),
     throttle: policy,
     pool,
+    budget: new HeldBudget(options.maxHeldBytes ?? MAX_HELD_BYTES),
     now,
   };
   const places = listeners.map((listener) => {
@@ -349,6 +435,12 @@ export async function startMqttGateway(
         `Cannot listen on "${listener.url}": it has no broker, give a target`,
       );
     }
+    for (const text of texts) {
+      if (!reaches(parseEndpoint(text), endpoint)) continue;
+      throw new UsageError(
+        `Cannot use target "${text}": it is the listener "${listener.url}" itself`,
+      );
+    }
     return { listener, endpoint, key: texts.join(" "), texts };
   });
   // Listeners with the same brokers share what is known about them.
@@ -361,14 +453,24 @@ export async function startMqttGateway(
     targets.set(key, new Targets(endpoints, dialOptions, metrics, log, now));
   }
 
+  const { connectTimeoutMs, hookTimeoutMs, lingerMs } = context.settings;
+  const limiter = new ConnectionLimiter(
+    {
+      ...options,
+      // Its session has closer deadlines, with reasons of their own.
+      proveWithinMs: LOGIN_MS + connectTimeoutMs + 3 * hookTimeoutMs + lingerMs,
+    },
+    log,
+    now,
+    (reason) => metrics.turnedAway(reason),
+  );
   const gateway = new RunningGateway(
-    metrics,
+    context,
+    limiter,
     policy,
     [...targets.values()],
-    now,
     signal,
   );
-  const doorman = new Doorman(options, gateway, context);
   const { brokerTimeoutMs } = context.settings;
   try {
     for (const { listener, endpoint, key } of places) {
@@ -386,9 +488,9 @@ export async function startMqttGateway(
         maxFrameBytes,
         handshakeTimeoutMs: context.settings.connectTimeoutMs,
         pool,
-        onArrival: () => doorman.arrives(),
-        onConnection: (connection) => doorman.take(connection, place),
-        onDeparture: () => doorman.leaves(),
+        onArrival: (hostname, close) => limiter.admit(hostname, close),
+        onConnection: (connection, arrival) =>
+          gateway.take(connection, arrival, place),
         onFailure: (reason, error) => {
           metrics.turnedAway(reason);
           log.limited(`listener ${reason}`, `a connection failed: ${reason}`, {
@@ -414,84 +516,23 @@ export async function startMqttGateway(
   return gateway;
 }
 
-/** Lets connections in, as many as there may be. */
-class Doorman {
-  readonly #gateway: RunningGateway;
-  readonly #context: SessionContext;
-  readonly #maxConnections: number;
-  readonly #rate: TokenBucket | undefined;
-  #lastId = 0;
-  /** Connections that are not taken yet. */
-  #arriving = 0;
-
-  constructor(
-    options: MqttGatewayOptions,
-    gateway: RunningGateway,
-    context: SessionContext,
-  ) {
-    const { maxConnections = Infinity, maxConnectionsPerSecond } = options;
-    this.#gateway = gateway;
-    this.#context = context;
-    this.#maxConnections = maxConnections;
-    this.#rate = maxConnectionsPerSecond === undefined
-      ? undefined
-      : new TokenBucket(
-        maxConnectionsPerSecond,
-        Math.max(1, maxConnectionsPerSecond),
-        context.now(),
-      );
-  }
-
-  /** A connection is there: whether it may stay. */
-  arrives(): boolean {
-    const { metrics, now } = this.#context;
-    const open = this.#gateway.connections + this.#arriving;
-    const reason = this.#gateway.isDraining
-      ? "draining"
-      : open >= this.#maxConnections
-      ? "max_connections"
-      : this.#rate && !this.#rate.tryTake(1, now())
-      ? "connect_rate"
-      : undefined;
-    if (reason) metrics.turnedAway(reason);
-    else this.#arriving++;
-    return reason === undefined;
-  }
-
-  /** It left before it was taken. */
-  leaves(): void {
-    this.#arriving--;
-  }
-
-  /** It is taken: its TLS handshake is done, where there is one. */
-  take(connection: AcceptedConnection, place: SessionPlace): void {
-    this.#arriving--;
-    if (this.#gateway.isDraining) {
-      this.#context.metrics.turnedAway("draining");
-      connection.stream.close();
-      return;
-    }
-    this.#gateway.addSession(
-      new Session(++this.#lastId, this.#context, place, connection),
-    );
-  }
-}
-
 function settingsOf(options: MqttGatewayOptions): SessionSettings {
   const {
     connectTimeoutMs = 10_000,
     brokerTimeoutMs = 10_000,
+    clientTimeoutMs = 300_000,
     hookTimeoutMs = 5000,
     lingerMs = 2000,
-    maxPacketBytes = 1 << 20,
+    maxPacketBytes = MAX_PACKET_BYTES,
     maxConnectBytes = 65536,
-    maxClientIdChars31 = 23,
+    maxClientIdChars31 = 65_535,
     onDeny = "ack",
     passServerReference = false,
   } = options;
   return {
     connectTimeoutMs,
     brokerTimeoutMs,
+    clientTimeoutMs,
     hookTimeoutMs,
     lingerMs,
     maxPacketBytes,
@@ -507,7 +548,26 @@ function hookSets(options: MqttGatewayOptions): NamedHooks[] {
   const sets = Array.isArray(hooks)
     ? hooks as readonly NamedHooks[]
     : [{ name: "hooks", hooks: hooks as MqttHooks }];
-  return [...policy ? [{ name: "policy", hooks: policy.hooks }] : [], ...sets];
+  for (const { name, hooks } of sets) {
+    try {
+      checkHooks(hooks);
+    } catch (cause) {
+      throw new UsageError(
+        `Cannot use the hooks "${name}": ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+  }
+  if (!policy) return [...sets];
+  const first: NamedHooks = {
+    name: "policy",
+    hooks: policy.hooks,
+    // A reload may change it.
+    get extraConnectMs() {
+      return policy.loginWaitMs;
+    },
+  };
+  return [first, ...sets];
 }
 
 function silentLog(): Log {

@@ -4,23 +4,21 @@
  * costs no promise where no hook returns one.
  */
 import type { Log } from "../observe/log.ts";
+import { AnswerError, decide, FILTER_SHAPE, HOOK_SHAPES } from "./decision.ts";
 import {
-  type Answer,
-  type ConnectChange,
   type ConnectResult,
   Denial,
+  denialOf,
   type Direction,
   type DisconnectResult,
-  type FilterAnswers,
   type FilterChange,
   type FilterResult,
   type InterceptedPacket,
-  type MessageChange,
   type MqttHooks,
   type MqttSession,
 } from "./hooks.ts";
 import type { ConnectDraft } from "./connect_draft.ts";
-import type { FilterDraft } from "./filter_draft.ts";
+import { FilterDraft } from "./filter_draft.ts";
 import type { PublishMessage, WillMessage } from "./message.ts";
 import type { HookTimes, MqttMetrics } from "./mqtt_metrics.ts";
 
@@ -30,6 +28,11 @@ export interface NamedHooks {
   readonly name: string;
   /** The functions. */
   readonly hooks: MqttHooks;
+  /**
+   * How long `authConnect` may take beyond the hook timeout, in milliseconds:
+   * for a set whose waits all have deadlines of their own. Default: 0.
+   */
+  readonly extraConnectMs?: number | undefined;
 }
 
 /** What a chain decided: undefined lets it pass, with what was changed. */
@@ -40,6 +43,12 @@ export type MaybePromise<Value> = Value | Promise<Value>;
 
 /** Names of the hooks. */
 export type HookName = keyof MqttHooks;
+
+/** Hooks whose answer decides. */
+type DecidingHook = keyof typeof HOOK_SHAPES;
+
+/** What hooks decide about: it takes their changes. */
+type Decidable = { apply(change: never): void } | FilterDraft;
 
 /** All of them. */
 export const HOOK_NAMES = [
@@ -74,8 +83,12 @@ interface NamedCall {
 /** A hook that threw or hung: what the client is told says nothing about why. */
 const UNSPECIFIED_ERROR = 0x80;
 
+/** An answer that is none of the documented ones, such as `false`. */
+const NOT_AUTHORIZED = 0x87;
+
 /** The hooks of a gateway, in order. */
 export class HookChain {
+  readonly #sets: readonly NamedHooks[];
   readonly #calls: Record<HookName, readonly NamedCall[]>;
   readonly #metrics: MqttMetrics;
   readonly #log: Log;
@@ -83,6 +96,7 @@ export class HookChain {
   constructor(sets: readonly NamedHooks[], metrics: MqttMetrics, log: Log) {
     this.#metrics = metrics;
     this.#log = log;
+    this.#sets = sets;
     const calls = (name: HookName, from = sets): NamedCall[] =>
       from.flatMap(({ name: set, hooks }) => {
         const call = hooks[name] as Call | undefined;
@@ -116,6 +130,13 @@ export class HookChain {
     };
   }
 
+  /** How long `authConnect` may take now beyond the hook timeout, in milliseconds. */
+  get extraConnectMs(): number {
+    let sum = 0;
+    for (const { extraConnectMs = 0 } of this.#sets) sum += extraConnectMs;
+    return sum;
+  }
+
   /** Whether anyone wants to see this. */
   has(name: HookName): boolean {
     return this.#calls[name].length > 0;
@@ -125,11 +146,7 @@ export class HookChain {
     session: MqttSession,
     draft: ConnectDraft,
   ): MaybePromise<Decision> {
-    return this.#decide<ConnectDraft, ConnectChange>(
-      "authConnect",
-      session,
-      draft,
-    );
+    return this.#decide("authConnect", session, draft);
   }
 
   authWill(session: MqttSession, will: WillMessage): MaybePromise<Decision> {
@@ -147,11 +164,7 @@ export class HookChain {
     session: MqttSession,
     message: PublishMessage,
   ): MaybePromise<Decision> {
-    return this.#decide<PublishMessage, MessageChange>(
-      "deliver",
-      session,
-      message,
-    );
+    return this.#decide("deliver", session, message);
   }
 
   /** The verdict on each filter is in the draft. */
@@ -160,11 +173,7 @@ export class HookChain {
     session: MqttSession,
     draft: FilterDraft,
   ): MaybePromise<Decision> {
-    return this.#decide<FilterDraft, FilterAnswers<FilterChange>>(
-      name,
-      session,
-      draft,
-    );
+    return this.#decide(name, session, draft);
   }
 
   /** The bytes of the packet that goes on, where a hook gave others. */
@@ -217,26 +226,26 @@ export class HookChain {
 
   /** A hook answered what cannot be done. */
   failed(name: HookName, session: MqttSession, error: unknown): Denial {
-    const { set, times } = this.#calls[name].at(-1)!;
-    return this.#threw(name, set, times, session, error);
+    const named = this.#calls[name].at(-1)!;
+    return this.#threw(name, named, session, error);
   }
 
-  #decide<
-    Request extends { apply(change: Change): void },
-    Change,
-  >(
-    name: HookName,
+  #decide(
+    name: DecidingHook,
     session: MqttSession,
-    request: Request,
+    request: Decidable,
     extra?: unknown,
     from = 0,
   ): MaybePromise<Decision> {
     const calls = this.#calls[name];
     for (let i = from; i < calls.length; i++) {
-      const { call, set, times } = calls[i]!;
+      const named = calls[i]!;
+      const { call, times } = named;
+      // The hooks before, or the filters' own form, may have denied all.
+      if (request instanceof FilterDraft && request.isAllDenied) break;
       const startedMs = times.start();
       try {
-        const answer = call(session, request, extra) as Answer<Change>;
+        const answer = call(session, request, extra);
         if (isThenable(answer)) {
           times.isAsync = true;
           return this.#decideLater(
@@ -245,56 +254,87 @@ export class HookChain {
             request,
             extra,
             i,
-            answer as Promise<Change | Denial | undefined>,
+            answer,
             startedMs,
           );
         }
         times.end(startedMs);
-        if (answer === undefined || answer === null) continue;
-        if (answer instanceof Denial) return this.#deny(name, answer);
-        this.#apply(name, request, answer as Change);
+        const decision = this.#read(name, named, session, request, answer);
+        if (decision) return decision;
       } catch (error) {
-        return this.#threw(name, set, times, session, error);
+        return this.#threw(name, named, session, error);
       }
     }
     return undefined;
   }
 
-  async #decideLater<
-    Request extends { apply(change: Change): void },
-    Change,
-  >(
-    name: HookName,
+  async #decideLater(
+    name: DecidingHook,
     session: MqttSession,
-    request: Request,
+    request: Decidable,
     extra: unknown,
     index: number,
-    promise: Promise<Change | Denial | undefined>,
+    promise: Promise<unknown>,
     startedMs: number,
   ): Promise<Decision> {
-    const { set, times } = this.#calls[name][index]!;
+    const named = this.#calls[name][index]!;
     try {
       const answer = await promise;
-      times.end(startedMs);
-      if (answer instanceof Denial) return this.#deny(name, answer);
-      if (answer !== undefined && answer !== null) {
-        this.#apply(name, request, answer);
-      }
+      named.times.end(startedMs);
+      const decision = this.#read(name, named, session, request, answer);
+      if (decision) return decision;
     } catch (error) {
-      return this.#threw(name, set, times, session, error);
+      return this.#threw(name, named, session, error);
     }
     return await this.#decide(name, session, request, extra, index + 1);
   }
 
-  #apply<Change>(
-    name: HookName,
-    request: { apply(change: Change): void },
-    change: Change,
+  /** Reads an answer and puts a change on top; throws where it is not understood. */
+  #read(
+    name: DecidingHook,
+    named: NamedCall,
+    session: MqttSession,
+    request: Decidable,
+    answer: unknown,
+  ): Decision {
+    // The answer of nearly every message.
+    if (answer === undefined) return undefined;
+    const read = decide<unknown>(HOOK_SHAPES[name], answer);
+    if (read === undefined) return undefined;
+    if (read instanceof Denial) return this.#deny(name, read);
+    if (request instanceof FilterDraft) {
+      this.#readFilters(name, named, session, request, read as unknown[]);
+    } else request.apply(read as never);
+    return undefined;
+  }
+
+  /** Reads the answers for a packet's filters, each alone. */
+  #readFilters(
+    name: DecidingHook,
+    named: NamedCall,
+    session: MqttSession,
+    draft: FilterDraft,
+    answers: readonly unknown[],
   ): void {
-    request.apply(change);
-    // A list of filters' verdicts: each denial in it is one.
-    if (!Array.isArray(change)) return;
-    for (const one of change) if (one instanceof Denial) this.#deny(name, one);
+    const open = draft.open();
+    if (answers.length !== open.length) {
+      throw new AnswerError(
+        answers,
+        `${open.length} answers, one for each filter`,
+      );
+    }
+    for (const [index, verdict] of open.entries()) {
+      try {
+        if (!(index in answers)) {
+          throw new AnswerError(answers, "no holes in the list");
+        }
+        const read = decide<FilterChange>(FILTER_SHAPE, answers[index]);
+        if (read instanceof Denial) verdict.denial = this.#deny(name, read);
+        else if (read) draft.change(verdict, read);
+      } catch (error) {
+        verdict.denial = this.#threw(name, named, session, error);
+      }
+    }
   }
 
   #notify(
@@ -303,7 +343,8 @@ export class HookChain {
     result: unknown,
   ): Promise<void> | undefined {
     let last: Promise<void> | undefined;
-    for (const { call, set, times } of this.#calls[name]) {
+    for (const named of this.#calls[name]) {
+      const { call, times } = named;
       const startedMs = times.start();
       const took = () => times.end(startedMs);
       try {
@@ -318,12 +359,12 @@ export class HookChain {
             await answer;
             took();
           } catch (error) {
-            this.#threw(name, set, times, session, error);
+            this.#threw(name, named, session, error);
           }
           await before;
         })();
       } catch (error) {
-        this.#threw(name, set, times, session, error);
+        this.#threw(name, named, session, error);
       }
     }
     return last;
@@ -336,22 +377,45 @@ export class HookChain {
 
   #threw(
     name: HookName,
-    set: string,
-    times: HookTimes,
+    { set, times }: NamedCall,
     session: MqttSession,
     error: unknown,
   ): Denial {
-    if (error instanceof Denial) return this.#deny(name, error);
+    const denial = denialOf(error);
+    if (denial) return this.#deny(name, denial);
     times.failures++;
-    this.#log.limited(`hook ${name} of ${set}`, `hook ${name} failed`, {
-      hooks: set,
-      session: session.id,
-      clientId: session.clientId,
-      error: error instanceof Error
-        ? `${error.name}: ${error.message}`
-        : String(error),
-    });
-    return this.#deny(name, new Denial(UNSPECIFIED_ERROR));
+    const isAnswer = error instanceof AnswerError;
+    this.#log.limited(
+      `hook ${name} of ${set}`,
+      isAnswer
+        ? `hook ${name} answered what is not documented: denied`
+        : `hook ${name} failed`,
+      {
+        hooks: set,
+        session: session.id,
+        clientId: session.clientId,
+        error: isAnswer ? error.message : thrownText(error),
+      },
+    );
+    return this.#deny(
+      name,
+      new Denial(isAnswer ? NOT_AUTHORIZED : UNSPECIFIED_ERROR),
+    );
+  }
+}
+
+/** Longest text of an error in the log. */
+const MAX_ERROR_CHARS = 500;
+
+/** What was thrown, as one bounded text; whatever a user's code throws, this does not. */
+function thrownText(error: unknown): string {
+  try {
+    const text = error instanceof Error
+      ? `${error.name}: ${error.message}`
+      : String(error);
+    return text.slice(0, MAX_ERROR_CHARS).toWellFormed();
+  } catch {
+    return `a thrown ${typeof error}`;
   }
 }
 

@@ -33,25 +33,59 @@ export type UserProperty = readonly [name: string, value: string];
 /** QoS of a message or a subscription. */
 export type Qos = 0 | 1 | 2;
 
+/**
+ * Marks denials. A hook file may import another copy of this library than the
+ * gateway runs: `instanceof` does not know that copy's class, the registered
+ * symbol is the same.
+ */
+const DENIAL_BRAND = Symbol.for("mproxy.mqtt.denial");
+
+/** Longest reason of a denial, in characters. */
+const MAX_REASON_CHARS = 1024;
+
 /** A refusal; see {@linkcode deny}. */
 export class Denial {
-  /** Reason code of MQTT 5, 0x80 and above; older versions are told what they can say. */
+  static {
+    Object.defineProperty(this.prototype, DENIAL_BRAND, { value: true });
+  }
+
+  /** Reason code of MQTT 5, 0x80 and above; older versions get the closest of theirs. */
   readonly reasonCode: number;
-  /** Shown to MQTT 5 clients that want to know problems, and in the audit log. */
+  /** Sent to MQTT 5 clients that ask for problem information, and written to the audit log. */
   readonly reason: string | undefined;
 
-  /** See {@linkcode deny}; throws a RangeError where the code refuses nothing. */
+  /** See {@linkcode deny}; throws a RangeError if the code is not that of an error. */
   constructor(reasonCode: number, reason?: string) {
-    if (
-      !Number.isInteger(reasonCode) || reasonCode < 0x80 || reasonCode > 0xff
-    ) {
+    if (!isErrorCode(reasonCode)) {
       throw new RangeError(
-        `Cannot deny with ${reasonCode}: a reason code from 0x80 to 0xFF is wanted`,
+        `cannot deny with ${reasonCode}: expected a reason code from 0x80 to 0xFF`,
       );
     }
     this.reasonCode = reasonCode;
-    this.reason = reason;
+    this.reason = typeof reason === "string"
+      ? reason.slice(0, MAX_REASON_CHARS).toWellFormed().replaceAll("\0", "")
+      : undefined;
   }
+}
+
+function isErrorCode(code: unknown): code is number {
+  return Number.isInteger(code) && code as number >= 0x80 &&
+    code as number <= 0xff;
+}
+
+/**
+ * The denial that a value is, made by this copy of the library or another, or
+ * undefined. One whose code is not that of an error denies with 0x87: it may
+ * come from another version, or from code that wrote to its fields.
+ */
+export function denialOf(value: unknown): Denial | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  if (value instanceof Denial && isErrorCode(value.reasonCode)) return value;
+  if ((value as Record<symbol, unknown>)[DENIAL_BRAND] !== true) {
+    return undefined;
+  }
+  const { reasonCode, reason } = value as Partial<Denial>;
+  return new Denial(isErrorCode(reasonCode) ? reasonCode : 0x87, reason);
 }
 
 /**
@@ -65,13 +99,18 @@ export function deny(reasonCode: number = 0x87, reason?: string): Denial {
   return new Denial(reasonCode, reason);
 }
 
-/** What a hook may answer: nothing (allow as it is), a change, or a refusal. */
+/**
+ * What a hook may answer: nothing or `true` (allow unchanged), a change, or a
+ * refusal. Every other answer denies with 0x87 and is logged: `false`, `null`,
+ * an Error, a change with unknown keys or values of the wrong type.
+ */
 export type Answer<Change> =
   | undefined
   | void
+  | true
   | Change
   | Denial
-  | Promise<undefined | void | Change | Denial>;
+  | Promise<undefined | void | true | Change | Denial>;
 
 /** A client's session, as hooks see it. */
 export interface MqttSession {
@@ -79,7 +118,12 @@ export interface MqttSession {
   readonly id: number;
   /** As the client knows it; empty until the broker has assigned one. */
   readonly clientId: string;
-  /** Of the CONNECT, or as `authConnect` changed it. */
+  /**
+   * The name that was proved: by the policy, else as `authConnect` allowed it,
+   * else by the broker, which has the CONNECT to check. Undefined for anonymous
+   * clients, and until `authConnect` has decided: what a client only claims is
+   * in its {@linkcode ConnectRequest}.
+   */
   readonly username: string | undefined;
   /** 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. */
   readonly version: ProtocolVersion;
@@ -91,6 +135,11 @@ export interface MqttSession {
   readonly target: string;
   /** Its verified certificate, where the listener asks for one. */
   readonly certificate: PeerCertificate | undefined;
+  /**
+   * Whether it sent a certificate that was not verified, to a listener that
+   * does not require one.
+   */
+  readonly hasUntrustedCertificate: boolean;
   /** In seconds, 0 for none; the broker's where it set another (MQTT 5). */
   readonly keepAliveSeconds: number;
   /** Clean Session, or Clean Start in MQTT 5. */
@@ -223,9 +272,12 @@ export interface WillChange extends MessageChange {
 
 /** One filter of a SUBSCRIBE. */
 export interface SubscribeFilter {
-  /** Without `$share/NAME/`. */
+  /** Without `$share/NAME/`, in all versions. */
   readonly filter: string;
-  /** Name of the share, where it is a shared subscription (MQTT 5, 4.8.2). */
+  /**
+   * Name of the share of a shared subscription (MQTT 5, 4.8.2). Brokers honour
+   * it for MQTT 3.1.1 clients too.
+   */
   readonly share: string | undefined;
   /** Highest QoS that is wanted. */
   readonly qos: Qos;
@@ -275,10 +327,15 @@ export interface UnsubscribeRequest {
   readonly userProperties: readonly UserProperty[];
 }
 
-/** An answer for each filter, in order; missing ones are allowed as they are. */
+/**
+ * One answer for each filter, in order: `undefined` or `true` allows it
+ * unchanged. A list of another length denies all filters; an entry that is
+ * none of these denies its filter.
+ */
 export type FilterAnswers<Change> = readonly (
   | undefined
   | void
+  | true
   | Change
   | Denial
 )[];
@@ -324,6 +381,7 @@ export const END_REASONS = [
   "client_protocol_error",
   "client_keep_alive",
   "connect_timeout",
+  "displaced",
   "connect_denied",
   "connect_refused",
   "broker_unreachable",

@@ -5,7 +5,11 @@ import type { BufferPool } from "./buffer_pool.ts";
 import type { HookChain } from "./hook_chain.ts";
 import type { EndReason, MqttSession } from "./hooks.ts";
 import type { MqttMetrics } from "./mqtt_metrics.ts";
-import type { PacketLimits, ProtocolVersion } from "./packet/mod.ts";
+import type {
+  HeldBudget,
+  PacketLimits,
+  ProtocolVersion,
+} from "./packet/mod.ts";
 import type { PendingTable } from "./pending_filters.ts";
 import type { PublishFlow } from "./publish_flow.ts";
 import type { StreamWriter } from "./stream_writer.ts";
@@ -17,8 +21,10 @@ export type OnDeny = "ack" | "close";
 export interface SessionSettings {
   /** From the connection to a whole CONNECT, in milliseconds. */
   readonly connectTimeoutMs: number;
-  /** From a dial to the broker's CONNACK, in milliseconds. */
+  /** From a dial to the broker's CONNACK, and for its answer to a PINGREQ, in milliseconds. */
   readonly brokerTimeoutMs: number;
+  /** How long a client may take nothing of what it is sent, in milliseconds. */
+  readonly clientTimeoutMs: number;
   /** For all hooks of one packet, in milliseconds. */
   readonly hookTimeoutMs: number;
   /** How long a closed connection may take to end, in milliseconds. */
@@ -35,13 +41,22 @@ export interface SessionSettings {
   readonly passServerReference: boolean;
 }
 
-/** Slows clients down; asked after each chunk. */
+/**
+ * What happens to a message beyond a rate limit: it waits, it is acknowledged
+ * and dropped, it is refused, or the session ends.
+ */
+export type OverLimit = "slow" | "drop" | "refuse" | "disconnect";
+
+/** Rate limits of clients. */
 export interface Throttle {
+  /** What happens to a message beyond the limit. */
+  readonly overLimit: OverLimit;
   /**
-   * For how many milliseconds nothing more is read from a client that has just
-   * sent so many messages and bytes.
+   * Charges a session for messages and bytes. Returns how many milliseconds it
+   * exceeds its limit by; in that case, unless the excess is to be slowed,
+   * nothing was charged.
    */
-  pauseMs(session: MqttSession, messages: number, bytes: number): number;
+  charge(session: MqttSession, messages: number, bytes: number): number;
 }
 
 /** What all sessions of a gateway use. */
@@ -53,6 +68,8 @@ export interface SessionContext {
   readonly audit: AuditLog | undefined;
   readonly throttle: Throttle | undefined;
   readonly pool: BufferPool;
+  /** Of what is held of large packets. */
+  readonly budget: HeldBudget;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Told of each read; set when the listeners are open, where it can be had. */
@@ -116,6 +133,8 @@ export interface Link {
   readonly isAccepted: boolean;
   /** Whether it ended: what is still read is thrown away. */
   readonly isOver: boolean;
+  /** Whether the client sent its DISCONNECT: what else it sends is thrown away. */
+  readonly isLeaving: boolean;
   /** Whether it is to end as soon as nothing of it is under way. */
   readonly isDraining: boolean;
   /** PINGREQs of the gateway's own that the broker has not answered. */
@@ -126,6 +145,11 @@ export interface Link {
   assignClientId(clientId: string): void;
   /** The broker took the CONNECT, and said what else it takes. */
   accept(limits: PacketLimits | undefined): void;
+  /**
+   * The client sent its DISCONNECT. An MQTT 5 broker may answer it (3.14), so
+   * the session ends when the broker closes, or after the linger time.
+   */
+  leave(end: SessionEnd): void;
   /** Ends the session; only the first call counts. */
   finish(end: SessionEnd): void;
   /** Ends the session and tells an MQTT 5 client the reason code. */

@@ -2,7 +2,7 @@
  * What both directions of a session do.
  *
  * 1. `intercept` sees every packet, where somebody listens.
- * 2. PUBLISH: an alias is resolved, a hook decides.
+ * 2. PUBLISH: an alias is resolved, limits hold, a hook decides.
  * 3. What the hook changed is spliced in; an alias that the receiver was not
  *    told, or was told something else by, gets its topic.
  * 4. What is denied, or cannot be sent on, is answered as the direction wants.
@@ -75,6 +75,10 @@ export abstract class MessagePath extends PacketPath {
     view: PublishView,
     denial: Denial,
   ): Promise<void> | undefined;
+  /** Whether a message is within its limits; if not, it was dealt with. */
+  protected admits(_view: PublishView): boolean | Promise<boolean> {
+    return true;
+  }
   /** A message that hooks have seen goes on. */
   protected abstract sent(message: PublishMessage): Promise<void> | undefined;
 
@@ -145,6 +149,25 @@ export abstract class MessagePath extends PacketPath {
       this.flow.repeat(view.packetId);
       return;
     }
+    const admitted = this.admits(view);
+    if (admitted === true) return this.#decide(view, topic);
+    return admitted === false
+      ? undefined
+      : this.#decideAdmitted(view, topic, admitted);
+  }
+
+  async #decideAdmitted(
+    view: PublishView,
+    topic: string | undefined,
+    admitted: Promise<boolean>,
+  ): Promise<void> {
+    if (await admitted) await this.#decide(view, topic);
+  }
+
+  #decide(
+    view: PublishView,
+    topic: string | undefined,
+  ): Promise<void> | undefined {
     if (!this.#seesMessages) {
       const refusal = this.#forward(view, undefined, topic);
       return refusal && this.denyPublish(view, refusal);

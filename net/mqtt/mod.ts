@@ -77,11 +77,16 @@ export { TokenBucket } from "./policy/token_bucket.ts";
 export { filterCovers, topicMatches } from "./topic.ts";
 export type { AclAction, AclRule } from "./policy/acl.ts";
 export type { HttpAuthOptions } from "./policy/http_auth.ts";
+export {
+  HTTP_AUTH_FORMATS,
+  type HttpAuthFormat,
+} from "./policy/http_answer.ts";
 export { JWT_ALGORITHMS } from "./policy/jwt.ts";
 export type { JwtAlgorithm, JwtOptions } from "./policy/jwt.ts";
 export type { VerdictCacheOptions } from "./policy/verdict.ts";
-export type { Throttle } from "./link.ts";
+export type { OverLimit, Throttle } from "./link.ts";
 export type { AuditOptions } from "./audit.ts";
+export { watchProcessErrors } from "./stray_errors.ts";
 export type { Address } from "../address.ts";
 export { Log, LOG_LEVELS } from "../observe/log.ts";
 export type {

@@ -14,6 +14,7 @@ export const TURNED_AWAY_REASONS = [
   "tls_handshake",
   "websocket_handshake",
   "max_connections",
+  "max_connections_per_source",
   "connect_rate",
   "draining",
 ] as const;
@@ -101,7 +102,12 @@ export class MqttMetrics {
   readonly #denials = new Map<string, number>();
   readonly #hooks = new Map<string, HookTimes>();
   readonly #targets = new Map<string, { dialled: number; failed: number }>();
+  /** Messages for clients that were larger than the limit, and dropped. */
+  oversized = 0;
+  readonly #overLimit = new Map<string, number>();
   readonly #publishQos = new Float64Array(6);
+  /** Lines that the audit log has lost. */
+  auditLost = 0;
 
   /** Counters of a direction. */
   direction(direction: Direction): DirectionCounters {
@@ -136,6 +142,11 @@ export class MqttMetrics {
   /** A message of this QoS came. */
   published(direction: Direction, qos: Qos): void {
     this.#publishQos[(direction === "upstream" ? 0 : 3) + qos]!++;
+  }
+
+  /** A message exceeded its rate limit and was not forwarded. */
+  overLimit(action: string): void {
+    this.#overLimit.set(action, (this.#overLimit.get(action) ?? 0) + 1);
   }
 
   /** A hook denied. */
@@ -295,6 +306,24 @@ export class MqttMetrics {
         type: "histogram",
         samples: [...this.#hooks.values()].flatMap(histogramSamples),
       },
+      counter(
+        "mproxy_mqtt_oversized_total",
+        "Messages for clients before MQTT 5 that were larger than the limit, and dropped.",
+        [{ labels: {}, value: this.oversized }],
+      ),
+      counter(
+        "mproxy_mqtt_over_limit_total",
+        "Messages beyond a rate limit that were not forwarded, by action.",
+        [...this.#overLimit].map(([action, value]) => ({
+          labels: { action },
+          value,
+        })),
+      ),
+      counter(
+        "mproxy_mqtt_audit_lines_lost_total",
+        "Lines that could not be given to the audit log.",
+        [{ labels: {}, value: this.auditLost }],
+      ),
       counter(
         "mproxy_mqtt_dials_total",
         "Connections to brokers by their result.",

@@ -5,14 +5,15 @@
 import { stripVTControlCharacters } from "node:util";
 import { resolve, toFileUrl } from "@std/path";
 import { errorText, UsageError } from "../errors.ts";
-import { readTextFile } from "../text_file.ts";
+import { checkRegularFile, readTextFile } from "../text_file.ts";
 import type { Log } from "../observe/log.ts";
 import {
   CertificateError,
   checkCertificate,
   checkRoots,
 } from "../tls_files.ts";
-import type { AuditOptions } from "./audit.ts";
+import { auditOptions, openAuditFile } from "./audit_file.ts";
+import { checkHookFile } from "./check_hooks.ts";
 import { readEnvironment } from "./environment.ts";
 import {
   type MqttGateway,
@@ -20,7 +21,7 @@ import {
   type MqttListenerOptions,
   startMqttGateway,
 } from "./gateway.ts";
-import { HOOK_NAMES, isHookName, type NamedHooks } from "./hook_chain.ts";
+import type { NamedHooks } from "./hook_chain.ts";
 import type { MqttHooks } from "./hooks.ts";
 import { Policy } from "./policy/policy.ts";
 import { parsePolicy, type PolicyConfig } from "./policy/policy_file.ts";
@@ -38,11 +39,14 @@ export type PassedOptions = Pick<
   MqttGatewayOptions,
   | "connectTimeoutMs"
   | "brokerTimeoutMs"
+  | "clientTimeoutMs"
   | "hookTimeoutMs"
   | "maxPacketBytes"
+  | "maxHeldBytes"
   | "maxConnectBytes"
   | "maxFrameBytes"
   | "maxConnections"
+  | "maxConnectionsPerSource"
   | "maxConnectionsPerSecond"
   | "maxClientIdChars31"
   | "onDeny"
@@ -90,6 +94,8 @@ export interface OpenMqttGatewayOptions extends PassedOptions {
   auditMessages?: boolean | undefined;
   /** Whether payloads are written down. Default: they are not. */
   auditPayloads?: boolean | undefined;
+  /** Whether new sessions are refused while the audit log cannot be written. Default: no. */
+  auditRequired?: boolean | undefined;
   /** Variables of mProxy and mGate. Default: none. */
   environment?: Readonly<Record<string, string>> | undefined;
   /** Takes warnings, and where it listens. */
@@ -102,9 +108,9 @@ export interface OpenedMqttGateway {
   readonly gateway: MqttGateway;
   /**
    * Reads policy and certificates again and opens the audit log anew. Where
-   * one of them is wrong, it throws and all stays as it was.
+   * one of them is wrong, it rejects and all stays as it was.
    */
-  reload(): void;
+  reload(): Promise<void>;
 }
 
 /** Parameters of a listener's URL. */
@@ -135,9 +141,8 @@ export async function openMqttGateway(
 ): Promise<OpenedMqttGateway> {
   const { log, target, policy: policyFile, hooks = [] } = options;
   const places = placesOf(options);
-  const policy = policyFile === undefined
-    ? undefined
-    : policyOf(policyFile, readPolicy(policyFile));
+  const config = policyFile === undefined ? undefined : readPolicy(policyFile);
+  const policy = config && inFile(policyFile!, () => new Policy(config));
   const targetTls = {
     ca: readRoots(options.targetCa),
     certificate: targetCertificate(options),
@@ -149,7 +154,7 @@ export async function openMqttGateway(
   for (const file of hooks) sets.push(await loadHooks(file));
   const audit = options.audit === undefined
     ? undefined
-    : new AuditFile(options.audit);
+    : await openAuditFile(options.audit, log);
   try {
     const gateway = await startMqttGateway({
       ...options,
@@ -165,27 +170,35 @@ export async function openMqttGateway(
       targetTls,
       policy,
       hooks: sets,
-      audit: audit && auditOptions(audit, options),
+      audit: audit && auditOptions(audit, {
+        messages: options.auditMessages ?? false,
+        payloads: options.auditPayloads ?? false,
+        required: options.auditRequired ?? false,
+      }),
     });
     gateway.finished.finally(() => audit?.close());
     return {
       gateway,
-      reload: () => {
+      reload: async () => {
         const config = policyFile === undefined
           ? undefined
           : readPolicy(policyFile);
         const certificates = places.map(({ tlsFiles }) =>
           tlsFiles && readTls(tlsFiles)
         );
-        if (policy && config) policyOf(policyFile!, config, policy);
+        // All that can fail comes before the first change.
+        const replacePolicy = policy && config
+          ? inFile(policyFile!, () => policy.prepare(config))
+          : undefined;
+        await audit?.reopen();
+        replacePolicy?.();
         certificates.forEach((tls, i) => tls && gateway.reloadTls(i, tls));
-        audit?.reopen();
         gateway.reviewSessions();
         log.info("reloaded", { sessions: gateway.stats().openSessions });
       },
     };
   } catch (error) {
-    audit?.close();
+    await audit?.close();
     throw error;
   }
 }
@@ -198,13 +211,16 @@ function placesOf(options: OpenMqttGatewayOptions): Place[] {
   for (const warning of fromEnvironment.warnings) log.warn(warning);
   if (listen.length > 0) {
     if (target.length === 0) {
-      throw new UsageError("--target URL is missing: which broker is it?");
+      throw new UsageError("Missing `target` URL (the MQTT broker)", {
+        option: "target",
+      });
     }
     return listen.map((url) => placeOf(url, options));
   }
   if (fromEnvironment.listeners.length === 0) {
     throw new UsageError(
-      "--listen URL is missing, such as mqtt://127.0.0.1:1884",
+      "Missing `listen` URL, such as mqtt://127.0.0.1:1884",
+      { option: "listen" },
     );
   }
   return fromEnvironment.listeners.map((listener) => {
@@ -250,12 +266,14 @@ function placeOf(url: string, options: OpenMqttGatewayOptions): Place {
   } as const;
   if (tlsFiles.cert === undefined || tlsFiles.key === undefined) {
     throw new UsageError(
-      `Cannot listen on "${url}": --cert FILE and --key FILE are wanted`,
+      `Cannot listen on "${url}": TLS requires \`cert\` and \`key\``,
+      { option: ["cert", "key"] },
     );
   }
   if (clientAuth !== undefined && tlsFiles.clientCa === undefined) {
     throw new UsageError(
-      `Cannot ask for certificates on "${url}": --client-ca FILE is wanted`,
+      `Cannot verify client certificates on "${url}": this requires \`clientCa\``,
+      { option: "clientCa" },
     );
   }
   return { endpoint, tlsFiles, targets: undefined };
@@ -300,7 +318,10 @@ function targetCertificate(options: OpenMqttGatewayOptions) {
   const { targetCert, targetKey } = options;
   if (targetCert === undefined && targetKey === undefined) return undefined;
   if (targetCert === undefined || targetKey === undefined) {
-    throw new UsageError("--target-cert and --target-key belong together");
+    throw new UsageError(
+      "`targetCert` and `targetKey` require each other",
+      { option: ["targetCert", "targetKey"] },
+    );
   }
   return readCertificate(targetCert, targetKey);
 }
@@ -317,48 +338,56 @@ function checkEffects(
   const brokers = places.flatMap(({ targets }) => targets ?? options.target)
     .map((url) => parseEndpoint(url).scheme);
   const wants = (
-    flags: Record<string, unknown>,
+    given: Record<string, unknown>,
     isMet: boolean,
+    required: keyof OpenMqttGatewayOptions,
     why: string,
   ) => {
-    for (const [flag, value] of Object.entries(flags)) {
+    for (const [option, value] of Object.entries(given)) {
       const isGiven = Array.isArray(value) ? value.length > 0 : Boolean(value);
       if (isGiven && !isMet) {
-        throw new UsageError(`--${flag} has no effect: ${why}`);
+        throw new UsageError(`\`${option}\` has no effect: ${why}`, {
+          option: [option, required],
+        });
       }
     }
   };
   const { clientCa, clientAuth, cert, key, webSocketOrigins } = options;
   wants(
-    { "client-ca": clientCa, "client-auth": clientAuth, cert, key },
+    { clientCa, clientAuth, cert, key },
     listeners.some(isSecure),
-    "no --listen URL is mqtts:// or wss://",
+    "listen",
+    "no `listen` URL is mqtts:// or wss://",
   );
   wants(
-    { "ws-origin": webSocketOrigins },
+    { webSocketOrigins },
     listeners.some(isWebSocket),
-    "no --listen URL is ws:// or wss://",
+    "listen",
+    "no `listen` URL is ws:// or wss://",
   );
   wants(
     {
-      "target-ca": options.targetCa,
-      "target-cert": options.targetCert,
-      "target-server-name": options.targetServerName,
-      "target-insecure": options.targetInsecure,
+      targetCa: options.targetCa,
+      targetCert: options.targetCert,
+      targetServerName: options.targetServerName,
+      targetInsecure: options.targetInsecure,
     },
     brokers.some(isSecure),
-    "no --target URL is mqtts:// or wss://",
+    "target",
+    "no `target` URL is mqtts:// or wss://",
   );
-  const { audit, auditMessages, auditPayloads } = options;
+  const { audit, auditMessages, auditPayloads, auditRequired } = options;
   wants(
-    { "audit-messages": auditMessages, "audit-payloads": auditPayloads },
+    { auditMessages, auditPayloads, auditRequired },
     audit !== undefined,
-    "--audit FILE is missing",
+    "audit",
+    "it requires `audit`",
   );
   wants(
-    { "audit-payloads": auditPayloads },
+    { auditPayloads },
     auditMessages === true,
-    "only --audit-messages writes messages",
+    "auditMessages",
+    "it requires `auditMessages`",
   );
   for (const origin of webSocketOrigins ?? []) {
     // As browsers send it (RFC 6454, 6.2), or it would never fit.
@@ -375,27 +404,30 @@ function readPolicy(file: string): PolicyConfig {
   return parsePolicy(readTextFile(file), file, readTextFile);
 }
 
-/** Makes a policy of a configuration, or gives it to one that is there. */
-function policyOf(file: string, config: PolicyConfig, policy?: Policy): Policy {
+/** Names the file in what a policy's configuration is refused with. */
+function inFile<Value>(file: string, make: () => Value): Value {
   try {
-    if (!policy) return new Policy(config);
-    policy.replace(config);
-    return policy;
+    return make();
   } catch (cause) {
     if (!(cause instanceof UsageError)) throw cause;
     throw new UsageError(`Cannot use "${file}": ${cause.message}`, { cause });
   }
 }
 
+/** Maximum size of a module with hooks: it may be bundled. */
+const MAX_HOOKS_BYTES = 16 << 20;
+
 /** Whatever a module throws, and what it exports that cannot be hooks, is its user's to mend. */
 async function loadHooks(file: string): Promise<NamedHooks> {
+  checkRegularFile(file, { maxBytes: MAX_HOOKS_BYTES });
   try {
-    let exported = (await import(toFileUrl(resolve(file)).href)).default;
+    const module = await import(toFileUrl(resolve(file)).href);
+    let exported = module.default;
     if (typeof exported === "function") exported = await exported();
     if (typeof exported !== "object" || exported === null) {
       throw new TypeError("its default export must be hooks");
     }
-    checkHooks(exported);
+    checkHookFile(exported, module);
     return { name: file.replace(/^.*\//, ""), hooks: exported as MqttHooks };
   } catch (cause) {
     // Deno colours what it says about a module that it cannot load.
@@ -405,78 +437,5 @@ async function loadHooks(file: string): Promise<NamedHooks> {
       }`,
       { cause },
     );
-  }
-}
-
-/** A hook whose name is misspelt would never be asked, and all would pass. */
-function checkHooks(hooks: Record<string, unknown>): void {
-  const fail = (what: string) => {
-    throw new TypeError(what);
-  };
-  for (const name of HOOK_NAMES) {
-    if (hooks[name] !== undefined && typeof hooks[name] !== "function") {
-      fail(`"${name}" must be a function`);
-    }
-  }
-  const names = HOOK_NAMES.join(", ");
-  // What a class keeps beside its hooks stands on its prototype.
-  for (const [name, value] of Object.entries(hooks)) {
-    if (typeof value === "function" && !isHookName(name)) {
-      fail(`"${name}" is none of the hooks ${names}`);
-    }
-  }
-  if (!HOOK_NAMES.some((name) => hooks[name] !== undefined)) {
-    fail(`its default export has none of the hooks ${names}`);
-  }
-}
-
-// Files
-
-function auditOptions(
-  file: AuditFile,
-  options: OpenMqttGatewayOptions,
-): AuditOptions {
-  return {
-    write: (line) => file.write(line),
-    messages: options.auditMessages ?? false,
-    payloads: options.auditPayloads ?? false,
-  };
-}
-
-/** The audit log's file, opened anew after it was rotated. */
-class AuditFile {
-  readonly #name: string;
-  readonly #encoder = new TextEncoder();
-  #file: Deno.FsFile | undefined;
-
-  constructor(name: string) {
-    this.#name = name;
-    this.reopen();
-  }
-
-  write(line: string): void {
-    let bytes = this.#encoder.encode(`${line}\n`);
-    const target = this.#file ?? Deno.stdout;
-    while (bytes.length > 0) bytes = bytes.subarray(target.writeSync(bytes));
-  }
-
-  reopen(): void {
-    if (this.#name === "-") return;
-    let next: Deno.FsFile;
-    try {
-      next = Deno.openSync(this.#name, { append: true, create: true });
-    } catch (cause) {
-      throw new UsageError(
-        `Cannot write "${this.#name}": ${errorText(cause)}`,
-        { cause },
-      );
-    }
-    this.#file?.close();
-    this.#file = next;
-  }
-
-  close(): void {
-    this.#file?.close();
-    this.#file = undefined;
   }
 }

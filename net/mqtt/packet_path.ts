@@ -20,10 +20,12 @@ import type { Denial } from "./hooks.ts";
 import type { DirectionCounters } from "./mqtt_metrics.ts";
 import {
   type Direction,
+  type OversizedPublish,
   PacketError,
   PacketReader,
   PacketType,
 } from "./packet/mod.ts";
+import { PingAhead } from "./ping_ahead.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 
@@ -38,6 +40,12 @@ class SinkError extends Error {}
 /** What the other side has sent before it broke may still be read for so long. */
 const LAST_WORDS_MS = 1000;
 
+/**
+ * A read of so many bytes shows that a peer is alive also where its packet is
+ * not complete: a large one may take longer than its keep-alive.
+ */
+const BULK_BYTES = 256;
+
 /** A hook that answers within so many turns is not worth a write of its own. */
 const SOON_TURNS = 8;
 
@@ -51,6 +59,8 @@ export abstract class PacketPath {
   isBusy = false;
   /** When the last whole packet came, or reading was resumed. */
   heardMs: number;
+  /** Reads that returned bytes. */
+  reads = 0;
 
   protected readonly context: SessionContext;
   protected readonly counters: DirectionCounters;
@@ -60,6 +70,8 @@ export abstract class PacketPath {
   readonly #stream: ByteStream;
   readonly #chunks: ChunkBuffer;
   readonly #batch: ForwardBatch;
+  /** Made when the direction is first slowed. */
+  #ahead: PingAhead | undefined;
   #chunk: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   /** Bytes of the chunk's first packet that came with earlier chunks. */
   #heldBytes = 0;
@@ -82,6 +94,7 @@ export abstract class PacketPath {
     this.reader = new PacketReader({
       direction,
       maxPacketBytes,
+      budget: context.budget,
       maxClientIdChars31: context.settings.maxClientIdChars31,
     });
     this.current = this.reader;
@@ -94,6 +107,8 @@ export abstract class PacketPath {
   protected abstract get sink(): StreamWriter;
   /** Decides about the current packet. */
   protected abstract handle(): Promise<void> | undefined;
+  /** A PUBLISH is too large and goes no further. */
+  protected skipped(_publish: OversizedPublish): void {}
   /** A packet broke a rule. */
   protected abstract broken(error: PacketError): void;
   /** The connection ended, in order or not. */
@@ -106,7 +121,7 @@ export abstract class PacketPath {
   /** Reads up to the first packet and checks it. False where the connection ended before. */
   async first(): Promise<boolean> {
     while (!this.reader.next()) {
-      const count = await this.#stream.read(this.#beforeRead());
+      const count = await this.#read(this.#beforeRead());
       if (!this.#afterRead(count)) return false;
     }
     this.#count();
@@ -120,16 +135,25 @@ export abstract class PacketPath {
       await this.#takePackets();
       // One frame of a function waits here for as long as a connection is
       // idle: each more would cost it half a KiB.
-      while (this.#afterRead(await this.#stream.read(this.#beforeRead()))) {
+      while (this.#afterRead(await this.#read(this.#beforeRead()))) {
         if (!this.#link.isOver) await this.#takePackets();
       }
       this.ended(undefined);
     } catch (error) {
-      this.ended(error as Error);
+      this.#endedBy(error as Error);
     } finally {
       this.isReading = this.isBusy = false;
       this.#batch.clear();
       this.#chunks.release();
+      this.reader.framer.release();
+    }
+  }
+
+  #endedBy(error: Error): void {
+    try {
+      this.ended(error);
+    } catch (next) {
+      this.#link.fail(next);
     }
   }
 
@@ -262,6 +286,24 @@ export abstract class PacketPath {
     });
   }
 
+  /** Waits for a time, while PINGREQs that come are reported. */
+  protected async waitReadingAhead(
+    ms: number,
+    onPing: () => void,
+  ): Promise<void> {
+    const ahead = this.#ahead ??= new PingAhead(this.#stream, onPing);
+    ahead.start(this.reader.framer.unread);
+    try {
+      await this.wait(undefined, ms);
+    } finally {
+      ahead.stop();
+    }
+  }
+
+  #read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    return this.#ahead ? this.#ahead.read(buffer) : this.#stream.read(buffer);
+  }
+
   #beforeRead(): Uint8Array<ArrayBuffer> {
     this.isBusy = false;
     if (this.#link.isDraining) this.#link.drain();
@@ -276,6 +318,7 @@ export abstract class PacketPath {
     this.context.spin?.happened();
     if (count === null) return false;
     this.isBusy = true;
+    this.reads++;
     this.#chunks.took(count);
     this.counters.bytes += count;
     if (!this.#link.isOver) {
@@ -290,6 +333,11 @@ export abstract class PacketPath {
     try {
       while (this.reader.next()) {
         packets++;
+        if (this.reader.framer.oversizedBytes > 0) {
+          this.counters.packets[PacketType.PUBLISH]!++;
+          this.skipped(this.reader.oversized!);
+          continue;
+        }
         this.#count();
         const waits = this.handle();
         if (waits !== undefined) await waits;
@@ -298,7 +346,7 @@ export abstract class PacketPath {
       if (!this.#batch.isEmpty) await this.flush();
       const waits = this.chunkDone(this.#chunk.length);
       if (waits !== undefined) await waits;
-      else if (packets === 0) return;
+      else if (packets === 0 && this.#chunk.length < BULK_BYTES) return;
       this.heardMs = this.context.now();
     } catch (error) {
       await this.#caught(error);

@@ -69,6 +69,11 @@ export class PublishFlow {
     else this.#accept(packetId, from);
   }
 
+  /** A message goes no further, and its sender is not to send it again. */
+  drop(packetId: number, qos: 1 | 2): void {
+    this.#accept(packetId, qos);
+  }
+
   /** A repetition of what was answered here is answered again. */
   repeat(packetId: number): void {
     this.#answer(PacketType.PUBREC, packetId);

@@ -11,16 +11,18 @@
  *    to be said, ended behind it, and closed when the other end has closed too.
  */
 import type { Address } from "../address.ts";
+import { BrokerWatch } from "./broker_watch.ts";
 import { ConnectDraft } from "./connect_draft.ts";
 import { DownstreamPath } from "./downstream_path.ts";
 import type { Decision, HookName } from "./hook_chain.ts";
-import type {
-  Denial,
-  EndReason,
-  EndSessionOptions,
-  MqttSession,
-  PeerCertificate,
-  UserProperty,
+import {
+  type Denial,
+  deny,
+  type EndReason,
+  type EndSessionOptions,
+  type MqttSession,
+  type PeerCertificate,
+  type UserProperty,
 } from "./hooks.ts";
 import { InterceptDraft } from "./intercept_draft.ts";
 import { keepAliveAction } from "./keep_alive.ts";
@@ -35,6 +37,7 @@ import {
   encodeDisconnect,
   encodePingreq,
   limitsOfClient,
+  MAX_PACKET_BYTES,
   PacketError,
   type PacketLimits,
   PacketReader,
@@ -45,6 +48,9 @@ import {
 } from "./packet/mod.ts";
 import { PendingTable } from "./pending_filters.ts";
 import { PublishFlow, reasonFor } from "./publish_flow.ts";
+import { ReadAhead } from "./read_ahead.ts";
+import { logEnd, logFailure, logHandshake } from "./session_log.ts";
+import { endStream } from "./stream_end.ts";
 import { StreamWriter } from "./stream_writer.ts";
 import type { ByteStream } from "./transport/byte_stream.ts";
 import type { DialClient } from "./transport/dial.ts";
@@ -53,12 +59,17 @@ import { UpstreamPath } from "./upstream_path.ts";
 
 const PINGREQ = encodePingreq();
 
-/** Ends that somebody wants to know of who looks after the broker. */
-const BROKER_FAULTS: readonly EndReason[] = [
-  "broker_lost",
-  "broker_protocol_error",
-  "broker_timeout",
-];
+/** A CONNACK of MQTT 5 with an empty property list (3.2). */
+const MIN_CONNACK_BYTES_5 = 5;
+
+/** What a client gets while the audit log is required and cannot be written. */
+const AUDIT_FAILED = deny(
+  ReasonCode.SERVER_UNAVAILABLE,
+  "the audit log cannot be written",
+);
+
+/** A login that takes longer than this is watched, to notice a client that gives up. */
+const WATCH_AFTER_MS = 20;
 
 /** A connected broker. */
 export interface ConnectedBroker {
@@ -106,11 +117,13 @@ export class Session implements MqttSession, Link {
   ownPings = 0;
   isAccepted = false;
   isOver = false;
+  /** Called once, when hooks and policy have allowed its CONNECT. */
+  onProved: (() => void) | undefined;
 
   readonly #place: SessionPlace;
   #connection: AcceptedConnection | undefined;
   #dialling: AbortController | undefined;
-  #client: ByteStream;
+  #client: ReadAhead;
   #broker: ByteStream | undefined;
   #up: UpstreamPath | undefined;
   #down: DownstreamPath | undefined;
@@ -129,6 +142,10 @@ export class Session implements MqttSession, Link {
   /** As the broker will know it, which decides which broker it is. */
   #brokerClientId = "";
   #pingedMs: number | undefined;
+  readonly #brokerWatch = new BrokerWatch();
+  /** How it ends once the client's DISCONNECT was forwarded, and when at the latest. */
+  #leaving: SessionEnd | undefined;
+  #leaveByMs = Infinity;
   #endings: Promise<void>[] = [];
   #runs: Promise<void>[] = [];
 
@@ -143,7 +160,7 @@ export class Session implements MqttSession, Link {
     this.context = context;
     this.#place = place;
     this.#connection = connection;
-    this.#client = connection.stream;
+    this.#client = new ReadAhead(connection.stream);
   }
 
   // What hooks and directions see.
@@ -156,6 +173,10 @@ export class Session implements MqttSession, Link {
     return this.#place.listener;
   }
 
+  get isLeaving(): boolean {
+    return this.#leaving !== undefined;
+  }
+
   get isDraining(): boolean {
     return this.#drainByMs !== undefined;
   }
@@ -166,6 +187,10 @@ export class Session implements MqttSession, Link {
 
   get certificate(): PeerCertificate | undefined {
     return this.#client.certificate;
+  }
+
+  get hasUntrustedCertificate(): boolean {
+    return this.#client.hasUntrustedCertificate ?? false;
   }
 
   get keepAliveSeconds(): number {
@@ -203,7 +228,7 @@ export class Session implements MqttSession, Link {
     } catch (error) {
       this.fail(error);
     }
-    await Promise.all(this.#endings);
+    await Promise.allSettled(this.#endings);
     this.#client.close();
     this.#broker?.close();
   }
@@ -220,10 +245,10 @@ export class Session implements MqttSession, Link {
     );
     try {
       try {
-        this.#client = await this.#connection!.open();
+        this.#client = new ReadAhead(await this.#connection!.open());
         this.#connection = undefined;
       } catch (error) {
-        this.context.metrics.turnedAway("websocket_handshake");
+        if (!this.isOver) this.#handshakeFailed(error as Error);
         this.#finishUnknown("client_lost", (error as Error).message);
         return undefined;
       }
@@ -250,12 +275,18 @@ export class Session implements MqttSession, Link {
     return undefined;
   }
 
+  #handshakeFailed(error: Error): void {
+    this.context.metrics.turnedAway("websocket_handshake");
+    logHandshake(this.context.log, this, error);
+  }
+
   /** Asks the hooks about a CONNECT; returns the one to send, or undefined where the session ended. */
   async #authorize(arrived: ConnectView): Promise<ConnectView | undefined> {
     const { hooks, metrics, audit } = this.context;
     this.#learn(arrived);
     this.#isKnown = true;
     metrics.connected(this.listener, this.version);
+    if (this.#takesNoConnack()) return undefined;
 
     let connect = arrived;
     if (hooks.has("intercept")) {
@@ -279,15 +310,23 @@ export class Session implements MqttSession, Link {
 
     const draft = new ConnectDraft(connect);
     const answer = hooks.authConnect(this, draft);
-    const denial = await this.#decided("authConnect", answer);
+    const watch = answer instanceof Promise ? this.#watchClient() : undefined;
+    const denial = await this.#decided(
+      "authConnect",
+      answer,
+      hooks.extraConnectMs,
+    );
+    watch?.[Symbol.dispose]();
     if (this.isOver) return undefined;
+    this.username = denial ? undefined : draft.identity;
     audit?.event(denial ? "connect_denied" : "connect_allowed", this, {
       version: this.version,
+      claimedUsername: denial && connect.username,
       reasonCode: denial?.reasonCode,
       reason: denial?.reason,
     });
     if (denial) return this.#refuse(denial);
-    this.username = draft.identity;
+    if (audit?.blocksSessions) return this.#refuse(AUDIT_FAILED);
     this.agreement.maximumQos = draft.maximumQos;
     this.agreement.retainAvailable = draft.retainAvailable;
     const edit: ConnectEdit = draft.edit();
@@ -315,16 +354,50 @@ export class Session implements MqttSession, Link {
       }
       if (will.changed) edit.will = will.edit();
     }
+    this.onProved?.();
     return this.#edited(connect, edit);
   }
 
-  /** Remembers what a CONNECT says. */
+  /** Ends a session whose client cannot be sent any CONNACK [MQTT-3.1.2-24]. */
+  #takesNoConnack(): boolean {
+    const { clientMaxPacketBytes } = this.agreement;
+    if (clientMaxPacketBytes >= MIN_CONNACK_BYTES_5) return false;
+    this.finish({
+      reason: "client_protocol_error",
+      reasonCode: ReasonCode.PACKET_TOO_LARGE,
+      detail:
+        `CONNECT has a Maximum Packet Size of ${clientMaxPacketBytes}, and a CONNACK has ${MIN_CONNACK_BYTES_5} bytes`,
+    });
+    return true;
+  }
+
+  /** A client that gives up while its login is decided must not keep its place in a queue. */
+  #watchClient(): Disposable {
+    let isDeciding = true;
+    const timer = setTimeout(() => {
+      this.#client.watch(() => {
+        if (!isDeciding) return;
+        this.finish({
+          reason: "client_lost",
+          reasonCode: 0,
+          detail: "the client closed before its CONNECT was decided",
+        });
+      });
+    }, WATCH_AFTER_MS);
+    return {
+      [Symbol.dispose]() {
+        isDeciding = false;
+        clearTimeout(timer);
+      },
+    };
+  }
+
+  /** Remembers what a CONNECT says. Who sent it is for `authConnect` to say. */
   #learn(connect: ConnectView): void {
     const { agreement } = this;
     const { properties } = connect;
     this.version = connect.version;
     this.clientId = connect.clientId;
-    this.username = connect.username;
     this.cleanStart = connect.cleanStart;
     this.userProperties = properties.userProperties();
     agreement.keepAliveSeconds = connect.keepAliveSeconds;
@@ -340,8 +413,10 @@ export class Session implements MqttSession, Link {
   /** The CONNECT with what hooks changed and the gateway's own limit in it. */
   #edited(connect: ConnectView, edit: ConnectEdit): ConnectView | undefined {
     const { maxPacketBytes } = this.context.settings;
+    // The protocol's own maximum need not be stated.
     if (
-      this.version === 5 && this.agreement.clientMaxPacketBytes > maxPacketBytes
+      this.version === 5 && maxPacketBytes < MAX_PACKET_BYTES &&
+      this.agreement.clientMaxPacketBytes > maxPacketBytes
     ) {
       const { properties = {} } = edit;
       edit.properties = {
@@ -460,6 +535,12 @@ export class Session implements MqttSession, Link {
     this.#accepted.resolve();
   }
 
+  leave(end: SessionEnd): void {
+    if (this.version !== 5) return this.finish(end);
+    this.#leaving = end;
+    this.#leaveByMs = this.context.now() + this.context.settings.lingerMs;
+  }
+
   finishWithReason(
     reason: EndReason,
     reasonCode: number,
@@ -492,17 +573,23 @@ export class Session implements MqttSession, Link {
     });
   }
 
+  /** Ends the session by an error of the gateway or of a hook; never throws. */
   fail(error: unknown): void {
-    this.context.log.error("a session failed inside the gateway", {
-      session: this.id,
-      clientId: this.clientId,
-      error: error instanceof Error ? error.stack : String(error),
-    });
-    this.finishWithReason(
-      "gateway_error",
-      ReasonCode.UNSPECIFIED_ERROR,
-      "the gateway failed",
-    );
+    try {
+      logFailure(this.context.log, this, error);
+      this.finishWithReason(
+        "gateway_error",
+        ReasonCode.UNSPECIFIED_ERROR,
+        "the gateway failed",
+      );
+    } catch {
+      // Nothing more can be said about it, but nothing may stay open.
+      this.isOver = true;
+      this.#dialling?.abort(error);
+      this.#accepted.resolve();
+      this.#client.close();
+      this.#broker?.close();
+    }
   }
 
   // What hooks, the clock and the gateway say.
@@ -519,6 +606,16 @@ export class Session implements MqttSession, Link {
       reason,
       will === "discard" ? this.#goodbye() : undefined,
     );
+  }
+
+  /** Ends at once: another connection needs its place. */
+  displace(): void {
+    this.finish({
+      reason: "displaced",
+      reasonCode: 0,
+      detail: "closed to make room for another connection",
+    });
+    this.#client.close();
   }
 
   /**
@@ -553,6 +650,9 @@ export class Session implements MqttSession, Link {
     if (this.#drainByMs !== undefined && nowMs > this.#drainByMs) {
       return this.#finishDrained();
     }
+    if (this.#leaving && nowMs > this.#leaveByMs) {
+      return this.finish(this.#leaving);
+    }
     if (!this.isAccepted) {
       if (nowMs > this.#answerByMs) this.#missConnack();
       return;
@@ -565,6 +665,10 @@ export class Session implements MqttSession, Link {
       toldBrokerMs: this.toBroker.wroteAtMs,
       pingedMs: this.#pingedMs,
       isReadingBroker: down.isReading,
+      ...this.#brokerWatch.look(down, this.toBroker, nowMs),
+      answerTimeoutMs: this.context.settings.brokerTimeoutMs,
+      clientStalledMs: this.toClient.stalledSinceMs,
+      clientTimeoutMs: this.context.settings.clientTimeoutMs,
     }, nowMs);
     switch (action) {
       case "client_is_silent":
@@ -573,6 +677,15 @@ export class Session implements MqttSession, Link {
           ReasonCode.KEEP_ALIVE_TIMEOUT,
           `nothing came for 1.5 times ${this.keepAliveSeconds} s`,
         );
+        break;
+      case "client_is_stuck":
+        this.finish({
+          reason: "client_lost",
+          reasonCode: 0,
+          detail: `the client took nothing for ${
+            this.context.settings.clientTimeoutMs / 1000
+          } s`,
+        });
         break;
       case "broker_is_silent":
         this.finishWithReason(
@@ -601,9 +714,11 @@ export class Session implements MqttSession, Link {
 
   // The end.
 
-  finish(end: SessionEnd): void {
+  finish(cause: SessionEnd): void {
     if (this.isOver) return;
     this.isOver = true;
+    // After its DISCONNECT, whatever ends the session is that DISCONNECT.
+    const end = this.#leaving ?? cause;
     this.#dialling?.abort(new Error(end.detail));
     this.#accepted.resolve();
     this.#up?.interrupt();
@@ -621,27 +736,19 @@ export class Session implements MqttSession, Link {
       reason,
       detail,
     });
-    if (BROKER_FAULTS.includes(reason)) {
-      const { target } = this;
-      log.limited(`${reason} ${target}`, "a broker left a session", {
-        target,
-        reason,
-        detail,
-      });
+    logEnd(log, this, this.target, end, this.context.settings.maxPacketBytes);
+    if (this.#isKnown) {
+      this.#endings.push(
+        this.#tellEnd(end).catch((error) => this.fail(error)),
+      );
     }
-    if (this.#isKnown) this.#endings.push(this.#tellEnd(end));
   }
 
   #finishUnknown(reason: EndReason, detail: string): void {
     this.finish({ reason, reasonCode: 0, detail });
   }
 
-  /**
-   * Says the last word on one connection and ends it. The path that reads it
-   * goes on and throws away what comes, until the other end has closed: a
-   * close with unread bytes would be a reset, and could take the last word
-   * with it.
-   */
+  /** Ends a connection, with a last packet where there is something to say. */
   async #endStream(
     side: "client" | "broker",
     last: Uint8Array | undefined,
@@ -650,21 +757,9 @@ export class Session implements MqttSession, Link {
     const writer = side === "client" ? this.#toClient : this.#toBroker;
     // Nothing to say, and somebody may be reading: a second read cannot be.
     if (!this.#isKnown && last === undefined) return stream.close();
+    const reading = () => side === "client" ? this.#runs[0] : this.#runs[1];
     const { lingerMs } = this.context.settings;
-    const timer = setTimeout(() => stream.close(), lingerMs);
-    try {
-      if (last) writer?.add(last);
-      await writer?.flushed();
-      await stream.end();
-      const run = side === "client" ? this.#runs[0] : this.#runs[1];
-      if (run) await run;
-      else await discard(stream);
-    } catch {
-      // It is closed already.
-    } finally {
-      clearTimeout(timer);
-      stream.close();
-    }
+    await endStream({ stream, writer, reading }, last, lingerMs);
   }
 
   async #tellEnd(end: SessionEnd): Promise<void> {
@@ -685,15 +780,16 @@ export class Session implements MqttSession, Link {
   async #decided(
     name: HookName,
     answer: Decision | Promise<Decision>,
+    extraMs = 0,
   ): Promise<Decision> {
     if (!(answer instanceof Promise)) return answer;
-    const { hookTimeoutMs } = this.context.settings;
+    const limitMs = this.context.settings.hookTimeoutMs + extraMs;
     const decided = await within(
       answer.then((decision) => ({ decision })),
-      hookTimeoutMs,
+      limitMs,
     );
     if (decided) return decided.decision;
-    return this.context.hooks.timedOut(name, this, hookTimeoutMs);
+    return this.context.hooks.timedOut(name, this, limitMs);
   }
 }
 
@@ -711,12 +807,6 @@ async function within<Value>(
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** Reads and throws away until the other end closes. */
-async function discard(stream: ByteStream): Promise<void> {
-  const waste = new Uint8Array(4096);
-  while (await stream.read(waste) !== null);
 }
 
 /** Reads a CONNECT that a hook gave. */

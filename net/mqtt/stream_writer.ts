@@ -12,10 +12,15 @@ import type { ByteStream } from "./transport/byte_stream.ts";
 
 const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
+/** Largest write: the progress of a large message shows after each. */
+const SLICE_BYTES = 65_536;
+
 /** Writes packets to a connection. */
 export class StreamWriter {
-  /** When bytes were last given to the connection, by the clock given. */
+  /** When the connection last was given bytes, or took some, by the clock given. */
   wroteAtMs: number;
+  /** Bytes that the connection has taken. */
+  writtenBytes = 0;
 
   readonly #stream: ByteStream;
   readonly #now: () => number;
@@ -28,6 +33,11 @@ export class StreamWriter {
     this.#stream = stream;
     this.#now = now;
     this.wroteAtMs = now();
+  }
+
+  /** Since when the connection has taken nothing of a write, or undefined without one. */
+  get stalledSinceMs(): number | undefined {
+    return this.#busy === undefined ? undefined : this.wroteAtMs;
   }
 
   /** Bytes of the gateway's own packets that wait to be written. */
@@ -69,6 +79,18 @@ export class StreamWriter {
     while (this.#busy) await this.#busy.catch(() => {});
   }
 
+  async #writeSlices(bytes: Uint8Array): Promise<void> {
+    this.wroteAtMs = this.#now();
+    for (let at = 0; at < bytes.length; at += SLICE_BYTES) {
+      const slice = bytes.length <= SLICE_BYTES
+        ? bytes
+        : bytes.subarray(at, at + SLICE_BYTES);
+      await this.#stream.write(slice);
+      this.writtenBytes += slice.length;
+      this.wroteAtMs = this.#now();
+    }
+  }
+
   /** Writes what was added before, then the bytes, then what was added meanwhile. */
   async #writeAll(bytes: Uint8Array): Promise<void> {
     try {
@@ -86,8 +108,7 @@ export class StreamWriter {
           rest = undefined;
           if (next.length === 0) continue;
         }
-        await this.#stream.write(next);
-        this.wroteAtMs = this.#now();
+        await this.#writeSlices(next);
       }
     } catch (error) {
       this.#failure = error;

@@ -37,6 +37,11 @@ export interface SharedFilter {
   readonly filter: string;
 }
 
+/** Whether a filter is meant as a shared one, well-formed or not. */
+export function isShare(filter: string): boolean {
+  return filter.startsWith(SHARE) || filter === "$share";
+}
+
 /** The two parts of a shared filter, or undefined where it is none. */
 export function sharedFilter(filter: string): SharedFilter | undefined {
   const parts = /^\$share\/([^/+#]+)\/(.+)$/s.exec(filter);

@@ -8,9 +8,10 @@
  *    out, and their codes are put into the broker's answer on its way back.
  * 5. Acknowledgements pass, but for those of messages that the gateway itself
  *    has a part in.
- * 6. DISCONNECT passes and ends the session in order.
+ * 6. DISCONNECT passes and ends the session in order; what the broker answers
+ *    still passes.
  */
-import type { Denial } from "./hooks.ts";
+import { type Denial, deny } from "./hooks.ts";
 import { FilterDraft, type FilterVerdict } from "./filter_draft.ts";
 import type { Decision } from "./hook_chain.ts";
 import type { Link } from "./link.ts";
@@ -21,6 +22,7 @@ import {
   editSubscribe,
   editUnsubscribe,
   encodeAnswer,
+  encodePingresp,
   encodeSuback,
   encodeUnsuback,
   hexByte,
@@ -38,6 +40,16 @@ import type { ByteStream } from "./transport/byte_stream.ts";
 /** Beyond this, answers of the gateway's own wait for the client to read them. */
 const MAX_UNREAD_ANSWER_BYTES = 65536;
 
+/** A shorter wait is not worth a timer. */
+const MIN_SLOW_MS = 10;
+
+const OVER_LIMIT = deny(
+  ReasonCode.QUOTA_EXCEEDED,
+  "the message rate is too high",
+);
+
+const PINGRESP = encodePingresp();
+
 const TERMS: MessageTerms = {
   direction: "upstream",
   hook: "authPublish",
@@ -48,8 +60,10 @@ const TERMS: MessageTerms = {
 /** From the client to the broker; see the module's flow. */
 export class UpstreamPath extends MessagePath {
   readonly #seesFilters: boolean;
-  /** Messages of the chunk, for the throttle. */
-  #messages = 0;
+  /** Bytes of the chunk that were charged with their messages. */
+  #chargedBytes = 0;
+  /** PINGREQs that were answered ahead of their turn. */
+  #answeredPings = 0;
 
   constructor(link: Link, stream: ByteStream) {
     super(link, TERMS, stream, link.context.settings.maxConnectBytes);
@@ -64,6 +78,8 @@ export class UpstreamPath extends MessagePath {
   }
 
   protected override handle(): Promise<void> | undefined {
+    // [MQTT-3.14.4-2]: nothing follows a DISCONNECT.
+    if (this.link.isLeaving) return;
     // 3.1.4: a client need not wait for the CONNACK, but if it is a refusal,
     // nothing of what it has sent may be done.
     if (!this.link.isAccepted && this.reader.type !== PacketType.AUTH) {
@@ -104,13 +120,11 @@ export class UpstreamPath extends MessagePath {
 
   protected override chunkDone(bytes: number): Promise<void> | undefined {
     const { throttle } = this.context;
-    const messages = this.#messages;
-    this.#messages = 0;
-    const pauseMs = throttle === undefined ? 0 : throttle.pauseMs(
-      this.link.session,
-      messages,
-      bytes,
-    );
+    const uncharged = Math.max(0, bytes - this.#chargedBytes);
+    this.#chargedBytes = 0;
+    const pauseMs = throttle === undefined || uncharged === 0
+      ? 0
+      : throttle.charge(this.link.session, 0, uncharged);
     const unread = this.link.toClient.addedBytes > MAX_UNREAD_ANSWER_BYTES;
     return pauseMs > 0 || unread ? this.#pause(pauseMs, unread) : undefined;
   }
@@ -119,10 +133,16 @@ export class UpstreamPath extends MessagePath {
     const startedMs = this.context.now();
     if (unread) await this.wait(this.link.toClient.flushed(), Infinity);
     this.counters.writeWaitMs += this.context.now() - startedMs;
-    if (pauseMs > 0) {
-      await this.wait(undefined, pauseMs);
-      this.counters.limitWaitMs += pauseMs;
-    }
+    if (pauseMs > 0) await this.#slow(pauseMs);
+  }
+
+  /** Holds the client back, and answers its keep-alive meanwhile. */
+  async #slow(ms: number): Promise<void> {
+    await this.waitReadingAhead(ms, () => {
+      this.#answeredPings++;
+      this.link.toClient.add(PINGRESP);
+    });
+    this.counters.limitWaitMs += ms;
   }
 
   async #handleLater(): Promise<void> {
@@ -165,6 +185,10 @@ export class UpstreamPath extends MessagePath {
         if (this.#seesFilters) return this.#filters();
         this.keep();
         return;
+      case PacketType.PINGREQ:
+        if (this.#answeredPings > 0) this.#answeredPings--;
+        else this.keep();
+        return;
       case PacketType.DISCONNECT:
         return this.#disconnect();
       case PacketType.AUTH:
@@ -185,9 +209,47 @@ export class UpstreamPath extends MessagePath {
     return this.link.agreement.brokerMaxPacketBytes;
   }
 
-  protected override arrived(view: PublishView): void {
-    this.#messages++;
-    super.arrived(view);
+  protected override admits(view: PublishView): boolean | Promise<boolean> {
+    const { throttle } = this.context;
+    if (throttle === undefined) return true;
+    const { byteLength } = view;
+    const excessMs = throttle.charge(this.link.session, 1, byteLength);
+    this.#chargedBytes += byteLength;
+    if (excessMs <= 0) return true;
+    const { overLimit } = throttle;
+    if (overLimit === "slow") {
+      // Below the timer's resolution, excess is gathered.
+      return excessMs < MIN_SLOW_MS || this.#admitLater(excessMs);
+    }
+    this.context.metrics.overLimit(overLimit);
+    if (overLimit === "disconnect") return this.#disconnectOverLimit();
+    if (overLimit === "refuse") return this.#refuse(view);
+    const { qos, packetId } = view;
+    // The broker has it from an earlier attempt and is about to answer.
+    if (qos === 0 || qos === 2 && this.flow.isOpen(packetId)) return false;
+    this.flow.drop(packetId, qos);
+    return false;
+  }
+
+  async #admitLater(ms: number): Promise<boolean> {
+    await this.flush();
+    await this.#slow(ms);
+    return true;
+  }
+
+  #refuse(view: PublishView): false | Promise<false> {
+    const refused = this.denyPublish(view, OVER_LIMIT);
+    return refused === undefined ? false : refused.then(() => false);
+  }
+
+  async #disconnectOverLimit(): Promise<false> {
+    await this.flush();
+    this.link.finishWithReason(
+      "denied",
+      ReasonCode.MESSAGE_RATE_TOO_HIGH,
+      "the message rate is too high",
+    );
+    return false;
   }
 
   protected override sent(message: PublishMessage): Promise<void> | undefined {
@@ -361,12 +423,10 @@ export class UpstreamPath extends MessagePath {
     const { reasonCode } = this.current.disconnect;
     this.keep();
     await this.flush();
-    this.link.finish({
+    this.link.leave({
       reason: "client_disconnected",
       reasonCode,
-      detail: reasonCode === 0
-        ? "the client said goodbye"
-        : `the client said ${hexByte(reasonCode)}`,
+      detail: `the client sent DISCONNECT ${hexByte(reasonCode)}`,
     });
   }
 

@@ -1,4 +1,7 @@
 /** Log lines on stderr, as text or JSON; never called per datagram or per read. */
+import { stderrLines } from "../line_sinks.ts";
+import { capText, jsonLine } from "../line_text.ts";
+import type { LostLines } from "../line_writer.ts";
 
 /** From the most to the least talkative. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -32,22 +35,17 @@ export interface LogOptions {
   now?: () => number;
 }
 
-const encoder = new TextEncoder();
+/** Maximum bytes of a line. */
+const LINE_BYTES = 16 * 1024;
 
-/** Writes all of a text to stderr, however small the pieces that it takes. */
-export function writeStderr(text: string): void {
-  let bytes = encoder.encode(text);
-  try {
-    while (bytes.length > 0) {
-      bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
-    }
-  } catch {
-    // Nobody reads stderr any more (EPIPE): data goes on without the log.
-  }
-}
+/** Maximum bytes of one value in a line of text. */
+const VALUE_BYTES = 2048;
 
 /** How long lines of one key are held back after one was shown. */
 const LIMIT_MS = 10_000;
+
+/** Maximum keys of limited lines that are remembered: a key may hold a peer's address. */
+const LIMITED_KEYS = 1024;
 
 /** Writes log lines. */
 export class Log {
@@ -63,8 +61,17 @@ export class Log {
     const { level = "info", format = "text", now = Date.now } = options;
     this.#level = LOG_LEVELS.indexOf(level);
     this.#format = format;
-    this.#write = options.write ?? ((line) => writeStderr(`${line}\n`));
+    this.#write = options.write ?? ((line) => stderrLines().write(line));
     this.#now = now;
+  }
+
+  /** The line that states how many lines were lost, in this log's format. */
+  lostLine({ lines, bytes, reason }: LostLines): string {
+    return this.#text("warn", "log lines were lost", {
+      lines,
+      bytes,
+      reason,
+    });
   }
 
   /** What somebody who looks for a fault wants to see. */
@@ -94,34 +101,66 @@ export class Log {
     this.#line("info", message, fields);
   }
 
-  /** A warning that repeats: at most one line of a key in ten seconds, with the number held back. */
-  limited(key: string, message: string, fields?: LogFields): void {
+  /** A line that repeats: at most one of a key in ten seconds, with the number held back. */
+  limited(
+    key: string,
+    message: string,
+    fields?: LogFields,
+    level: LogLevel = "warn",
+  ): void {
     const now = this.#now();
     const entry = this.#limited.get(key);
     if (entry && now < entry.until) {
       entry.held++;
       return;
     }
+    if (!entry && this.#limited.size >= LIMITED_KEYS) this.#forgetLimited(now);
     this.#limited.set(key, { until: now + LIMIT_MS, held: 0 });
     const held = entry?.held ? { ...fields, heldBack: entry.held } : fields;
-    this.#line("warn", message, held);
+    this.#line(level, message, held);
+  }
+
+  /** Forgets the keys whose time is over; all of them, where that makes no room. */
+  #forgetLimited(now: number): void {
+    for (const [key, { until }] of this.#limited) {
+      if (until <= now) this.#limited.delete(key);
+    }
+    if (this.#limited.size >= LIMITED_KEYS) this.#limited.clear();
   }
 
   #line(level: LogLevel, message: string, fields: LogFields = {}): void {
     if (LOG_LEVELS.indexOf(level) < this.#level) return;
+    this.#write(this.#text(level, message, fields));
+  }
+
+  #text(level: LogLevel, message: string, fields: LogFields): string {
     const time = new Date(this.#now()).toISOString();
     if (this.#format === "json") {
-      this.#write(JSON.stringify({ time, level, message, ...fields }));
-      return;
+      return jsonLine({ time, level, message, ...fields }, LINE_BYTES);
     }
-    let line = `${time} ${level} ${message}`;
+    let line = `${time} ${level} ${escapeControls(message)}`;
     for (const [key, value] of Object.entries(fields)) {
-      if (value !== undefined) line += ` ${key}=${quote(String(value))}`;
+      if (value === undefined) continue;
+      line += ` ${key}=${quote(capText(String(value), VALUE_BYTES))}`;
     }
-    this.#write(line);
+    return line;
   }
 }
 
+/** Control characters, C1 and line separators: a peer's text must not steer a terminal. */
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+
+function escapeControls(text: string): string {
+  return text.replaceAll(
+    CONTROLS,
+    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
 function quote(value: string): string {
-  return /[\s"=]/.test(value) || value === "" ? JSON.stringify(value) : value;
+  if (!/[\s"=]/.test(value) && value !== "" && value.search(CONTROLS) < 0) {
+    return value;
+  }
+  return escapeControls(JSON.stringify(value));
 }

@@ -6,12 +6,14 @@ import type { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import type { Task } from "../tasks.ts";
 import { workerModuleUnreadable } from "../worker_module.ts";
-import type {
-  PlannedLog,
-  RelayOrder,
-  RelayPlan,
-  RelayReport,
-  ReportedError,
+import {
+  type PlannedDestination,
+  type PlannedLog,
+  type RelayOrder,
+  type RelayPlan,
+  type RelayReport,
+  type ReportedError,
+  StopSlot,
 } from "./relay_plan.ts";
 
 const WORKER_MODULE = import.meta.resolve("./relay_worker.ts");
@@ -21,6 +23,16 @@ export function placeRelayUnavailable(): string | undefined {
   return workerModuleUnreadable(WORKER_MODULE);
 }
 
+/** What the destinations of a relay in a Worker share with this thread. */
+export interface SharedDestinations {
+  /** Slots of SEND_COUNTERS, for each destination. */
+  readonly counters: readonly CounterBlock<string>[];
+  /** A state for each destination. */
+  readonly states: readonly SocketState[];
+  /** Called when a destination is lost, with the reason. */
+  readonly onLost: (index: number, reason: string) => void;
+}
+
 /** What a relay in a Worker shares with this thread. */
 export interface PlaceRelayOptions {
   plan: RelayPlan;
@@ -28,14 +40,10 @@ export interface PlaceRelayOptions {
   received: CounterBlock<string>;
   /** The listener's state. */
   state: SocketState;
-  /** Slots of SEND_COUNTERS, for each destination. */
-  sent: readonly CounterBlock<string>[];
-  /** A state for each destination. */
-  sentStates: readonly SocketState[];
+  /** What the destinations share; none where there are no destinations. */
+  sent: SharedDestinations | undefined;
   /** Called when the listener is lost, with the reason. */
   onLost: (reason: string) => void;
-  /** Called when a destination is lost. */
-  onDestinationLost: (index: number, reason: string) => void;
   /** Where its lines go. */
   log: Log;
 }
@@ -51,6 +59,13 @@ export interface PlacedRelay extends Task, AsyncDisposable {
   openLog(log: PlannedLog, onEnd: (reason: OperationError) => void): Promise<
     void
   >;
+  /**
+   * Has it send to other destinations, with what they share, while it runs. Rejects where one cannot be opened: it keeps those that it has.
+   */
+  setDestinations(
+    destinations: PlannedDestination[],
+    sent: SharedDestinations,
+  ): Promise<void>;
 }
 
 /** Starts a Worker; resolves when its relay listens, rejects where it cannot. */
@@ -67,7 +82,8 @@ class WorkerRelay implements PlacedRelay {
   readonly listening: Promise<void>;
   readonly #worker: Worker;
   readonly #log: Log;
-  readonly #options: PlaceRelayOptions;
+  readonly #onLost: (reason: string) => void;
+  #sent: SharedDestinations | undefined;
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
   readonly #listening = Promise.withResolvers<void>();
   readonly #logOpen = Promise.withResolvers<void>();
@@ -75,10 +91,13 @@ class WorkerRelay implements PlacedRelay {
   #address: Address | undefined;
   #onLogEnd: ((reason: OperationError) => void) | undefined;
   #running = false;
+  #paused = Promise.withResolvers<void>();
+  #destinationsSet = Promise.withResolvers<ReportedError | undefined>();
 
   constructor(options: PlaceRelayOptions) {
-    const { plan, received, state, sent, sentStates, log } = options;
-    this.#options = options;
+    const { plan, received, state, sent, log } = options;
+    this.#onLost = options.onLost;
+    this.#sent = sent;
     this.#log = log;
     this.listening = this.#listening.promise;
     // Whoever waits sees a failure; nobody has to.
@@ -100,8 +119,7 @@ class WorkerRelay implements PlacedRelay {
       plan,
       received: received.buffer,
       state: state.buffer,
-      sent: sent.map((block) => block.buffer),
-      sentStates: sentStates.map((one) => one.buffer),
+      ...buffersOf(sent),
       stop: this.#stop.buffer,
     });
   }
@@ -117,6 +135,30 @@ class WorkerRelay implements PlacedRelay {
     this.#onLogEnd = onEnd;
     this.#tell({ kind: "openLog", log });
     await this.#logOpen.promise;
+  }
+
+  async setDestinations(
+    destinations: PlannedDestination[],
+    sent: SharedDestinations,
+  ): Promise<void> {
+    const { run, pause } = StopSlot;
+    if (Atomics.compareExchange(this.#stop, 0, run, pause) !== run) {
+      throw new OperationError(
+        "cannot change destinations: the relay is ending",
+      );
+    }
+    this.#paused = Promise.withResolvers();
+    this.#destinationsSet = Promise.withResolvers();
+    await Promise.race([this.#paused.promise, this.#ended.promise]);
+    const before = this.#sent;
+    this.#sent = sent;
+    this.#tell({ kind: "setDestinations", destinations, ...buffersOf(sent) });
+    const error = await this.#destinationsSet.promise;
+    if (error) this.#sent = before;
+    // A drain that was asked for meanwhile stays.
+    Atomics.compareExchange(this.#stop, 0, pause, run);
+    this.#tell({ kind: "run" });
+    if (error) throw errorOf(error);
   }
 
   run(): Promise<void> {
@@ -148,6 +190,12 @@ class WorkerRelay implements PlacedRelay {
       case "logOpen":
         this.#logOpen.resolve();
         break;
+      case "paused":
+        this.#paused.resolve();
+        break;
+      case "destinationsSet":
+        this.#destinationsSet.resolve(report.error);
+        break;
       case "logEnded":
         this.#onLogEnd?.(
           new OperationError(report.error.message, { code: report.error.code }),
@@ -158,10 +206,8 @@ class WorkerRelay implements PlacedRelay {
         break;
       case "lost":
         if (report.destination === undefined) {
-          this.#options.onLost(report.reason);
-        } else {
-          this.#options.onDestinationLost(report.destination, report.reason);
-        }
+          this.#onLost(report.reason);
+        } else this.#sent?.onLost(report.destination, report.reason);
         break;
       case "debug":
         this.#log.debug(report.message, report.fields);
@@ -182,6 +228,7 @@ class WorkerRelay implements PlacedRelay {
   }
 
   #fail(error: Error): void {
+    this.#destinationsSet.resolve(undefined);
     this.#listening.reject(error);
     this.#logOpen.reject(error);
     this.#ended.reject(error);
@@ -189,8 +236,15 @@ class WorkerRelay implements PlacedRelay {
   }
 }
 
-function errorOf({ usage, message, code }: ReportedError): Error {
+function errorOf({ usage, options, message, code }: ReportedError): Error {
   return usage
-    ? new UsageError(message)
+    ? new UsageError(message, { option: options })
     : new OperationError(message, { code });
+}
+
+function buffersOf(sent: SharedDestinations | undefined) {
+  return {
+    sent: sent?.counters.map(({ buffer }) => buffer) ?? [],
+    sentStates: sent?.states.map(({ buffer }) => buffer) ?? [],
+  };
 }

@@ -3,6 +3,16 @@ import type { Address } from "../address.ts";
 import type { EngineChoice } from "../engine/engine.ts";
 import type { LogFields } from "../observe/log.ts";
 
+/** Values of the stop slot. */
+export const StopSlot = {
+  /** Goes on. */
+  run: 0,
+  /** Takes what has arrived already, then ends and closes the listener. */
+  drain: 1,
+  /** Ends `run` and leaves the listener open, so that another relay can go on. */
+  pause: 2,
+} as const;
+
 /** One destination of a {@linkcode RelayPlan}. */
 export interface PlannedDestination {
   address: Address;
@@ -47,7 +57,8 @@ export interface PlannedLog {
 /**
  * What a relay's Worker is told, in this order: to listen, to open a log or
  * not, and to run; instead of running, to close what it has opened. While it
- * runs it reads no message: only the stop slot ends it.
+ * runs it reads no message: only the stop slot ends or pauses it. Paused, it may
+ * be given other destinations, and is told to run again.
  */
 export type RelayOrder =
   | {
@@ -61,16 +72,26 @@ export type RelayOrder =
     sent: SharedArrayBuffer[];
     /** A SocketState for each destination. */
     sentStates: SharedArrayBuffer[];
-    /** One Int32: 1 drains. */
+    /** One Int32: a StopSlot. */
     stop: SharedArrayBuffer;
   }
   | { kind: "openLog"; log: PlannedLog }
+  /** Only after `paused`; `run` follows. */
+  | {
+    kind: "setDestinations";
+    destinations: PlannedDestination[];
+    sent: SharedArrayBuffer[];
+    /** A SocketState for each destination. */
+    sentStates: SharedArrayBuffer[];
+  }
   | { kind: "run" }
   | { kind: "close" };
 
 /** An error as plain data. */
 export interface ReportedError {
   usage: boolean;
+  /** Options that the message names. */
+  options: readonly string[];
   message: string;
   code: string | undefined;
 }
@@ -79,6 +100,9 @@ export interface ReportedError {
 export type RelayReport =
   | { kind: "listening"; address: Address }
   | { kind: "logOpen" }
+  | { kind: "paused" }
+  /** Whether the destinations are the new ones, or why they are the old ones. */
+  | { kind: "destinationsSet"; error: ReportedError | undefined }
   | { kind: "logEnded"; error: ReportedError }
   | { kind: "note"; message: string }
   /** The listener or a destination was lost. */

@@ -9,21 +9,29 @@
 /// <reference lib="deno.worker" />
 import { LOG_COUNTERS } from "../dispatch/append_file.ts";
 import { Destination } from "../dispatch/destination.ts";
+import { closeAll } from "../dispatch/destinations.ts";
 import { LogFile } from "../dispatch/log_file.ts";
 import { Relay, STOP_LOOK_MS } from "../dispatch/relay.ts";
+import { loopGuardOf } from "../dispatch/report_loop.ts";
 import type { DatagramSink } from "../dispatch/sink.ts";
 import { PolledTimers } from "../dispatch/timers.ts";
 import { chooseDatagramEngine } from "../engine/choose.ts";
-import { type DatagramListener, SEND_COUNTERS } from "../engine/engine.ts";
+import {
+  type DatagramEngine,
+  type DatagramListener,
+  SEND_COUNTERS,
+} from "../engine/engine.ts";
 import { ReopeningListener } from "../engine/reopening_listener.ts";
 import { SocketState } from "../engine/socket_state.ts";
 import { errorCode, errorText, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
-import type {
-  PlannedLog,
-  RelayOrder,
-  RelayReport,
-  ReportedError,
+import {
+  type PlannedDestination,
+  type PlannedLog,
+  type RelayOrder,
+  type RelayReport,
+  type ReportedError,
+  StopSlot,
 } from "./relay_plan.ts";
 
 type ListenOrder = Extract<RelayOrder, { kind: "listen" }>;
@@ -33,6 +41,8 @@ class WorkerRelay {
   /** Sinks, closed when the listener is. */
   readonly #opened = new AsyncDisposableStack();
   readonly #sinks: DatagramSink[] = [];
+  #destinations: Destination[] = [];
+  #engine: DatagramEngine | undefined;
   readonly #timers = new PolledTimers();
   #order: ListenOrder | undefined;
   #listener: DatagramListener | undefined;
@@ -41,7 +51,7 @@ class WorkerRelay {
     this.#order = order;
     const { plan, state, sent, sentStates } = order;
     const onWarning = (message: string) => warn(message);
-    const engine = chooseDatagramEngine(plan.engine, {
+    const engine = this.#engine = chooseDatagramEngine(plan.engine, {
       blocking: true,
       onWarning,
     });
@@ -54,21 +64,12 @@ class WorkerRelay {
       onLost: (reason) =>
         report({ kind: "lost", destination: undefined, reason }),
     });
-    for (const [i, destination] of plan.destinations.entries()) {
-      const counters = new CounterBlock(SEND_COUNTERS, sent[i]!);
-      this.#sinks.push(
-        this.#opened.use(
-          await Destination.open(engine, {
-            ...destination,
-            counters,
-            state: new SocketState(sentStates[i]!),
-            onWarning,
-            onLost: (reason) =>
-              report({ kind: "lost", destination: i, reason }),
-          }),
-        ),
-      );
-    }
+    this.#destinations = await openDestinations(
+      engine,
+      plan.destinations,
+      sent,
+      sentStates,
+    );
     report({ kind: "listening", address: this.#listener.address });
   }
 
@@ -79,6 +80,7 @@ class WorkerRelay {
           ...log,
           counters: new CounterBlock(LOG_COUNTERS, counters),
           keepsHouse: false,
+          listener: this.#listener!.address,
           timers: this.#timers,
           log: {
             debug: (message, fields) =>
@@ -93,23 +95,78 @@ class WorkerRelay {
     report({ kind: "logOpen" });
   }
 
-  async run(): Promise<void> {
-    const { received, stop } = this.#order!;
+  /** Sends to other destinations from the next run on; where one cannot be opened, to those of before. */
+  async setDestinations(
+    planned: readonly PlannedDestination[],
+    sent: readonly SharedArrayBuffer[],
+    states: readonly SharedArrayBuffer[],
+  ): Promise<void> {
+    try {
+      const opened = await openDestinations(
+        this.#engine!,
+        planned,
+        sent,
+        states,
+      );
+      await closeAll(this.#destinations);
+      this.#destinations = opened;
+      report({ kind: "destinationsSet", error: undefined });
+    } catch (error) {
+      report({ kind: "destinationsSet", error: reportedError(error) });
+    }
+  }
+
+  /** Whether it has only paused. */
+  async run(): Promise<boolean> {
+    const { received } = this.#order!;
+    const stop = new Int32Array(this.#order!.stop);
     const relay = new Relay({
       listener: this.#listener!,
-      sinks: this.#sinks,
+      sinks: [...this.#destinations, ...this.#sinks],
       counters: new Float64Array(received),
-      stop: new Int32Array(stop),
+      stop,
       lookMs: STOP_LOOK_MS,
       ownThread: true,
       timers: this.#timers,
+      loopGuard: this.#destinations.length === 0 ? undefined : loopGuardOf(
+        this.#listener!.address,
+        (key, message, fields) => warn(message, fields, key),
+      ),
     });
     await relay.run();
+    return stop[0] === StopSlot.pause;
   }
 
   async close(): Promise<void> {
     this.#listener?.[Symbol.dispose]();
+    await closeAll(this.#destinations);
     await this.#opened.disposeAsync();
+  }
+}
+
+async function openDestinations(
+  engine: DatagramEngine,
+  planned: readonly PlannedDestination[],
+  sent: readonly SharedArrayBuffer[],
+  states: readonly SharedArrayBuffer[],
+): Promise<Destination[]> {
+  const opened: Destination[] = [];
+  try {
+    for (const [i, destination] of planned.entries()) {
+      opened.push(
+        await Destination.open(engine, {
+          ...destination,
+          counters: new CounterBlock(SEND_COUNTERS, sent[i]!),
+          state: new SocketState(states[i]!),
+          onWarning: (message) => warn(message),
+          onLost: (reason) => report({ kind: "lost", destination: i, reason }),
+        }),
+      );
+    }
+    return opened;
+  } catch (error) {
+    await closeAll(opened);
+    throw error;
   }
 }
 
@@ -128,6 +185,7 @@ function warn(
 function reportedError(error: unknown): ReportedError {
   return {
     usage: error instanceof UsageError,
+    options: error instanceof UsageError ? error.options : [],
     message: errorText(error),
     code: errorCode(error),
   };
@@ -144,8 +202,18 @@ self.onmessage = async ({ data }: MessageEvent<RelayOrder>) => {
       case "openLog":
         relay.openLog(data.log);
         return;
+      case "setDestinations":
+        await relay.setDestinations(
+          data.destinations,
+          data.sent,
+          data.sentStates,
+        );
+        return;
       case "run":
-        await relay.run();
+        if (await relay.run()) {
+          report({ kind: "paused" });
+          return;
+        }
     }
     await relay.close();
     report({ kind: "ended" });

@@ -1,10 +1,10 @@
 /**
  * A line for every client: who, through which tunnel to which remote, how many
- * bytes each way, how long and why it ended. Lines are written a batch at a
- * time, in order, and never wait for: those that a slow disk cannot take are
- * counted and left out.
+ * bytes each way, how long and why it ended. Nothing waits for it: lines that
+ * a slow or full disk cannot take are counted and dropped.
  */
-import { errorText, OperationError } from "../errors.ts";
+import { openLineSink } from "../line_sinks.ts";
+import { LineWriter, type LostLines } from "../line_writer.ts";
 
 /** How lines look. */
 export type AccessLogFormat = "text" | "json";
@@ -17,16 +17,18 @@ export interface AccessEntry {
   readonly client: string;
   /** Where the tunnel listens. */
   readonly tunnel: string;
-  /** Where it went; none where it was let go before. */
+  /** Where it went, or the remotes tried for a rejected client; none where it was rejected before. */
   readonly remote?: string;
   /** Bytes written to the remote. */
   readonly bytesUpstream: number;
   /** Bytes written to the client. */
   readonly bytesDownstream: number;
-  /** How long it was piped. */
+  /** How long it was piped; of a rejected client, since it was accepted. */
   readonly durationMs: number;
   /** Why it ended, or `rejected-` and why it was let go. */
   readonly end: string;
+  /** What went wrong with a rejected client, where more is known. */
+  readonly detail?: string;
 }
 
 /** Options of an {@linkcode AccessLog}. */
@@ -38,104 +40,63 @@ export interface AccessLogOptions {
    * @default {"text"}
    */
   readonly format?: AccessLogFormat;
-  /** Told once of the first line that is left out, and why. Default: none. */
+  /** Called at the first line dropped in a row, with the reason. Default: none. */
   readonly onDrop?: (reason: string) => void;
+  /** Called when lines are taken again, with how many were dropped. Default: none. */
+  readonly onRecovered?: (lost: LostLines) => void;
 }
 
 /** Bytes that may wait for the disk. */
 const QUEUE_BYTES = 8 * 1024 * 1024;
 
-const encoder = new TextEncoder();
-
 /** Appends entries to a file or to stdout. */
 export class AccessLog implements AsyncDisposable {
-  readonly #options: AccessLogOptions;
-  #file: Deno.FsFile | undefined;
-  #queuedBytes = 0;
-  #dropped = 0;
-  #writing: Promise<void> = Promise.resolve();
+  readonly #format: AccessLogFormat;
+  readonly #lines: LineWriter;
 
-  private constructor(options: AccessLogOptions) {
-    this.#options = options;
+  private constructor(format: AccessLogFormat, lines: LineWriter) {
+    this.#format = format;
+    this.#lines = lines;
   }
 
-  /** Opens the file; throws an OperationError where that fails. */
+  /** Opens the file, made with mode 0640; throws an OperationError where that fails. */
   static async open(options: AccessLogOptions): Promise<AccessLog> {
-    const log = new AccessLog(options);
-    log.#file = await log.#openFile();
-    return log;
+    const { path, format = "text", onDrop, onRecovered } = options;
+    const lines = await LineWriter.open({
+      open: () => openLineSink(path),
+      subject: `the access log "${path}"`,
+      queueBytes: QUEUE_BYTES,
+      ...(onDrop ? { onLost: onDrop } : {}),
+      ...(onRecovered ? { onRecovered } : {}),
+    });
+    return new AccessLog(format, lines);
   }
 
-  /** Lines left out so far. */
+  /** Lines dropped so far. */
   get dropped(): number {
-    return this.#dropped;
-  }
-
-  async #openFile(): Promise<Deno.FsFile | undefined> {
-    const { path } = this.#options;
-    if (path === "-") return undefined;
-    try {
-      return await Deno.open(path, { append: true, create: true, mode: 0o640 });
-    } catch (cause) {
-      throw new OperationError(
-        `Cannot write the access log "${path}": ${errorText(cause)}`,
-        { cause },
-      );
-    }
+    return this.#lines.stats.droppedLines;
   }
 
   /** Queues a batch. */
   write(entries: readonly AccessEntry[]): void {
-    if (entries.length === 0) return;
-    const format = this.#options.format ?? "text";
-    const text = entries.map((entry) => accessLine(entry, format)).join("\n");
-    const bytes = encoder.encode(text + "\n");
-    if (this.#queuedBytes + bytes.length > QUEUE_BYTES) {
-      this.#drop(entries.length, "the disk is too slow");
-      return;
+    for (const entry of entries) {
+      this.#lines.write(accessLine(entry, this.#format));
     }
-    this.#queuedBytes += bytes.length;
-    this.#writing = this.#writing.then(async () => {
-      try {
-        await this.#append(bytes);
-      } catch (error) {
-        this.#drop(
-          entries.length,
-          errorText(error),
-        );
-      }
-      this.#queuedBytes -= bytes.length;
-    });
   }
 
-  async #append(bytes: Uint8Array): Promise<void> {
-    const sink = this.#file ?? Deno.stdout;
-    while (bytes.length > 0) bytes = bytes.subarray(await sink.write(bytes));
+  /** Opens the file again, where it was moved away; throws an OperationError. */
+  reopen(): Promise<void> {
+    return this.#lines.reopen();
   }
 
-  #drop(lines: number, reason: string): void {
-    if (this.#dropped === 0) this.#options.onDrop?.(reason);
-    this.#dropped += lines;
+  /** Resolves with true when all that was queued is written, with false where that fails or takes long. */
+  flush(): Promise<boolean> {
+    return this.#lines.flush();
   }
 
-  /** Opens the file anew, where somebody has moved it away. */
-  async reopen(): Promise<void> {
-    const next = await this.#openFile();
-    await this.flush();
-    this.#file?.close();
-    this.#file = next;
-  }
-
-  /** Resolves when all that was queued is written. */
-  flush(): Promise<void> {
-    return this.#writing;
-  }
-
-  /** Writes what is queued and closes the file. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.flush();
-    this.#file?.close();
-    this.#file = undefined;
+  /** Writes what is queued, within a second, and closes the file. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#lines.close();
   }
 }
 
@@ -157,9 +118,13 @@ export function accessLine(
       bytesDownstream,
       durationMs,
       end: entry.end,
+      ...(entry.detail === undefined ? {} : { detail: entry.detail }),
     });
   }
   return `${time} client=${client} tunnel=${tunnel} remote=${remote ?? "-"} ` +
     `upstream=${bytesUpstream} downstream=${bytesDownstream} ` +
-    `durationMs=${durationMs} end=${entry.end}`;
+    `durationMs=${durationMs} end=${entry.end}` +
+    (entry.detail === undefined
+      ? ""
+      : ` detail=${JSON.stringify(entry.detail)}`);
 }

@@ -26,6 +26,8 @@ export class Balancer {
   #last = NONE;
   /** Where the last pick stood, should it be gone. */
   #lastIndex = -1;
+  /** Whether none is live, so that any may be picked. */
+  #any = false;
 
   constructor(strategy: Strategy, random: RandomSource = Math.random) {
     this.strategy = strategy;
@@ -33,7 +35,8 @@ export class Balancer {
   }
 
   /**
-   * Index of a live candidate, or -1 where there is none. One that was not yet
+   * Index of a live candidate, or of any where none is live: to refuse everybody
+   * is worse than to try; -1 where there is none at all. One that was not yet
    * tried comes before the others; when all were, the one tried longest ago is
    * tried again.
    */
@@ -41,15 +44,16 @@ export class Balancer {
     // The only live one is the answer of every strategy.
     let eligible = 0;
     let only = -1;
+    this.#any = !candidates.some(({ live }) => live);
     for (let i = 0; i < candidates.length; i++) {
       const candidate = candidates[i]!;
-      if (candidate.live && !tried.includes(candidate.id)) {
+      if (this.#eligible(candidate, tried)) {
         eligible++;
         only = i;
       }
     }
     const index = eligible === 0
-      ? longestAgo(candidates, tried)
+      ? longestAgo(candidates, tried, this.#any)
       : eligible === 1
       ? only
       : this.#choose(candidates, tried, eligible);
@@ -60,6 +64,10 @@ export class Balancer {
     return index;
   }
 
+  #eligible(candidate: Candidate, tried: readonly number[]): boolean {
+    return (candidate.live || this.#any) && !tried.includes(candidate.id);
+  }
+
   #choose(
     candidates: readonly Candidate[],
     tried: readonly number[],
@@ -67,7 +75,7 @@ export class Balancer {
   ): number {
     switch (this.strategy) {
       case "random":
-        return nthEligible(
+        return this.#nth(
           candidates,
           tried,
           Math.floor(this.#random() * eligible),
@@ -75,13 +83,12 @@ export class Balancer {
       case "round-robin":
         return this.#next(candidates, tried);
       case "minimum-open-connections":
-        return leastLoaded(candidates, tried);
+        return this.#leastLoaded(candidates, tried);
     }
   }
 
-  /** The eligible one behind the last pick, around the end of the list. */
-  #next(candidates: readonly Candidate[], tried: readonly number[]): number {
-    const count = candidates.length;
+  /** Where to begin: behind the last pick, around the end of the list. */
+  #from(candidates: readonly Candidate[]): number {
     let from = this.#lastIndex + 1;
     if (candidates[this.#lastIndex]?.id !== this.#last) {
       // The list has changed: go on behind the last pick, or, if that is gone,
@@ -89,10 +96,50 @@ export class Balancer {
       const moved = indexOf(candidates, this.#last);
       from = moved >= 0 ? moved + 1 : Math.max(0, this.#lastIndex);
     }
+    return from;
+  }
+
+  /** The eligible one behind the last pick. */
+  #next(candidates: readonly Candidate[], tried: readonly number[]): number {
+    const count = candidates.length;
+    const from = this.#from(candidates);
     for (let step = 0; step < count; step++) {
       const index = (from + step) % count;
+      if (this.#eligible(candidates[index]!, tried)) return index;
+    }
+    return -1;
+  }
+
+  /** The least loaded eligible one; equals take turns. */
+  #leastLoaded(
+    candidates: readonly Candidate[],
+    tried: readonly number[],
+  ): number {
+    const count = candidates.length;
+    const from = this.#from(candidates);
+    let least = -1;
+    let leastLoad = Infinity;
+    for (let step = 0; step < count && leastLoad > 0; step++) {
+      const index = (from + step) % count;
       const candidate = candidates[index]!;
-      if (candidate.live && !tried.includes(candidate.id)) return index;
+      if (!this.#eligible(candidate, tried)) continue;
+      const load = candidate.load();
+      if (load < leastLoad) {
+        least = index;
+        leastLoad = load;
+      }
+    }
+    return least;
+  }
+
+  #nth(
+    candidates: readonly Candidate[],
+    tried: readonly number[],
+    nth: number,
+  ): number {
+    for (let i = 0; i < candidates.length; i++) {
+      if (!this.#eligible(candidates[i]!, tried)) continue;
+      if (nth-- === 0) return i;
     }
     return -1;
   }
@@ -108,47 +155,16 @@ function indexOf(candidates: readonly Candidate[], id: number): number {
   return -1;
 }
 
-function nthEligible(
-  candidates: readonly Candidate[],
-  tried: readonly number[],
-  nth: number,
-): number {
-  for (let i = 0; i < candidates.length; i++) {
-    const candidate = candidates[i]!;
-    if (!candidate.live || tried.includes(candidate.id)) continue;
-    if (nth-- === 0) return i;
-  }
-  return -1;
-}
-
-/** The least loaded eligible one; of equals the first. */
-function leastLoaded(
-  candidates: readonly Candidate[],
-  tried: readonly number[],
-): number {
-  let least = -1;
-  let leastLoad = Infinity;
-  for (let i = 0; i < candidates.length && leastLoad > 0; i++) {
-    const candidate = candidates[i]!;
-    if (!candidate.live || tried.includes(candidate.id)) continue;
-    const load = candidate.load();
-    if (load < leastLoad) {
-      least = i;
-      leastLoad = load;
-    }
-  }
-  return least;
-}
-
 /** The live one whose last try is the longest ago; every live one was tried. */
 function longestAgo(
   candidates: readonly Candidate[],
   tried: readonly number[],
+  any: boolean,
 ): number {
   let oldest = -1;
   let oldestTry = Infinity;
   for (let i = 0; i < candidates.length; i++) {
-    if (!candidates[i]!.live) continue;
+    if (!candidates[i]!.live && !any) continue;
     const lastTry = tried.lastIndexOf(candidates[i]!.id);
     if (lastTry < oldestTry) {
       oldest = i;

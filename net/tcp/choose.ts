@@ -6,6 +6,10 @@ import {
   linuxStreamEngineUnavailable,
 } from "../engine/linux/stream/engine.ts";
 import type { StreamEngine } from "../engine/stream.ts";
+import { linuxEngineUnavailable } from "../engine/linux/engine.ts";
+import { openLibc } from "../engine/linux/ffi/libc.ts";
+import { NativeSockets } from "../engine/linux/native_sockets.ts";
+import type { SocketControl } from "../engine/socket_control.ts";
 import { portableStreamEngine } from "./forward.ts";
 import { createPolicy } from "./policy.ts";
 
@@ -50,5 +54,14 @@ export function chooseStreamEngine(
     );
   }
   if (asked) onFallback?.(reason);
-  return portableStreamEngine(createPolicy);
+  return portableStreamEngine(createPolicy, openSocketControl);
+}
+
+/** Reaches the sockets of Deno's connections, where libc can be called. */
+export function openSocketControl():
+  | (SocketControl & Disposable)
+  | undefined {
+  return linuxEngineUnavailable() === undefined
+    ? new NativeSockets(openLibc())
+    : undefined;
 }

@@ -3,16 +3,19 @@
  * isolate that opened it.
  *
  * 1. accept: `accept_loop.ts` only accepts; it never waits for a client or a remote,
- * 2. admit: the limit and the policy, then the client's TLS handshake,
+ * 2. admit: the limits and the policy, then the client's TLS handshake,
  * 3. reach: choose a remote and dial it, again while the policy names another,
  * 4. pipe: `pipe.ts` moves the bytes,
- * 5. end: counted and told;
- * 6. tick: deadlines and moved bytes of all connections, on one timer,
- * 7. probe: remotes that the policy wants dialled to see whether they live.
+ * 5. end: counted and reported;
+ * 6. tick: deadlines and moved bytes of all connections, on one timer.
+ *
+ * Remotes, their outcomes and probes are in `forward_remotes.ts`.
  *
  * Functions stand in that order, control after them.
  */
 import { type Address, formatAddress } from "../address.ts";
+import { Admission, MAX_CONNECTIONS, rejectionOf } from "../admission.ts";
+import { sourceOf } from "../source.ts";
 import { errorCode, errorText, UsageError } from "../errors.ts";
 import {
   type ConnectionFilter,
@@ -20,8 +23,6 @@ import {
   type CreatePolicy,
   type Deadlines,
   DEFAULT_DEADLINES,
-  DIAL_FAILURES,
-  type DialFailure,
   END_REASONS,
   type EndReason,
   type ForwardChange,
@@ -30,82 +31,108 @@ import {
   type ForwardPolicy,
   type ForwardStats,
   NO_REMOTE,
-  type PolicyRemote,
   REJECT_REASONS,
   type RejectReason,
-  type RemoteSpec,
-  type RemoteStats,
-  type ReportLevel,
   type StreamEngine,
-  type StreamEvent,
   type StreamEventSink,
 } from "../engine/stream.ts";
 import type { RemoteTls } from "../tls_files.ts";
 import {
-  CONNECT_BUCKETS_MS,
   countInBucket,
   DURATION_BUCKETS_MS,
   ForwardSlot,
   forwardSlots,
   readForward,
-  readRemote,
   RemoteSlot,
-  remoteSlots,
 } from "../engine/stream_counters.ts";
 import {
-  DialError,
   dialStream,
-  listenStream,
-  prepareTcp,
-  type StreamConn,
-  type StreamListener,
+  type ForwardListener,
+  listenForward,
 } from "../engine/portable/stream.ts";
+import type { StreamConn } from "../engine/portable/stream_conn.ts";
+import type { SocketControl } from "../engine/socket_control.ts";
 import { AcceptLoop } from "../accept_loop.ts";
-import { BufferPool, closeQuietly, StreamPipe } from "./pipe.ts";
+import { ForwardEvents } from "./forward_events.ts";
+import { type Remote, RemoteSet } from "./forward_remotes.ts";
+import { BufferPool, StreamPipe } from "./pipe.ts";
 
-/** How often deadlines are looked at and events are told. */
+/** How often deadlines are checked and events are reported. */
 const TICK_MS = 100;
 
-/** Events told in one tick; more are counted and left out. */
-const EVENTS_PER_TICK = 10_000;
-
-/** Makes the portable engine; `createPolicy` makes the policies of its plans. */
-export function portableStreamEngine(createPolicy: CreatePolicy): StreamEngine {
+/**
+ * Makes the portable engine; `createPolicy` makes the policies of its plans.
+ * `openControl` gives what reaches the sockets, for what Deno's API cannot do
+ * to them; it is opened with the first forwarder and closed with the engine.
+ */
+export function portableStreamEngine(
+  createPolicy: CreatePolicy,
+  openControl?: () => (SocketControl & Disposable) | undefined,
+): StreamEngine {
   const open = new Set<Forwarder>();
+  let control: (SocketControl & Disposable) | undefined;
   return {
     name: "portable",
-    description: "Deno.listen, Deno.connect",
+    description: "Deno.listen, Deno.connect, node:tls",
     features: { tls: true },
-    forward(plan, onEvents) {
+    async forward(plan, onEvents) {
+      const { keepAlive = true } = plan;
+      control ??= openControl?.();
+      const policy = createPolicy(plan.policy);
+      const listener = await listenForward(
+        plan.listen,
+        { keepAlive, control },
+        plan.tls,
+      );
       const forwarder = new PortableForwarder(
+        listener,
         plan,
-        createPolicy(plan.policy),
+        policy,
+        control,
         onEvents,
       );
       open.add(forwarder);
       const forget = () => open.delete(forwarder);
       forwarder.finished.then(forget, forget);
-      return Promise.resolve(forwarder);
+      return forwarder;
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([...open].map((forwarder) => forwarder.close()));
+      control?.[Symbol.dispose]();
+      control = undefined;
     },
   };
 }
 
-/** A remote and its slots; lives on while connections to it are open. */
-class Remote implements PolicyRemote {
-  readonly id: number;
-  readonly address: Address;
-  readonly slots = remoteSlots();
+/** A client between accept and pipe. */
+class Opening {
+  readonly conn: StreamConn;
+  /** Its address as text, and its host alone. */
+  readonly client: string;
+  readonly host: string;
+  readonly sinceMs: number = performance.now();
+  /** Remotes that were dialled, in order. */
+  readonly tried: number[] = [];
+  /** Aborted where it ends before it is piped. */
+  readonly ended = new AbortController();
+  /** Whether its TLS handshake is under way. */
+  unproved = false;
+  /** Why it was ended. */
+  reason: RejectReason | undefined;
+  ticket = -1;
 
-  constructor({ id, address }: RemoteSpec) {
-    this.id = id;
-    this.address = address;
+  constructor(conn: StreamConn) {
+    this.conn = conn;
+    this.client = formatAddress(conn.remoteAddr);
+    this.host = conn.remoteAddr.hostname;
   }
 
-  load(): number {
-    return this.slots[RemoteSlot.pending]! + this.slots[RemoteSlot.open]!;
+  /** Ends what it waits for; the first reason holds. */
+  end(reason: RejectReason): void {
+    if (this.reason !== undefined) return;
+    this.reason = reason;
+    this.ended.abort();
+    this.conn.reset();
   }
 }
 
@@ -129,63 +156,86 @@ class PortableForwarder implements Forwarder {
   readonly finished: Promise<void>;
 
   readonly #policy: ForwardPolicy;
-  readonly #listener: StreamListener;
+  readonly #listener: ForwardListener;
   readonly #buffers: BufferPool;
   readonly #keepAlive: boolean;
+  readonly #control: SocketControl | undefined;
   readonly #tlsClients: boolean;
-  #report: ReportLevel;
-  readonly #onEvents: StreamEventSink | undefined;
+  readonly #admission: Admission<Opening>;
   #deadlines: Deadlines;
   #maxConnections: number;
+  #maxConnectionsPerSource: number;
   #remoteTls: RemoteTls | undefined;
 
   readonly #slots = forwardSlots();
-  /** Of the plan, and removed ones that connections still use. */
-  readonly #remotes = new Map<number, Remote>();
-  #chosenFrom: readonly Remote[] = [];
+  readonly #events: ForwardEvents;
+  readonly #remotes: RemoteSet;
   readonly #connections = new Map<number, Connection>();
-  /** Clients between accept and pipe, to be cut when the forwarder closes. */
-  readonly #opening = new Set<StreamConn>();
+  readonly #opening = new Set<Opening>();
   readonly #serving = new Set<Promise<void>>();
   #nextId = 1;
 
-  readonly #closing = new AbortController();
   readonly #accepting: AcceptLoop<StreamConn>;
   readonly #done = Promise.withResolvers<void>();
-
-  #events: StreamEvent[] = [];
   #ticker: ReturnType<typeof setInterval> | undefined;
-  #probeTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
+    listener: ForwardListener,
     plan: ForwardPlan,
     policy: ForwardPolicy,
+    control: SocketControl | undefined,
     onEvents: StreamEventSink | undefined,
   ) {
     this.#policy = policy;
     this.#deadlines = { ...DEFAULT_DEADLINES, ...plan.deadlines };
     this.#maxConnections = plan.maxConnections ?? 0;
+    this.#maxConnectionsPerSource = plan.maxConnectionsPerSource ?? 0;
     this.#keepAlive = plan.keepAlive ?? true;
+    this.#control = control;
     this.#remoteTls = plan.remoteTls;
     this.#tlsClients = plan.tls !== undefined;
-    this.#report = plan.report ?? "problems";
-    this.#onEvents = onEvents;
+    this.#events = new ForwardEvents(
+      plan.report ?? "problems",
+      onEvents,
+      this.#slots,
+      () => this.#startTicking(),
+    );
     this.#buffers = new BufferPool(plan.bufferBytes);
-    this.#setRemotes(plan.remotes);
-    this.#listener = listenStream(plan.listen, plan.tls);
-    this.address = this.#listener.address;
+    this.#admission = new Admission({
+      maxConnections: MAX_CONNECTIONS,
+      // A handshake has a timer of its own, as its limit may change.
+      proveWithinMs: Infinity,
+      close: (opening) => opening.end("displaced"),
+    });
+    this.#setLimits();
+    this.#remotes = new RemoteSet({
+      policy,
+      events: this.#events,
+      slots: this.#slots,
+      dial: (remote, signal) => this.#dial(remote, signal),
+      keep: (work) => this.#keep(work),
+    });
+    this.#remotes.set(plan.remotes);
+    this.#listener = listener;
+    this.address = listener.address;
     this.finished = this.#done.promise;
     this.#accepting = new AcceptLoop(this.#listener, (client) => {
       this.#slots[ForwardSlot.accepted]!++;
-      this.#keep(this.#serve(client));
+      this.#keep(this.#serve(new Opening(client)));
     }, (error) => this.#acceptFailed(error));
+  }
+
+  #setLimits(): void {
+    this.#admission.setLimits(
+      this.#maxConnections || MAX_CONNECTIONS,
+      this.#maxConnectionsPerSource || MAX_CONNECTIONS,
+    );
   }
 
   #acceptFailed(error: unknown): void {
     this.#slots[ForwardSlot.acceptErrors]!++;
-    this.#tell({
+    this.#events.add({
       type: "accept-failed",
-      atMs: Date.now(),
       code: errorCode(error),
       detail: errorText(error),
     });
@@ -206,59 +256,56 @@ class PortableForwarder implements Forwarder {
     this.close();
   }
 
-  async #serve(client: StreamConn): Promise<void> {
-    const text = formatAddress(client.remoteAddr as Deno.NetAddr);
-    const host = (client.remoteAddr as Deno.NetAddr).hostname;
-    const slots = this.#slots;
-    const full = this.#maxConnections > 0 &&
-      slots[ForwardSlot.opening]! + slots[ForwardSlot.open]! >=
-        this.#maxConnections;
-    if (full) return this.#reject(client, text, "limit", 0);
-    if (!this.#policy.admit(host, performance.now())) {
-      return this.#reject(client, text, "denied", 0);
-    }
-    slots[ForwardSlot.opening]!++;
-    this.#opening.add(client);
-    let connection: Connection | undefined;
+  async #serve(opening: Opening): Promise<void> {
+    const nowMs = performance.now();
+    const { host } = opening;
+    opening.ticket = this.#admission.admit(opening, sourceOf(host), nowMs);
+    const refused = rejectionOf(opening.ticket);
+    if (refused) return this.#reject(opening, refused);
+    if (!this.#tlsClients) this.#admission.prove(opening.ticket);
     try {
-      prepareTcp(client, this.#keepAlive);
-      connection = await this.#open(client, text, host);
+      if (!this.#policy.admit(host, nowMs)) {
+        return this.#reject(opening, "denied");
+      }
+      this.#slots[ForwardSlot.opening]!++;
+      this.#opening.add(opening);
+      try {
+        const connection = await this.#open(opening);
+        if (connection) await this.#pipe(connection);
+      } finally {
+        this.#endOpening(opening);
+        this.#policy.released(host);
+      }
     } finally {
-      this.#endOpening(client);
-      if (!connection) this.#policy.released(host);
-    }
-    if (!connection) return;
-    try {
-      await this.#pipe(connection);
-    } finally {
-      this.#policy.released(host);
+      this.#admission.release(opening.ticket);
     }
   }
 
   /** Counted in the turn of what ends it, so that a client never counts twice or not at all. */
-  #endOpening(client: StreamConn): void {
-    if (this.#opening.delete(client)) this.#slots[ForwardSlot.opening]!--;
+  #endOpening(opening: Opening): void {
+    if (this.#opening.delete(opening)) this.#slots[ForwardSlot.opening]!--;
   }
 
-  async #open(
-    client: StreamConn,
-    text: string,
-    host: string,
-  ): Promise<Connection | undefined> {
-    const sinceMs = performance.now();
-    if (this.#tlsClients && !await this.#shakeHands(client as Deno.TlsConn)) {
-      this.#reject(client, text, "tls", 0);
-      return undefined;
+  async #open(opening: Opening): Promise<Connection | undefined> {
+    if (this.#tlsClients) {
+      const failure = await this.#shakeHands(opening);
+      if (failure !== undefined) {
+        this.#reject(opening, "tls", failure);
+        return undefined;
+      }
+      this.#admission.prove(opening.ticket);
     }
-    const reached = await this.#reach(client, text, host);
+    opening.conn.watch(() => opening.end("client-gone"));
+    const reached = await this.#reach(opening);
     if (!reached) return undefined;
+    const { conn, client, sinceMs } = opening;
     const nowMs = performance.now();
     const { remote, upstream } = reached;
     const connection: Connection = {
       id: this.#nextId++,
-      client: text,
+      client,
       remote,
-      pipe: new StreamPipe(client, upstream, {
+      pipe: new StreamPipe(conn, upstream, {
         buffers: this.#buffers,
         forward: this.#slots,
         remote: remote.slots,
@@ -268,18 +315,17 @@ class PortableForwarder implements Forwarder {
       upstream: 0,
       downstream: 0,
     };
-    this.#endOpening(client);
+    this.#endOpening(opening);
     this.#slots[ForwardSlot.open]!++;
     this.#slots[ForwardSlot.opened]!++;
     remote.slots[RemoteSlot.open]!++;
     remote.slots[RemoteSlot.opened]!++;
     this.#connections.set(connection.id, connection);
-    if (this.#report !== "problems") {
-      this.#tell({
+    if (this.#events.level !== "problems") {
+      this.#events.add({
         type: "opened",
-        atMs: Date.now(),
         connection: connection.id,
-        client: text,
+        client,
         remote: remote.id,
         connectMs: nowMs - sinceMs,
       });
@@ -288,33 +334,40 @@ class PortableForwarder implements Forwarder {
     return connection;
   }
 
-  async #shakeHands(client: Deno.TlsConn): Promise<boolean> {
+  /** What is wrong with a client's handshake; undefined where it is done. */
+  async #shakeHands(opening: Opening): Promise<string | undefined> {
     const { handshakeTimeoutMs } = this.#deadlines;
+    let late = false;
     const timer = handshakeTimeoutMs > 0
-      ? setTimeout(() => closeQuietly(client), handshakeTimeoutMs)
+      ? setTimeout(() => {
+        late = true;
+        opening.end("tls");
+      }, handshakeTimeoutMs)
       : undefined;
+    opening.unproved = true;
     try {
-      await client.handshake();
-      return true;
-    } catch {
-      return false;
+      await opening.conn.ready();
+      return undefined;
+    } catch (error) {
+      return late
+        ? `no handshake in ${handshakeTimeoutMs} ms`
+        : errorText(error);
     } finally {
+      opening.unproved = false;
       clearTimeout(timer);
     }
   }
 
-  async #reach(client: StreamConn, text: string, host: string) {
-    const tried: number[] = [];
+  async #reach(opening: Opening) {
+    const { tried, host, client, ended } = opening;
     const policy = this.#policy;
-    while (!this.#closing.signal.aborted) {
+    while (!ended.signal.aborted) {
       const id = policy.choose(host, tried, performance.now());
       const remote = this.#remotes.get(id);
       if (id === NO_REMOTE || !remote) {
         this.#reject(
-          client,
-          text,
+          opening,
           tried.length === 0 ? "no-remote" : "connect-failed",
-          tried.length,
         );
         return undefined;
       }
@@ -322,96 +375,52 @@ class PortableForwarder implements Forwarder {
       const sinceMs = performance.now();
       remote.slots[RemoteSlot.pending]!++;
       try {
-        const upstream = await this.#dial(remote);
-        const nowMs = performance.now();
-        this.#countConnect(remote, nowMs - sinceMs);
-        policy.connected(id, nowMs);
-        return { remote, upstream };
+        const upstream = await this.#dial(remote, ended.signal);
+        this.#remotes.connected(remote, performance.now() - sinceMs);
+        if (!ended.signal.aborted) return { remote, upstream };
+        upstream.close();
       } catch (error) {
-        if (this.#closing.signal.aborted) break;
-        this.#dialFailed(remote, text, error);
+        if (ended.signal.aborted) break;
+        this.#remotes.failed(remote, client, error);
       } finally {
         remote.slots[RemoteSlot.pending]!--;
-        this.#forget(remote);
+        this.#remotes.forget(remote);
       }
       const delayMs = policy.retryDelayMs(tried);
-      if (delayMs > 0) await this.#retryPause(delayMs);
+      if (delayMs > 0) await pause(delayMs, ended.signal);
     }
-    this.#reject(client, text, "closed", tried.length);
+    this.#reject(opening, "closed");
     return undefined;
   }
 
-  #dial(remote: Remote): Promise<StreamConn> {
+  #dial(remote: Remote, signal: AbortSignal): Promise<StreamConn> {
     return dialStream(remote.address, {
       timeoutMs: this.#deadlines.connectTimeoutMs,
       tls: this.#remoteTls,
       keepAlive: this.#keepAlive,
-      signal: this.#closing.signal,
+      control: this.#control,
+      signal,
     });
-  }
-
-  #retryPause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const { signal } = this.#closing;
-      const end = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", end);
-        resolve();
-      };
-      const timer = setTimeout(end, ms);
-      signal.addEventListener("abort", end);
-    });
-  }
-
-  #countConnect(remote: Remote, ms: number): void {
-    remote.slots[RemoteSlot.connectSumMs]! += ms;
-    countInBucket(remote.slots, RemoteSlot.connects, CONNECT_BUCKETS_MS, ms);
-  }
-
-  #dialFailed(remote: Remote, client: string, error: unknown): void {
-    const failure = failureOf(error);
-    const { slots } = remote;
-    this.#slots[ForwardSlot.dialErrors]!++;
-    slots[RemoteSlot.errors]!++;
-    slots[RemoteSlot.lastErrorAtMs] = Date.now();
-    slots[RemoteSlot.failures + DIAL_FAILURES.indexOf(failure)]!++;
-    this.#tell({
-      type: "dial-failed",
-      atMs: Date.now(),
-      client,
-      remote: remote.id,
-      failure,
-      detail: errorText(error),
-    });
-    // A limit of this machine says nothing about the remote.
-    if (failure === "resources") return;
-    this.#watchState(
-      remote,
-      () => this.#policy.failed(remote.id, failure, performance.now()),
-    );
   }
 
   /**
-   * Lets a client go without a remote. `Deno.TcpConn` has no SO_LINGER, so the
-   * reset is the kernel's: after the end (FIN) of every close it sends RST where
-   * bytes are left unread (RFC 2525, 2.17). Nothing was read from this client,
-   * so whoever has spoken is told that nobody listened.
+   * Lets a client go without a remote, with a reset where the platform can send
+   * one. Elsewhere the reset is the kernel's: after the end (FIN) of every close
+   * it sends RST where bytes are left unread (RFC 2525, 2.17).
    */
-  #reject(
-    client: StreamConn,
-    text: string,
-    reason: RejectReason,
-    attempts: number,
-  ): void {
-    closeQuietly(client);
-    this.#endOpening(client);
+  #reject(opening: Opening, why: RejectReason, detail?: string): void {
+    opening.end(why);
+    this.#endOpening(opening);
+    const reason = opening.reason!;
     this.#slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
-    this.#tell({
+    this.#events.add({
       type: "rejected",
-      atMs: Date.now(),
-      client: text,
+      client: opening.client,
       reason,
-      attempts,
+      attempts: opening.tried.length,
+      remotes: opening.tried,
+      durationMs: performance.now() - opening.sinceMs,
+      ...(reason === "tls" ? { detail } : {}),
     });
   }
 
@@ -434,11 +443,10 @@ class PortableForwarder implements Forwarder {
       DURATION_BUCKETS_MS,
       durationMs,
     );
-    if (this.#report === "traffic") this.#tellTraffic(connection);
-    if (this.#report !== "problems") {
-      this.#tell({
+    if (this.#events.level === "traffic") this.#tellTraffic(connection);
+    if (this.#events.level !== "problems") {
+      this.#events.add({
         type: "closed",
-        atMs: Date.now(),
         connection: connection.id,
         client: connection.client,
         remote: remote.id,
@@ -448,7 +456,7 @@ class PortableForwarder implements Forwarder {
         bytesDownstream: pipe.bytesDownstream,
       });
     }
-    this.#forget(remote);
+    this.#remotes.forget(remote);
   }
 
   #startTicking(): void {
@@ -464,7 +472,7 @@ class PortableForwarder implements Forwarder {
         pipe.bytesDownstream !== connection.downstream;
       if (moved) {
         connection.movedAtMs = nowMs;
-        if (this.#report === "traffic") this.#tellTraffic(connection);
+        if (this.#events.level === "traffic") this.#tellTraffic(connection);
         connection.upstream = pipe.bytesUpstream;
         connection.downstream = pipe.bytesDownstream;
       }
@@ -476,8 +484,8 @@ class PortableForwarder implements Forwarder {
         pipe.abort("lifetime");
       }
     }
-    this.#flushEvents();
-    if (this.#connections.size === 0 && this.#events.length === 0) {
+    this.#events.flush();
+    if (this.#connections.size === 0 && this.#events.empty) {
       clearInterval(this.#ticker);
       this.#ticker = undefined;
     }
@@ -488,9 +496,8 @@ class PortableForwarder implements Forwarder {
     const upstream = pipe.bytesUpstream - connection.upstream;
     const downstream = pipe.bytesDownstream - connection.downstream;
     if (upstream === 0 && downstream === 0) return;
-    this.#tell({
+    this.#events.add({
       type: "traffic",
-      atMs: Date.now(),
       connection: connection.id,
       client: connection.client,
       upstream,
@@ -498,108 +505,8 @@ class PortableForwarder implements Forwarder {
     });
   }
 
-  #tell(event: StreamEvent): void {
-    if (!this.#onEvents) return;
-    if (this.#events.length >= EVENTS_PER_TICK) {
-      this.#slots[ForwardSlot.eventsDropped]!++;
-      return;
-    }
-    this.#events.push(event);
-    this.#startTicking();
-  }
-
-  #flushEvents(): void {
-    if (this.#events.length === 0) return;
-    const events = this.#events;
-    this.#events = [];
-    this.#onEvents?.(events);
-  }
-
-  #scheduleProbe(): void {
-    clearTimeout(this.#probeTimer);
-    this.#probeTimer = undefined;
-    if (this.#accepting?.stopped) return;
-    const dueMs = this.#policy.probeDueMs();
-    if (dueMs === Infinity) return;
-    this.#probeTimer = setTimeout(
-      () => this.#probe(),
-      Math.max(0, Math.ceil(dueMs - performance.now())),
-    );
-  }
-
-  #probe(): void {
-    for (;;) {
-      const id = this.#policy.takeProbe(performance.now());
-      const remote = this.#remotes.get(id);
-      if (id === NO_REMOTE || !remote) break;
-      this.#keep(this.#probeRemote(remote));
-    }
-    this.#scheduleProbe();
-  }
-
-  async #probeRemote(remote: Remote): Promise<void> {
-    let failure: DialFailure | undefined;
-    remote.slots[RemoteSlot.probes]!++;
-    try {
-      closeQuietly(await this.#dial(remote));
-    } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      failure = failureOf(error);
-      remote.slots[RemoteSlot.probeErrors]!++;
-      this.#tell({
-        type: "probe-failed",
-        atMs: Date.now(),
-        remote: remote.id,
-        failure,
-        detail: errorText(error),
-      });
-    }
-    this.#watchState(
-      remote,
-      () => this.#policy.probed(remote.id, failure, performance.now()),
-    );
-  }
-
-  /** Tells where what the policy hears makes it change a remote's state. */
-  #watchState(remote: Remote, hear: () => void): void {
-    const before = remote.slots[RemoteSlot.state];
-    hear();
-    const state = remote.slots[RemoteSlot.state]!;
-    if (state !== before) {
-      this.#tell({
-        type: "remote-state",
-        atMs: Date.now(),
-        remote: remote.id,
-        live: state === 0,
-      });
-    }
-    this.#scheduleProbe();
-  }
-
-  #setRemotes(specs: readonly RemoteSpec[]): void {
-    this.#chosenFrom = specs.map((spec) => {
-      const remote = this.#remotes.get(spec.id) ?? new Remote(spec);
-      this.#remotes.set(spec.id, remote);
-      return remote;
-    });
-    this.#policy.setRemotes(this.#chosenFrom, performance.now());
-    for (const remote of [...this.#remotes.values()]) this.#forget(remote);
-    this.#scheduleProbe();
-  }
-
-  /** Drops a remote that was removed once nothing uses it any more. */
-  #forget(remote: Remote): void {
-    if (remote.load() === 0 && !this.#chosenFrom.includes(remote)) {
-      this.#remotes.delete(remote.id);
-    }
-  }
-
   stats(): ForwardStats {
-    const remotes = new Map<number, RemoteStats>();
-    for (const { id, slots } of this.#remotes.values()) {
-      remotes.set(id, readRemote([slots]));
-    }
-    return readForward([this.#slots], remotes);
+    return readForward([this.#slots], this.#remotes.stats());
   }
 
   connections(): Promise<ConnectionInfo[]> {
@@ -631,33 +538,41 @@ class PortableForwarder implements Forwarder {
     return matched.length;
   }
 
+  // deno-lint-ignore require-await
   async update(change: ForwardChange): Promise<void> {
     if (change.tls && !this.#tlsClients) {
       throw new UsageError(
-        "Cannot turn TLS on for an open listener: open it anew",
+        "cannot turn TLS on for an open listener; open it again",
       );
     }
-    if (change.tls) await this.#listener.setTls(change.tls);
+    if (change.tls) this.#listener.setTls(change.tls);
     if (change.remoteTls) this.#remoteTls = change.remoteTls;
     if (change.deadlines) {
       this.#deadlines = { ...this.#deadlines, ...change.deadlines };
     }
     this.#maxConnections = change.maxConnections ?? this.#maxConnections;
-    this.#report = change.report ?? this.#report;
+    this.#maxConnectionsPerSource = change.maxConnectionsPerSource ??
+      this.#maxConnectionsPerSource;
+    this.#setLimits();
+    this.#events.level = change.report ?? this.#events.level;
     if (change.policy) {
       this.#policy.configure(change.policy, performance.now());
     }
-    if (change.remotes) this.#setRemotes(change.remotes);
+    if (change.remotes) this.#remotes.set(change.remotes);
+    else this.#remotes.planProbe();
   }
 
   async stopAccepting(): Promise<void> {
     const stopped = this.#accepting.stop();
-    this.#scheduleProbe();
+    this.#remotes.stopProbing();
     await stopped;
   }
 
   async drain(deadlineMs = Infinity): Promise<void> {
     await this.stopAccepting();
+    for (const opening of this.#opening) {
+      if (opening.unproved) opening.end("closed");
+    }
     if (this.#serving.size > 0 && deadlineMs > 0) {
       let timer: ReturnType<typeof setTimeout> | undefined;
       const late = Promise.withResolvers<void>();
@@ -678,13 +593,13 @@ class PortableForwarder implements Forwarder {
 
   async close(): Promise<void> {
     await this.stopAccepting();
-    this.#closing.abort();
-    for (const client of this.#opening) closeQuietly(client);
+    this.#remotes.end();
+    for (const opening of this.#opening) opening.end("closed");
     for (const { pipe } of this.#connections.values()) pipe.abort("closed");
     await this.#served();
     clearInterval(this.#ticker);
     this.#ticker = undefined;
-    this.#flushEvents();
+    this.#events.flush();
     // Events of the last moment have started the ticker again.
     clearInterval(this.#ticker);
     this.#done.resolve();
@@ -699,6 +614,15 @@ function passed(ms: number, limitMs: number): boolean {
   return limitMs > 0 && ms >= limitMs;
 }
 
-function failureOf(error: unknown): DialFailure {
-  return error instanceof DialError ? error.failure : "other";
+/** Waits, or until it is aborted. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
+  });
 }

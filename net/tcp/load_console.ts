@@ -1,5 +1,5 @@
 /** A load test as a role for the command line: what it prints, reports and draws. */
-import type { Address } from "../address.ts";
+import { type Address, formatAddress } from "../address.ts";
 import { failedCall } from "../errors.ts";
 import type { Metric } from "../observe/metrics.ts";
 import { loadChart } from "./load_chart.ts";
@@ -15,7 +15,7 @@ import {
   runningLine,
   singleBanner,
 } from "./load_report.ts";
-import { LoadTest } from "./load_test.ts";
+import { type LoadResult, LoadTest } from "./load_test.ts";
 
 /** Options of {@linkcode LoadConsole.start}. */
 export interface LoadConsoleOptions {
@@ -120,6 +120,11 @@ export class LoadConsole implements AsyncDisposable {
     }
     const lines = json
       ? [JSON.stringify(loadJson(target, results), undefined, 2)]
+      : this.failed
+      ? [
+        `The target never answered: ${formatAddress(target)}`,
+        ...errorLines(results),
+      ]
       : matrix.length > 0
       ? matrixLines(results)
       : results.flatMap(reportLines);
@@ -130,6 +135,18 @@ export class LoadConsole implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.#test[Symbol.asyncDispose]();
   }
+}
+
+/** Errors of all results, the most frequent first. */
+function errorLines(results: readonly LoadResult[]): string[] {
+  const counts = new Map<string, number>();
+  for (const { errorTexts } of results) {
+    for (const [text, count] of errorTexts) {
+      counts.set(text, (counts.get(text) ?? 0) + count);
+    }
+  }
+  return [...counts].sort(([, a], [, b]) => b - a)
+    .map(([text, count]) => `  ${count} x ${text}`);
 }
 
 async function createFile(path: string): Promise<Deno.FsFile> {

@@ -4,11 +4,6 @@
  * latency counts from there, so that a stall shows in every request that it
  * held up (no coordinated omission).
  */
-import { setImmediate } from "node:timers";
-
-/** Below this a timer, which knows whole milliseconds, is too coarse. */
-const TIMER_MS = 2;
-
 /** Due times of requests over a number of connections that take turns. */
 export class LoadPace {
   readonly #startMs: number;
@@ -69,13 +64,12 @@ export class LoadPace {
       }
       const leftMs = this.#startMs + this.#next * this.#stepMs - nowMs;
       await new Promise<void>((resolve) => {
-        if (leftMs > TIMER_MS) {
-          const timer = setTimeout(resolve, leftMs - 1);
-          this.#wakeRun = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        } else setImmediate(resolve);
+        // Timers know whole milliseconds: what falls due within one goes together.
+        const timer = setTimeout(resolve, Math.max(1, Math.ceil(leftMs)));
+        this.#wakeRun = () => {
+          clearTimeout(timer);
+          resolve();
+        };
       });
     }
   }

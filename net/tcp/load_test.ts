@@ -12,7 +12,8 @@
  * Functions stand in that order.
  */
 import { type Address, formatAddress } from "../address.ts";
-import { dialStream, type StreamConn } from "../engine/portable/stream.ts";
+import { dialStream } from "../engine/portable/stream.ts";
+import type { StreamConn } from "../engine/portable/stream_conn.ts";
 import { errorText } from "../errors.ts";
 import { LatencyHistogram } from "../observe/latency_histogram.ts";
 import { LoadPace } from "./load_pace.ts";
@@ -227,8 +228,10 @@ class ScenarioRun {
       this.#measureFromMs = startMs + warmUpMs;
       this.#measureToMs = this.#measureFromMs + durationMs;
     }
+    // A target that is not there at all is no outage to be measured.
+    const reached = conns.some((conn) => conn !== undefined);
     const workers = Promise.all(
-      conns.map((conn, i) => conn ? this.#work(conn, i) : undefined),
+      conns.map((conn, i) => reached ? this.#work(conn, i) : undefined),
     );
     this.#phase = "warming up";
     if (warmUpMs > 0) await this.#pause(warmUpMs, workers);
@@ -239,6 +242,14 @@ class ScenarioRun {
   }
 
   async #connect(): Promise<StreamConn | undefined> {
+    const reached = await this.#dial();
+    if (typeof reached !== "string") return reached;
+    if (!this.#stopped) this.#countError(reached);
+    return undefined;
+  }
+
+  /** A connection, or what is wrong. */
+  async #dial(): Promise<StreamConn | string> {
     const { target, connectTimeoutMs = 10_000 } = this.#options;
     try {
       const conn = await dialStream(target, {
@@ -249,21 +260,21 @@ class ScenarioRun {
       this.#conns.add(conn);
       return conn;
     } catch (error) {
-      if (!this.#stopped) {
-        this.#countError(
-          `connect ${formatAddress(target)}: ${errorText(error)}`,
-        );
-      }
-      return undefined;
+      return `connect ${formatAddress(target)}: ${errorText(error)}`;
     }
   }
 
-  async #work(first: StreamConn, index: number): Promise<void> {
+  async #work(first: StreamConn | undefined, index: number): Promise<void> {
     const pace = this.#pace;
     const answer = new Uint8Array(this.#scenario.messageBytes);
+    const backoff = new ConnectBackoff();
     let conn = first;
+    if (!conn) backoff.failed(performance.now());
     while (this.#sending) {
-      let dueMs: number;
+      // In a closed loop the next request is due when it can be sent.
+      if (!pace && !conn) await this.#wait(backoff.waitMs(performance.now()));
+      let dueMs = performance.now();
+      let sinceMs: number | undefined;
       if (pace) {
         const wait = pace.due(index);
         if (wait) await wait;
@@ -271,29 +282,60 @@ class ScenarioRun {
         // Due before the end, it is sent, be it late.
         if (dueMs >= this.#measureToMs || !this.#sending) break;
         pace.advance(index);
-      } else {
-        dueMs = performance.now();
-        if (dueMs >= this.#measureToMs) break;
-      }
+        // The timer's lateness is not the target's.
+        const nowMs = performance.now();
+        if (wait && nowMs - dueMs <= MAX_TIMER_LATE_MS) sinceMs = nowMs;
+      } else if (dueMs >= this.#measureToMs || !this.#sending) break;
       this.#pendingSince[index] = dueMs;
-      try {
-        await this.#exchange(conn, answer);
-      } catch (error) {
-        if (!this.#sending) return;
-        this.#pendingSince[index] = NaN;
-        this.#countError(errorText(error));
-        this.#drop(conn);
-        const again = await this.#connect();
-        if (!again) return;
-        conn = again;
+      sinceMs ??= dueMs;
+      let failure: string | undefined;
+      if (!conn) {
+        if (backoff.waitMs(performance.now()) > 0) failure = NOT_CONNECTED;
+        else {
+          const reached = await this.#dial();
+          if (typeof reached === "string") failure = reached;
+          else conn = reached;
+        }
+      }
+      if (conn) {
+        try {
+          await this.#exchange(conn, answer);
+          if (!sameBytes(answer, this.#message)) failure = ANOTHER_ANSWER;
+        } catch (error) {
+          failure = errorText(error);
+          this.#drop(conn);
+          conn = undefined;
+        }
+      }
+      if (!this.#sending) return;
+      this.#pendingSince[index] = NaN;
+      if (failure === undefined) {
+        backoff.succeeded();
+        if (dueMs >= this.#measureFromMs) {
+          this.#countAnswer(sinceMs, performance.now());
+        }
         continue;
       }
-      this.#pendingSince[index] = NaN;
-      if (dueMs >= this.#measureFromMs) {
-        this.#countAnswer(dueMs, performance.now());
-      }
+      if (failure !== NOT_CONNECTED && !conn) backoff.failed(performance.now());
+      // Of a closed loop's connects those during the warm-up count, too.
+      if (!pace || dueMs >= this.#measureFromMs) this.#countError(failure);
     }
-    this.#drop(conn);
+    if (conn) this.#drop(conn);
+  }
+
+  /** Waits between two connects, or until the end. */
+  async #wait(ms: number): Promise<void> {
+    if (ms <= 0 || this.#ended.signal.aborted) return;
+    const leftMs = Math.max(0, this.#measureToMs - performance.now());
+    await new Promise<void>((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#ended.signal.removeEventListener("abort", end);
+        resolve();
+      };
+      const timer = setTimeout(end, Math.min(ms, leftMs));
+      this.#ended.signal.addEventListener("abort", end);
+    });
   }
 
   async #exchange(
@@ -441,6 +483,56 @@ class ScenarioRun {
     if (this.#phase === "connecting") this.#ended.abort();
     this.#wake?.();
   }
+}
+
+/** Errors beside those of the system. */
+const NOT_CONNECTED = "no connection to the target";
+const ANOTHER_ANSWER = "the answer is not what was sent";
+
+/** How much later than its time a timer may be without it being the target's fault. */
+const MAX_TIMER_LATE_MS = 2;
+
+/** Pauses between connects that fail: none, then twice as long each time. */
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 1000;
+
+/** When to connect again. Pure: the clock is an argument. */
+export class ConnectBackoff {
+  #failures = 0;
+  #retryAtMs = -Infinity;
+
+  /** A connect, or what came after it, failed. */
+  failed(nowMs: number): void {
+    const pauseMs = this.#failures === 0
+      ? 0
+      : FIRST_PAUSE_MS * 2 ** (this.#failures - 1);
+    this.#failures++;
+    this.#retryAtMs = nowMs + Math.min(pauseMs, MAX_PAUSE_MS);
+  }
+
+  /** An answer came. */
+  succeeded(): void {
+    this.#failures = 0;
+    this.#retryAtMs = -Infinity;
+  }
+
+  /** How long to wait yet. */
+  waitMs(nowMs: number): number {
+    return Math.max(0, this.#retryAtMs - nowMs);
+  }
+}
+
+/** Whether two arrays of one length, each with a buffer of its own, are equal. */
+function sameBytes(
+  a: Uint8Array<ArrayBuffer>,
+  b: Uint8Array<ArrayBuffer>,
+): boolean {
+  const words = a.length >> 2;
+  const left = new Int32Array(a.buffer, 0, words);
+  const right = new Int32Array(b.buffer, 0, words);
+  for (let i = 0; i < words; i++) if (left[i] !== right[i]) return false;
+  for (let i = words << 2; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /** Messages up to this are sent before the answer is read: they fit every socket's buffers. */

@@ -11,6 +11,7 @@
  * A read or write that fails, a deadline, or somebody's `abort` ends both
  * directions at once. Functions stand in that order.
  */
+import type { StreamConn } from "../engine/portable/stream_conn.ts";
 import type { Direction, EndReason } from "../engine/stream.ts";
 import { ForwardSlot, RemoteSlot } from "../engine/stream_counters.ts";
 
@@ -133,14 +134,17 @@ export class StreamPipe {
   /** Resolves with why it ended, when both sides are closed. */
   readonly ended: Promise<EndReason>;
 
-  readonly #client: Deno.Conn;
-  readonly #upstream: Deno.Conn;
+  readonly #client: StreamConn;
+  readonly #upstream: StreamConn;
   readonly #buffers: BufferPool;
   readonly #forward: Float64Array;
   readonly #remote: Float64Array;
   #reason: EndReason | undefined;
+  /** Whether a side is still owed bytes that were read for it. */
+  #owedUpstream = false;
+  #owedDownstream = false;
 
-  constructor(client: Deno.Conn, upstream: Deno.Conn, options: PipeOptions) {
+  constructor(client: StreamConn, upstream: StreamConn, options: PipeOptions) {
     this.#client = client;
     this.#upstream = upstream;
     this.#buffers = options.buffers;
@@ -151,8 +155,10 @@ export class StreamPipe {
 
   async #run(): Promise<EndReason> {
     await Promise.all([this.#copy("upstream"), this.#copy("downstream")]);
-    this.#close();
-    return this.#reason ?? "eof";
+    if (this.#reason !== undefined) return this.#reason;
+    this.#client.close();
+    this.#upstream.close();
+    return "eof";
   }
 
   async #copy(direction: Direction): Promise<void> {
@@ -169,6 +175,7 @@ export class StreamPipe {
         const bytes = await source.read(buffer);
         if (bytes === null) break;
         writing = true;
+        this.#owe(up, true);
         let written = 0;
         while (written < bytes) {
           const part = bytes - written === buffer.length
@@ -180,6 +187,7 @@ export class StreamPipe {
           else this.#countDownstream(taken);
         }
         writing = false;
+        this.#owe(up, false);
         level = buffers.nextLevel(bytes, buffer.length);
         buffers.give(buffer);
         buffer = undefined;
@@ -194,6 +202,11 @@ export class StreamPipe {
     } finally {
       if (buffer) buffers.give(buffer);
     }
+  }
+
+  #owe(up: boolean, owed: boolean): void {
+    if (up) this.#owedUpstream = owed;
+    else this.#owedDownstream = owed;
   }
 
   #countUpstream(bytes: number): void {
@@ -216,18 +229,17 @@ export class StreamPipe {
   #end(reason: EndReason): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
+    const cut = reason === "aborted" || reason.endsWith("reset");
+    // A side that will not get all of what was sent must not take it for all.
     // Closing makes the other direction's pending call fail, so it ends too.
-    this.#close();
+    close(this.#client, cut || this.#owedDownstream);
+    close(this.#upstream, cut || this.#owedUpstream);
   }
+}
 
-  /**
-   * `Deno.TcpConn` has no SO_LINGER: of a reset on one side the other sees an
-   * end (FIN), and a reset (RST) after it where it had sent what nobody read.
-   */
-  #close(): void {
-    closeQuietly(this.#client);
-    closeQuietly(this.#upstream);
-  }
+function close(conn: StreamConn, cut: boolean): void {
+  if (cut) conn.reset();
+  else conn.close();
 }
 
 /** Closes a connection that may be closed already. */

@@ -30,6 +30,12 @@ export interface TcpRelayOptions extends Partial<Deadlines> {
    */
   maxConnections?: number;
   /**
+   * The same of one source: an IPv4 address, or the first 64 bits of an IPv6
+   * address. 0 is no limit.
+   * @default {0}
+   */
+  maxConnectionsPerSource?: number;
+  /**
    * Largest buffer of one direction of one connection, in bytes.
    * @default {262144}
    */
@@ -155,6 +161,7 @@ export class TcpRelay implements AsyncDisposable {
       eventQueue = 1000,
       eventsFromStart = false,
       maxConnections,
+      maxConnectionsPerSource,
       bufferBytes,
       keepAlive,
       signal,
@@ -185,6 +192,7 @@ export class TcpRelay implements AsyncDisposable {
         policy: { kind: "single" } satisfies SingleRemoteSpec,
         deadlines,
         maxConnections,
+        maxConnectionsPerSource,
         bufferBytes,
         keepAlive,
         report: eventsFromStart ? "traffic" : "problems",
@@ -330,8 +338,9 @@ export class TcpRelay implements AsyncDisposable {
           break;
         case "rejected":
           // Failed connects were logged, with how they failed.
-          if (event.reason === "limit") {
-            this.#log?.limited("limit", "turned a client away: too many", {
+          if (event.reason === "limit" || event.reason === "source-limit") {
+            this.#log?.limited(event.reason, "client rejected", {
+              reason: event.reason,
               client: event.client,
               open: this.stats().open,
             });

@@ -72,11 +72,14 @@ export class RemotesPolicy implements ForwardPolicy {
 
   /** None while another remote may serve; then twice as long each time around. */
   retryDelayMs(tried: readonly number[]): number {
+    // Once the attempts are used up there is nothing to wait for.
+    if (tried.length >= this.#spec.attempts) return 0;
+    const any = !this.#remotes.some(({ live }) => live);
     let rounds = Infinity;
     for (const remote of this.#remotes) {
-      if (remote.live) rounds = Math.min(rounds, countOf(remote.id, tried));
+      if (!remote.live && !any) continue;
+      rounds = Math.min(rounds, countOf(remote.id, tried));
     }
-    // With none live there is no next attempt to wait for.
     return rounds === 0 || rounds === Infinity
       ? 0
       : Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (rounds - 1));
@@ -98,7 +101,10 @@ export class RemotesPolicy implements ForwardPolicy {
 
   released(): void {}
 
-  probeDueMs(): number {
+  probeDueMs(remote?: number): number {
+    if (remote !== undefined) {
+      return this.#byId.get(remote)?.health.probeDueMs ?? Infinity;
+    }
     let due = Infinity;
     for (const { health } of this.#remotes) {
       if (health.probeDueMs < due) due = health.probeDueMs;

@@ -3,20 +3,16 @@
  *
  *     tunnel = socket "=" socket *("," socket) ["[" option *("," option) "]"]
  *     socket = (name / ipv4 / "[" ipv6 "]") ":" port / port
+ *     name   = what the resolver takes     ; 3com.com, my_app_db_1, db.local.
  *     option = key "=" value        ; a value holds neither "," nor "]"
  *
  * A bare port is a port of 127.0.0.1. No space stands anywhere. Pure: names
  * are not resolved here. An error says in which column of the text it is, and
  * knows the words that the original has for it.
  */
-import {
-  type Address,
-  canonicalIp,
-  formatAddress,
-  parseIpv4,
-  parseIpv6,
-} from "../address.ts";
+import { type Address, formatAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
+import { diagnoseSocket, readSocket } from "./socket_text.ts";
 
 /** How a tunnel spreads connections over its remotes. */
 export const STRATEGIES = [
@@ -63,6 +59,18 @@ export interface TunnelOptions {
   readonly idleTimeoutMs: number;
   /** How long one direction may outlive the other's end; 0 is for ever. */
   readonly halfCloseTimeoutMs: number;
+  /** Clients served at once; 0 is no limit. */
+  readonly maxConnections: number;
+  /** The same of one source: an IPv4 address, or an IPv6 network of 64 bits. */
+  readonly maxConnectionsPerSource: number;
+  /** Name to send to TLS remotes and to verify. Default: the remote's host. */
+  readonly remoteTlsName?: string;
+  /** Base64 of the SHA-256 of the remote's key, in place of roots and name. Default: none. */
+  readonly remoteTlsPin?: string;
+  /** Verifies nothing about TLS remotes. */
+  readonly remoteTlsInsecure: boolean;
+  /** Longest time that connections to a removed remote go on; 0 is for ever. */
+  readonly drainTimeoutMs: number;
 }
 
 /** What a specification may leave out. */
@@ -78,6 +86,10 @@ export const DEFAULT_TUNNEL_OPTIONS: TunnelOptions = {
   remoteTls: false,
   idleTimeoutMs: 0,
   halfCloseTimeoutMs: 0,
+  maxConnections: 0,
+  maxConnectionsPerSource: 0,
+  remoteTlsInsecure: false,
+  drainTimeoutMs: 0,
 };
 
 /** A tunnel as it was asked for. */
@@ -151,7 +163,7 @@ export function parseTunnel(text: string): TunnelSpec {
     const { offset, wanted } = diagnoseSocket(text, 0, "=");
     fail(offset, wanted, "Char", text.slice(local.end));
   }
-  const remotes: Address[] = [];
+  const remotes = new Map<string, Address>();
   let start = local.end + 1;
   let end = start;
   for (;;) {
@@ -159,20 +171,23 @@ export function parseTunnel(text: string): TunnelSpec {
     if (!remote) {
       const { offset, wanted } = diagnoseSocket(text, start);
       // The original's list ends before a comma that nothing fitting follows.
-      if (remotes.length === 0) {
+      if (remotes.size === 0) {
         fail(offset, wanted, "Digit", text.slice(start));
       }
       fail(offset, wanted, "Eof", text.slice(end));
     }
-    if (!remotes.some((known) => sameAddress(known, remote.address))) {
-      remotes.push(remote.address);
-    }
+    const key = addressKey(remote.address);
+    if (!remotes.has(key)) remotes.set(key, remote.address);
     end = remote.end;
     if (text[end] !== ",") break;
     start = end + 1;
   }
   if (end === text.length) {
-    return { local: local.address, remotes, options: {} };
+    return {
+      local: local.address,
+      remotes: [...remotes.values()],
+      options: {},
+    };
   }
   if (text[end] !== "[") {
     const { offset, wanted } = diagnoseSocket(text, start, ",");
@@ -185,12 +200,16 @@ export function parseTunnel(text: string): TunnelSpec {
   if (options.end !== text.length) {
     fail(
       options.end,
-      'nothing may stand behind "]"',
+      'unexpected characters after "]"',
       "Eof",
       text.slice(options.end),
     );
   }
-  return { local: local.address, remotes, options: options.given };
+  return {
+    local: local.address,
+    remotes: [...remotes.values()],
+    options: options.given,
+  };
 }
 
 /**
@@ -225,179 +244,25 @@ export function formatTunnel(spec: TunnelSpec): string {
   }${options === "" ? "" : `[${options}]`}`;
 }
 
+/** Text by which an address is known: two that differ only in case are the same. */
+export function addressKey(address: Address): string {
+  return formatAddress(address).toLowerCase();
+}
+
 /** Whether two addresses are written alike once spelling is put aside. */
 export function sameAddress(a: Address, b: Address): boolean {
-  return a.port === b.port && a.zone === b.zone &&
-    a.hostname.toLowerCase() === b.hostname.toLowerCase();
-}
-
-// ---- sockets
-
-interface ReadSocket {
-  address: Address;
-  /** Index behind it. */
-  end: number;
-}
-
-const NAME = /[A-Za-z][A-Za-z0-9.-]*/y;
-const IPV4 = /\d+\.\d+\.\d+\.\d+/y;
-const IPV6 = /\[([0-9A-Fa-f:.]*)(?:%([^\]]+))?\]/y;
-const DIGITS = /\d+/y;
-
-function match(pattern: RegExp, text: string, at: number) {
-  pattern.lastIndex = at;
-  return pattern.exec(text);
-}
-
-/** A socket at an index, or undefined where none starts there. */
-function readSocket(text: string, at: number): ReadSocket | undefined {
-  const host = readHost(text, at);
-  if (host && text[host.end] === ":") {
-    const port = readPort(text, host.end + 1);
-    if (port) {
-      const { hostname, zone } = host;
-      return {
-        address: {
-          hostname,
-          port: port.port,
-          ...(zone === undefined ? {} : { zone }),
-        },
-        end: port.end,
-      };
-    }
-  }
-  const port = readPort(text, at);
-  return port && {
-    address: { hostname: "127.0.0.1", port: port.port },
-    end: port.end,
-  };
-}
-
-function readHost(
-  text: string,
-  at: number,
-): { hostname: string; zone?: string; end: number } | undefined {
-  const name = match(NAME, text, at)?.[0];
-  if (name !== undefined) {
-    return /[.-]$/.test(name)
-      ? undefined
-      : { hostname: name, end: at + name.length };
-  }
-  const v4 = match(IPV4, text, at)?.[0];
-  if (v4 !== undefined) {
-    // Leading zeros are refused: some resolvers read them as octal.
-    return parseIpv4(v4) && { hostname: v4, end: at + v4.length };
-  }
-  const v6 = match(IPV6, text, at);
-  const hostname = v6?.[1] && parseIpv6(v6[1]) && canonicalIp(v6[1]);
-  if (!v6 || !hostname) return undefined;
-  const zone = v6[2];
-  return {
-    hostname,
-    ...(zone === undefined ? {} : { zone }),
-    end: at + v6[0].length,
-  };
-}
-
-function readPort(
-  text: string,
-  at: number,
-): { port: number; end: number } | undefined {
-  const digits = match(DIGITS, text, at)?.[0];
-  if (digits === undefined || Number(digits) > 65535) return undefined;
-  return { port: Number(digits), end: at + digits.length };
-}
-
-/**
- * What is wrong with the socket at an index that could not be read, or not as
- * far as `follower`, the character that should come behind it.
- */
-function diagnoseSocket(
-  text: string,
-  at: number,
-  follower?: string,
-): { offset: number; wanted: string } {
-  const bad = (offset: number, wanted: string) => ({ offset, wanted });
-  const space = text.indexOf(" ", at);
-  const stop = text.slice(at).search(/[=,]/);
-  const end = stop < 0 ? text.length : at + stop;
-  if (space >= 0 && space < end) return bad(space, "no space may stand here");
-  if (text[at] === "[") {
-    const close = text.indexOf("]", at);
-    if (close < 0) return bad(at, 'the "]" of this "[" is missing');
-    if (!match(IPV6, text, at) || !readHost(text, at)) {
-      return bad(at + 1, "this is no IPv6 address");
-    }
-    if (text[close + 1] !== ":") {
-      return bad(close + 1, "a port must follow, such as [::1]:3000");
-    }
-    return diagnosePort(text, close + 2, follower);
-  }
-  // A "[" further on opens the options.
-  const bracket = text.indexOf("[", at);
-  const token = text.slice(at, bracket >= 0 && bracket < end ? bracket : end);
-  const colon = token.indexOf(":");
-  if (token === "") {
-    return bad(at, "a port or host:port is wanted here");
-  }
-  if (/^\d+$/.test(token)) return diagnosePort(text, at, follower);
-  if (colon < 0) {
-    if (readHost(text, at)?.end === at + token.length) {
-      return bad(at + token.length, "a port must follow, such as :3000");
-    }
-    return diagnoseHost(token, at);
-  }
-  if (token.indexOf(":", colon + 1) >= 0) {
-    return bad(
-      at,
-      "an IPv6 address must stand in brackets, such as [::1]:3000",
-    );
-  }
-  if (readHost(text, at)?.end !== at + colon) {
-    return diagnoseHost(token.slice(0, colon), at);
-  }
-  return diagnosePort(text, at + colon + 1, follower);
-}
-
-function diagnoseHost(host: string, at: number) {
-  if (host === "") return { offset: at, wanted: "a host is wanted before :" };
-  if (/^[\d.]+$/.test(host)) {
-    return { offset: at, wanted: "this is no IPv4 address" };
-  }
-  const odd = host.search(/[^A-Za-z0-9.-]/);
-  if (odd >= 0) {
-    return { offset: at + odd, wanted: "no host name has this character" };
-  }
-  if (/^[^A-Za-z]/.test(host)) {
-    return { offset: at, wanted: "a host name starts with a letter" };
-  }
-  return {
-    offset: at + host.length - 1,
-    wanted: "a host name ends with a letter or a digit",
-  };
-}
-
-function diagnosePort(text: string, at: number, follower?: string) {
-  const digits = match(DIGITS, text, at)?.[0] ?? "";
-  if (digits === "") return { offset: at, wanted: "a port number is wanted" };
-  if (Number(digits) > 65535) {
-    return { offset: at, wanted: "a port is at most 65535" };
-  }
-  const end = at + digits.length;
-  return {
-    offset: end,
-    wanted: follower === "="
-      ? '"=" and a remote must follow'
-      : follower === ","
-      ? 'only "," and a remote, or options in "[" and "]", may follow'
-      : "nothing may follow the port",
-  };
+  return a.port === b.port && addressKey(a) === addressKey(b);
 }
 
 // ---- options
 
 /** Where and why options are wrong; `value` is the key or value that has no meaning. */
 type OptionFailure = (offset: number, wanted: string, value?: string) => never;
+
+function match(pattern: RegExp, text: string, at: number) {
+  pattern.lastIndex = at;
+  return pattern.exec(text);
+}
 
 const KEY = /[A-Za-z0-9_-]*/y;
 const VALUE = /[^,\]]*/y;
@@ -414,7 +279,7 @@ function readOptions(
     const equals = end + key.length;
     if (text[equals] !== "=") {
       failItems(items, fail);
-      fail(equals, key === "" ? "an option is wanted" : '"=" must follow');
+      fail(equals, key === "" ? "expected an option" : 'expected "="');
     }
     const value = match(VALUE, text, equals + 1)![0];
     items.push({ key, keyAt: end, value, at: equals + 1 });
@@ -423,7 +288,7 @@ function readOptions(
     end++;
   }
   const given = failItems(items, fail);
-  if (text[end] !== "]") fail(end, '"]" is missing');
+  if (text[end] !== "]") fail(end, 'missing "]"');
   return { given, end: end + 1 };
 }
 
@@ -436,7 +301,11 @@ function failItems(
   for (const { key, keyAt, value, at } of items) {
     const option = optionOf(key);
     if (!option) {
-      fail(keyAt, `an option is one of ${optionKeys().join(", ")}`, key);
+      fail(
+        keyAt,
+        `unknown option; expected one of ${optionKeys().join(", ")}`,
+        key,
+      );
     }
     try {
       given = { ...given, ...option!.read(value) };
@@ -543,6 +412,48 @@ export const TUNNEL_OPTIONS: readonly TunnelOption[] = [
     "End a connection so long after one side has; 0 for never",
     readDelay(true),
   ),
+  option(
+    "max-connections",
+    "maxConnections",
+    "N",
+    "Clients served at once; 0 for no limit",
+    readCount(1_000_000),
+  ),
+  option(
+    "max-connections-per-source",
+    "maxConnectionsPerSource",
+    "N",
+    "Clients of one IPv4 address or IPv6 /64 at once; 0 for no limit",
+    readCount(1_000_000),
+  ),
+  option(
+    "remote-tls-name",
+    "remoteTlsName",
+    "NAME",
+    "Name to send to TLS remotes and to verify, in place of their host",
+    readName,
+  ),
+  option(
+    "remote-tls-pin",
+    "remoteTlsPin",
+    "BASE64",
+    "SHA-256 of the remote's public key, in place of roots and name",
+    readPin,
+  ),
+  option(
+    "remote-tls-insecure",
+    "remoteTlsInsecure",
+    "true|false",
+    "Accept any certificate of a TLS remote",
+    readSwitch,
+  ),
+  option(
+    "drain-timeout",
+    "drainTimeoutMs",
+    "SECONDS",
+    "End connections to a removed remote after so long; 0 for never",
+    readDelay(true),
+  ),
 ];
 
 function option<Field extends keyof TunnelOptions>(
@@ -597,10 +508,21 @@ export function completeOptions(
     const [has, lacks] = options.tlsKey === undefined
       ? ["tls-cert", "tls-key"]
       : ["tls-key", "tls-cert"];
-    throw new UsageError(`${has} wants ${lacks} beside it`);
+    throw new UsageError(`${has} requires ${lacks}`);
   }
   if (options.remoteCa !== undefined && !options.remoteTls) {
-    throw new UsageError("remote-ca wants remote-tls=true beside it");
+    throw new UsageError("remote-ca requires remote-tls=true");
+  }
+  for (
+    const [key, given] of [
+      ["remote-tls-name", options.remoteTlsName !== undefined],
+      ["remote-tls-pin", options.remoteTlsPin !== undefined],
+      ["remote-tls-insecure", options.remoteTlsInsecure],
+    ] as const
+  ) {
+    if (given && !options.remoteTls) {
+      throw new UsageError(`${key} requires remote-tls=true`);
+    }
   }
   return options;
 }
@@ -614,7 +536,7 @@ export function readStrategy(text: string): Strategy {
       : undefined);
   if (strategy) return strategy;
   throw new UsageError(
-    `"${text}" is no strategy: there are ${STRATEGIES.join(", ")}`,
+    `unknown strategy "${text}"; expected ${STRATEGIES.join(", ")}`,
   );
 }
 
@@ -650,10 +572,22 @@ export function readDelay(zero: boolean): (text: string) => number {
 
 function readSwitch(text: string): boolean {
   if (text === "true" || text === "false") return text === "true";
-  throw new UsageError(`"${text}" is neither true nor false`);
+  throw new UsageError(`expected true or false, not "${text}"`);
+}
+
+function readName(text: string): string {
+  if (/^[A-Za-z0-9_.:-]+$/.test(text)) return text;
+  throw new UsageError("a host name is required");
+}
+
+function readPin(text: string): string {
+  if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return text;
+  throw new UsageError(
+    "the base64 of a SHA-256 is required, 44 characters with the = at the end",
+  );
 }
 
 function readFile(text: string): string {
   if (text !== "") return text;
-  throw new UsageError("a file is wanted");
+  throw new UsageError("expected a file");
 }

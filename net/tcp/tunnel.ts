@@ -108,7 +108,7 @@ export class Tunnel {
   #options: TunnelOptions;
   #remotes: readonly TunnelRemote[];
   /** Removed remotes that connections may still use, by number. */
-  readonly #removed = new Map<number, string>();
+  readonly #removed = new Map<number, TunnelRemote>();
   #nextRemote: number;
   #draining = false;
 
@@ -165,6 +165,8 @@ export class Tunnel {
       policy: policyOf(options),
       deadlines: deadlinesOf(options),
       bufferBytes: setup.bufferBytes,
+      maxConnections: options.maxConnections,
+      maxConnectionsPerSource: options.maxConnectionsPerSource,
       report: setup.report,
       ...tls,
     };
@@ -226,6 +228,12 @@ export class Tunnel {
     return this.#remotes;
   }
 
+  /** Removed remotes that have connections yet. */
+  get removedRemotes(): readonly TunnelRemote[] {
+    const used = this.stats().remotes;
+    return [...this.#removed.values()].filter(({ id }) => used.has(id));
+  }
+
   /** Whether it takes no more clients. */
   get draining(): boolean {
     return this.#draining;
@@ -244,7 +252,7 @@ export class Tunnel {
   /** How a remote is shown, a removed one too. */
   remoteLabel(id: number): string {
     return this.#remotes.find((remote) => remote.id === id)?.label ??
-      this.#removed.get(id) ?? "unknown";
+      this.#removed.get(id)?.label ?? "unknown";
   }
 
   /** Its open connections. */
@@ -294,15 +302,20 @@ export class Tunnel {
     );
     const { id } = remote;
     if (mode === "now") await this.#forwarder.abort({ remote: id });
-    else if (deadlineMs !== Infinity) {
-      const timer = setTimeout(
-        () => this.#forwarder.abort({ remote: id }),
-        deadlineMs,
-      );
-      const cancel = () => clearTimeout(timer);
-      this.finished.then(cancel, cancel);
+    else {
+      const limitMs = deadlineMs === Infinity
+        ? this.#options.drainTimeoutMs
+        : deadlineMs;
+      if (limitMs > 0 || deadlineMs === 0) this.#endLater(id, limitMs);
     }
     return stats;
+  }
+
+  /** Ends what is left of the connections to a removed remote. */
+  #endLater(remote: number, ms: number): void {
+    const timer = setTimeout(() => this.#forwarder.abort({ remote }), ms);
+    const cancel = () => clearTimeout(timer);
+    this.finished.then(cancel, cancel);
   }
 
   /** Whether it is already what a specification of the same address asks for. */
@@ -330,11 +343,21 @@ export class Tunnel {
     await this.#forwarder.update({
       policy: policyOf(options),
       deadlines: deadlinesOf(options),
+      maxConnections: options.maxConnections,
+      maxConnectionsPerSource: options.maxConnectionsPerSource,
       ...tls,
     });
     this.#options = options;
     this.#spec = { ...this.#spec, options: spec.options };
+    const before = this.#remotes;
     await this.#setRemotes(spec.remotes);
+    const { drainTimeoutMs } = options;
+    if (drainTimeoutMs === 0) return;
+    for (const remote of before) {
+      if (!this.#remotes.includes(remote)) {
+        this.#endLater(remote.id, drainTimeoutMs);
+      }
+    }
   }
 
   #find(address: Address): TunnelRemote | undefined {
@@ -351,7 +374,7 @@ export class Tunnel {
     this.#remotes = remotes;
     this.#spec = { ...this.#spec, remotes: addresses };
     for (const remote of before) {
-      if (!remotes.includes(remote)) this.#removed.set(remote.id, remote.label);
+      if (!remotes.includes(remote)) this.#removed.set(remote.id, remote);
     }
     const used = this.stats().remotes;
     for (const id of this.#removed.keys()) {
@@ -429,11 +452,17 @@ async function readTls(options: TunnelOptions, setup: TunnelSetup) {
     ? undefined
     : await readCertificate(tlsCert, tlsKey);
   const roots = remoteCa ?? setup.caBundle;
-  const trust: RemoteTls | undefined = !remoteTls
+  const trusted: RemoteTls | undefined = !remoteTls
     ? undefined
     : roots === undefined
     ? systemRoots()
     : await readRoots(roots);
+  const trust: RemoteTls | undefined = trusted && {
+    ...trusted,
+    name: options.remoteTlsName,
+    pins: options.remoteTlsPin === undefined ? [] : [options.remoteTlsPin],
+    insecure: options.remoteTlsInsecure,
+  };
   return {
     ...(tls ? { tls } : {}),
     ...(trust ? { remoteTls: trust } : {}),

@@ -3,8 +3,13 @@
  * so that both can be put together again after a reload or a restart. Where
  * they disagree, the change wins until it is taken back. Pure.
  */
-import { type Address, formatAddress } from "../address.ts";
-import { formatOptions, sameAddress, type TunnelSpec } from "./spec.ts";
+import type { Address } from "../address.ts";
+import {
+  addressKey,
+  formatOptions,
+  sameAddress,
+  type TunnelSpec,
+} from "./spec.ts";
 
 /** Changes since the configuration was read; tunnels go by {@linkcode tunnelKey}. */
 export interface TunnelChanges {
@@ -31,7 +36,7 @@ export const NO_CHANGES: TunnelChanges = {
 
 /** What one tunnel is known by: where it listens, as it was written. */
 export function tunnelKey(spec: TunnelSpec): string {
-  return formatAddress(spec.local).toLowerCase();
+  return addressKey(spec.local);
 }
 
 /** Whether two specifications ask for the same. */
@@ -47,10 +52,9 @@ export function wantedTunnels(
   configured: readonly TunnelSpec[],
   changes: TunnelChanges,
 ): TunnelSpec[] {
-  const opened = new Set(changes.opened.map(tunnelKey));
+  const gone = new Set([...changes.opened.map(tunnelKey), ...changes.closed]);
   const kept = configured.filter((spec) => {
-    const key = tunnelKey(spec);
-    return !opened.has(key) && !changes.closed.includes(key);
+    return !gone.has(tunnelKey(spec));
   });
   return [
     ...kept.map((spec) => {
@@ -172,7 +176,6 @@ function without(
   remotes: readonly Address[],
   gone: readonly Address[],
 ): Address[] {
-  return remotes.filter((remote) =>
-    !gone.some((other) => sameAddress(remote, other))
-  );
+  const keys = new Set(gone.map(addressKey));
+  return remotes.filter((remote) => !keys.has(addressKey(remote)));
 }

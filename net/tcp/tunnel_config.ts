@@ -20,6 +20,7 @@ import type {
   TomlTable,
 } from "../toml.ts";
 import {
+  addressKey,
   completeOptions,
   type GivenTunnelOptions,
   optionKeys,
@@ -32,6 +33,7 @@ import {
 } from "./spec.ts";
 import { readCertificate, readRoots } from "../tls_files.ts";
 import { tunnelKey } from "./tunnel_changes.ts";
+import { checkTunnels, MAX_TUNNELS } from "./tunnel_limits.ts";
 
 /** Reads the tunnels of a command line; throws a UsageError for the first that cannot be. */
 export function readTunnelArguments(
@@ -90,6 +92,7 @@ export function readTunnelConfig(
   if (texts) reader.readTexts(texts.node);
   const tables = root.entries.get("tunnel");
   if (tables) reader.readTables(tables.node);
+  reader.checkLimits();
   return reader;
 }
 
@@ -146,6 +149,15 @@ class Reader implements TunnelConfig {
     } else this.#say(node, "a tunnel is one of a list of tables: [[tunnel]]");
   }
 
+  checkLimits(): void {
+    const last = this.tunnels[MAX_TUNNELS] ?? this.tunnels.at(-1);
+    if (!last) return;
+    this.#try(
+      last.place,
+      () => checkTunnels(this.tunnels.map(({ spec }) => spec)),
+    );
+  }
+
   #readTable(table: TomlTable): void {
     let local: Address | undefined;
     let remotes: Address[] | undefined;
@@ -153,7 +165,13 @@ class Reader implements TunnelConfig {
     for (const [key, entry] of table.entries) {
       if (key === "local") local = this.#socket(entry.node);
       else if (key === "remotes") remotes = this.#sockets(entry.node);
-      else options = { ...options, ...this.#option(key, entry) };
+      else {
+        const option = this.#option(key, entry);
+        for (const field of Object.keys(option)) {
+          if (field in options) this.#say(entry, `duplicate option "${key}"`);
+        }
+        options = { ...options, ...option };
+      }
     }
     for (const key of ["local", "remotes"]) {
       if (!table.entries.has(key)) this.#say(table, `"${key}" is missing`);
@@ -183,16 +201,15 @@ class Reader implements TunnelConfig {
   #sockets(node: TomlNode): Address[] | undefined {
     const items = node.kind === "array" ? node.items : [node];
     if (items.length === 0) this.#say(node, "at least one remote is wanted");
-    const found: Address[] = [];
+    const found = new Map<string, Address>();
     for (const item of items) {
       const socket = this.#socket(item);
       if (!socket) continue;
-      const label = formatAddress(socket).toLowerCase();
-      if (found.some((one) => formatAddress(one).toLowerCase() === label)) {
-        this.#say(item, `${label} stands here twice`);
-      } else found.push(socket);
+      const key = addressKey(socket);
+      if (found.has(key)) this.#say(item, `duplicate remote ${key}`);
+      else found.set(key, socket);
     }
-    return found.length > 0 ? found : undefined;
+    return found.size > 0 ? [...found.values()] : undefined;
   }
 
   #socket(node: TomlNode): Address | undefined {

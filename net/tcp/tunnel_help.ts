@@ -1,4 +1,4 @@
-/** Text of `--help-tunnel`: the grammar, and every option with its default. */
+/** Help on tunnels: the grammar, and every option with its default. */
 import {
   DEFAULT_TUNNEL_OPTIONS,
   TUNNEL_OPTIONS,
@@ -22,12 +22,14 @@ export function tunnelHelp(
       ? `  ${usage}\n  ${" ".repeat(Math.min(width, 32))}${text}`
       : `  ${usage.padEnd(Math.min(width, 32))}${text}`;
   });
-  return `A tunnel is where to listen, a list of remotes, and options in brackets:
+  return `A tunnel is a listening socket, its remotes, and options in brackets:
 
-  local=remote[,remote ...][\\[option=value[,option=value ...]\\]]
+  local=remote
+  local=remote,remote,...
+  local=remote,remote,...[option=value,option=value,...]
 
-A socket is a port, which is one of 127.0.0.1, or host:port with a name, an
-IPv4 address or an IPv6 address in brackets. Port 0 listens on a free port.
+A socket is a port of 127.0.0.1, or host:port with a host name, an IPv4 address
+or an IPv6 address in brackets. Port 0 listens on a free port.
 Connections are balanced over the remotes; names of remotes are resolved at
 each connection.
 

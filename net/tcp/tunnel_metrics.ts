@@ -66,7 +66,14 @@ function show(tunnel: Tunnel): Shown {
   return {
     labels: { tunnel: tunnel.label },
     stats,
-    remotes: tunnel.remotes.flatMap(({ id, label }) => {
+    remotes: [
+      ...tunnel.remotes,
+      // Another one of the same address may have been added since.
+      ...tunnel.removedRemotes.map(({ id, label }) => ({
+        id,
+        label: `${label} (removed ${id})`,
+      })),
+    ].flatMap(({ id, label }) => {
       const remote = stats.remotes.get(id);
       const labels = { tunnel: tunnel.label, remote: label };
       return remote ? [{ labels, stats: remote }] : [];

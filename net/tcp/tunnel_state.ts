@@ -1,13 +1,7 @@
-/**
- * The state file: changes made while tunnels ran, kept over a restart. It is
- * written beside itself, flushed to the disk and then put in place (rename(2)
- * is atomic), so that whoever reads it finds all of the old or all of the new,
- * even after a power cut in the middle.
- */
-import { dirname } from "@std/path";
+/** The state file: changes made while tunnels ran, kept over a restart. */
 import { type Address, formatAddress } from "../address.ts";
-import { errorText, OperationError, UsageError } from "../errors.ts";
-import { unreadable } from "../text_file.ts";
+import { errorText, UsageError } from "../errors.ts";
+import { readTextFileInTime } from "../text_file.ts";
 import {
   type GivenTunnelOptions,
   optionOf,
@@ -19,6 +13,9 @@ import { NO_CHANGES, type TunnelChanges } from "./tunnel_changes.ts";
 
 /** Of the file's form; another one is refused. */
 const VERSION = 1;
+
+/** Maximum size of a state file: thousands of tunnels. */
+const MAX_BYTES = 16 << 20;
 
 interface StateFile {
   version: number;
@@ -38,10 +35,11 @@ interface StateTunnel {
 export async function readState(file: string): Promise<TunnelChanges> {
   let text: string;
   try {
-    text = await Deno.readTextFile(file);
+    text = await readTextFileInTime(file, { maxBytes: MAX_BYTES });
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return NO_CHANGES;
-    throw new UsageError(unreadable(file, error), { cause: error });
+    const { cause } = error as Error;
+    if (cause instanceof Deno.errors.NotFound) return NO_CHANGES;
+    throw error;
   }
   try {
     return changesOf(JSON.parse(text));
@@ -140,48 +138,4 @@ function record(value: unknown, what: string): Record<string, unknown> {
 function list(value: unknown, what: string): unknown[] {
   if (Array.isArray(value)) return value;
   throw new UsageError(`"${what}" is no list`);
-}
-
-/** Writes a file so that it is there whole or not at all; throws an OperationError. */
-export async function writeFileAtomically(
-  file: string,
-  text: string,
-): Promise<void> {
-  const temporary = `${file}.tmp`;
-  try {
-    const handle = await Deno.open(temporary, {
-      write: true,
-      create: true,
-      truncate: true,
-      mode: 0o600,
-    });
-    try {
-      let bytes = new TextEncoder().encode(text);
-      while (bytes.length > 0) {
-        bytes = bytes.subarray(await handle.write(bytes));
-      }
-      // The data before the name: a rename may reach the disk first.
-      await handle.sync();
-    } finally {
-      handle.close();
-    }
-    await Deno.rename(temporary, file);
-    await syncFolder(dirname(file));
-  } catch (cause) {
-    throw new OperationError(
-      `Cannot save "${file}": ${errorText(cause)}`,
-      { cause },
-    );
-  }
-}
-
-/** Makes a rename last (fsync(2): the folder's entry is a change to the folder). */
-async function syncFolder(folder: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  const handle = await Deno.open(folder);
-  try {
-    await handle.sync();
-  } finally {
-    handle.close();
-  }
 }

@@ -15,7 +15,8 @@ import type {
   StreamEngine,
   StreamEvent,
 } from "../engine/stream.ts";
-import { errorText, OperationError } from "../errors.ts";
+import { writeFileAtomically } from "../atomic_file.ts";
+import { errorText, OperationError, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
 import { chooseStreamEngine } from "./choose.ts";
@@ -44,7 +45,9 @@ import {
   withRemoteAdded,
   withRemoteRemoved,
 } from "./tunnel_changes.ts";
-import { formatState, readState, writeFileAtomically } from "./tunnel_state.ts";
+import { warnIfPublic } from "../text_file.ts";
+import { checkTunnels } from "./tunnel_limits.ts";
+import { formatState, readState } from "./tunnel_state.ts";
 
 /** What a configuration says; read at the start and at every reload. */
 export interface TunnelsConfig {
@@ -315,6 +318,8 @@ export class Tunnels implements AsyncDisposable {
   open(spec: TunnelSpec | string): Promise<Tunnel> {
     const wanted = typeof spec === "string" ? parseTunnel(spec) : spec;
     return this.#exclusive(async () => {
+      const draining = this.draining().map(({ spec }) => spec);
+      checkTunnels([...this.#specs(), ...draining, wanted]);
       const tunnel = await this.#openTunnel(wanted);
       await this.#changed(
         withOpened(this.#changes, this.#configured, tunnel.spec),
@@ -327,11 +332,15 @@ export class Tunnels implements AsyncDisposable {
   close(local: Address, ending?: Ending): Promise<void>;
   /** Closes everything now. */
   close(): Promise<void>;
-  async close(
-    local?: Address,
-    ending: Ending = { mode: "now" },
-  ): Promise<void> {
-    if (local === undefined) return await this.end({ mode: "now" });
+  async close(...given: [local?: Address, ending?: Ending]): Promise<void> {
+    // Not by an undefined address: one that got lost must not end all tunnels.
+    if (given.length === 0) return await this.end({ mode: "now" });
+    const [local, ending = { mode: "now" }] = given;
+    if (typeof local?.hostname !== "string") {
+      throw new UsageError(
+        `cannot close a tunnel: invalid address (${String(local)})`,
+      );
+    }
     await this.#exclusive(async () => {
       const tunnel = await this.find(local);
       await this.#closeTunnel(tunnel, ending);
@@ -345,6 +354,11 @@ export class Tunnels implements AsyncDisposable {
   addRemote(local: Address, remote: Address): Promise<void> {
     return this.#exclusive(async () => {
       const tunnel = await this.find(local);
+      const { local: address, remotes } = tunnel.spec;
+      checkTunnels([
+        ...this.#specs().filter((spec) => spec !== tunnel.spec),
+        { local: address, remotes: [...remotes, remote] },
+      ]);
       await tunnel.add(remote);
       await this.#changed(
         withRemoteAdded(this.#changes, tunnelKey(tunnel.spec), remote),
@@ -396,7 +410,12 @@ export class Tunnels implements AsyncDisposable {
     return turn;
   }
 
+  #specs(): TunnelSpec[] {
+    return this.list().map(({ spec }) => spec);
+  }
+
   async #apply(config: TunnelsConfig): Promise<ReloadReport> {
+    checkTunnels(wantedTunnels(config.tunnels, this.#changes));
     this.#setup.defaults = config.defaults;
     this.#configured = this.#withKnownPorts(config.tunnels);
     this.#changes = withoutStale(this.#changes, this.#configured);
@@ -461,6 +480,8 @@ export class Tunnels implements AsyncDisposable {
       (address) => this.#boundTo([address]) !== undefined,
     );
     this.#open.set(tunnelKey(tunnel.spec), tunnel);
+    const { tlsKey } = spec.options;
+    if (tlsKey !== undefined) void warnIfPublic(tlsKey, this.#log);
     this.#log.info("listening", {
       address: formatAddress(tunnel.address),
       tunnel: tunnel.label,
@@ -477,6 +498,11 @@ export class Tunnels implements AsyncDisposable {
         this.#configured = this.#configured.with(index, concrete);
         this.#anyPort.add(concrete);
       }
+    }
+    if (tunnel.options.remoteTlsInsecure) {
+      this.#log.warn("certificates of remotes are not verified", {
+        tunnel: tunnel.label,
+      });
     }
     const forget = () => this.#forget(tunnel);
     tunnel.finished.then(forget, (error) => {
@@ -588,13 +614,17 @@ export class Tunnels implements AsyncDisposable {
         log.warn(event.live ? "remote is live again" : "remote is dead", {
           tunnel: label,
           remote: tunnel.remoteLabel(event.remote),
+          ...(event.probeInMs === undefined
+            ? {}
+            : { next_try_in: `${Math.round(event.probeInMs / 100) / 10}s` }),
         });
         break;
       case "rejected":
-        log.limited(`reject ${label} ${event.reason}`, "client let go", {
+        log.limited(`reject ${label} ${event.reason}`, "client rejected", {
           tunnel: label,
           client: event.client,
           reason: event.reason,
+          ...(event.detail === undefined ? {} : { detail: event.detail }),
         });
         break;
       case "accept-failed":
@@ -696,10 +726,14 @@ function accessEntries(
         atMs: event.atMs,
         client: event.client,
         tunnel: tunnel.label,
+        ...(event.remotes.length === 0 ? {} : {
+          remote: event.remotes.map((id) => tunnel.remoteLabel(id)).join(),
+        }),
         bytesUpstream: 0,
         bytesDownstream: 0,
-        durationMs: 0,
+        durationMs: event.durationMs,
         end: `rejected-${event.reason}`,
+        ...(event.detail === undefined ? {} : { detail: event.detail }),
       });
     }
   }

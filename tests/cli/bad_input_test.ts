@@ -63,7 +63,7 @@ testUnless(
     await refuses("client", [
       [[], "--path FILE|- is missing"],
       [[to], "--path FILE|- is missing"],
-      [[path], "No destination: --server-addr HOST:PORT or --tee is wanted"],
+      [[path], "No destination: pass --server-addr or --tee"],
       [[path, to, "--path=b"], "--path can be given once"],
       [[path, "--server-addr=127.0.0.1:0"], "port 0 cannot be sent to"],
       [[path, "--server-addr=127.0.0.1:65536"], "at most 65535"],
@@ -82,7 +82,7 @@ testUnless(
       [[to, `--path=${files.path}/none`], "there is no such file"],
       [[to, `--path=${files.path}`], "it is a folder"],
       [[to, "--path=-", "--follow"], "Cannot follow stdin"],
-      [[to, path, "--follow"], "it is not a regular file"],
+      [[to, path, "--baud=9601"], "cannot use baud 9601: expected one of"],
       [
         [to, `--path=${file}`, `--config=${file}`],
         `Cannot use "${file}:1:`,
@@ -163,9 +163,9 @@ testUnless(
     const tls = "--tcp-connect-addr=tls://127.0.0.1:9";
     const pem = await files.file("text.pem", "no certificate");
     await refuses("proxy", [
-      [[], "No source: --udp-listen-addr or --tcp-connect-addr"],
+      [[], "No source: pass --udp-listen-addr or --tcp-connect-addr"],
       [[to], "No source: "],
-      [[from], "No destination: --udp-downstream-addr HOST:PORT or --tee"],
+      [[from], "No destination: pass --udp-downstream-addr or --tee"],
       [["--tcp-connect-addr=127.0.0.1:9"], "No destination: "],
       [[from, "--udp-downstream-addr=127.0.0.1:0"], "port 0"],
       [[from, "--downstream_addr=127.0.0.1:70000"], "at most 65535"],
@@ -192,7 +192,7 @@ testUnless(
       ],
       [
         [from, to, `--udp-downstream-addr=${held.text}`],
-        `Cannot send to "${held.text}" and listen on "${held.text}": what is sent would come back without end; another port`,
+        `Cannot send to "${held.text}" and listen on "${held.text}": what is sent would come back without end; use another port or address`,
       ],
       [
         [
@@ -206,7 +206,7 @@ testUnless(
           "--udp-listen-addr=239.1.2.3:9920",
           "--udp-downstream-addr=239.1.2.3:9920",
         ],
-        "another group or port is wanted, or --no-loop",
+        "use another group or port, or --no-loop",
       ],
       [
         [from, to, "--udp-listen-addr=10.0.0.1@10.0.0.2:9"],
@@ -263,8 +263,14 @@ testUnless(
     const from = `--udp-listen-addr=${held.text}`;
     const out = `--tcp-output-addr=127.0.0.1:${tcp.addr.port}`;
     await refuses("reverseproxy", [
-      [[], "Nothing to do: a source"],
-      [["--multicast-addr=239.1.2.3:9"], "Nothing to do: a source"],
+      [
+        [],
+        "Nothing to do: pass a source (--udp-listen-addr, --tcp-listen-addr) or",
+      ],
+      [
+        ["--multicast-addr=239.1.2.3:9"],
+        "Nothing to do: pass a source (--udp-listen-addr, --tcp-listen-addr) or",
+      ],
       [[from, "--multicast-addr=10.1.2.3:9"], '"10.1.2.3:9" as a group'],
       [[from, "--multicast-addr=[fe80::1]:9"], "as a group"],
       [[from, "--multicast-addr=localhost:9"], "as a group"],

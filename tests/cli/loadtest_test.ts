@@ -33,6 +33,7 @@ Deno.test("loadtest reports on stdout and nothing else there", async () => {
   );
   assertMatch(textOf(stdout), /^Errors: {10}0 \(0\.00%\)$/m);
   assertMatch(stderr, /^ {8}Load Tester Starting$/m);
+  assert(!/^[=-]+$/m.test(stderr), stderr);
   assertMatch(stderr, /^Message size: {4}1024 bytes$/m);
 });
 

@@ -64,7 +64,9 @@ testUnless(
       }
     }
     await role.line(
-      new RegExp(`warn a broker left a session target=${target} .*broker_lost`),
+      new RegExp(
+        `warn broker closed the connection target=${target} .*broker_lost`,
+      ),
     );
     assertEquals((await door("/healthz"))[0], 200);
     const metrics = (await door("/metrics"))[1];

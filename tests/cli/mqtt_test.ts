@@ -21,10 +21,16 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
   const target = ["--target", "mqtt://127.0.0.1:1"];
   const listen = ["--listen", "mqtt://127.0.0.1:0"];
   const cases: [string[], RegExp][] = [
-    [[], /--listen URL is missing/],
-    [listen, /--target URL is missing/],
+    [[], /Missing --listen URL/],
+    [listen, /Missing --target URL/],
     [["--listen", "http://x", ...target], /"http:\/\/x"/],
-    [["--listen", "mqtts://:0", ...target], /--cert FILE and --key FILE/],
+    [["--listen", "1884", "--target", "1883"], /use 127.0.0.1:1883/],
+    [
+      ["--listen", "1884", "--target", "tcp://localhost:1884"],
+      /"tcp:\/\/localhost:1884": it is the listener/,
+    ],
+    [[...listen, ...target, "--audit-required"], /--audit/],
+    [["--listen", "mqtts://:0", ...target], /TLS requires --cert and --key/],
     [["--listen", "mqtt://:0?cert=x", ...target], /"cert"/],
     [[...listen, ...target, "--policy", "/nowhere.toml"], /"\/nowhere.toml"/],
     [[...listen, ...target, "--hooks", "/nowhere.ts"], /"\/nowhere.ts"/],
@@ -34,7 +40,10 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     ],
     [[...listen, ...target, "--on-deny", "shrug"], /none of ack, close/],
     [[...listen, ...target, "--max-packet-size", "1"], /128/],
-    [[...listen, ...target, "--target-cert", "x"], /belong together/],
+    [
+      [...listen, ...target, "--target-cert", "x"],
+      /--target-cert and --target-key require each other/,
+    ],
     // What has no effect is no protection either.
     [[...listen, ...target, "--client-ca", "x"], /--client-ca.* no --listen/],
     [
@@ -49,7 +58,10 @@ Deno.test("mproxy-mqtt says what is wrong in one line and exits with 2", async (
     ],
     [[...listen, ...target, "--target-insecure"], /no --target URL is mqtts/],
     [[...listen, ...target, "--target-server-name", "x"], /--target-server-na/],
-    [[...listen, ...target, "--audit-messages"], /--audit FILE/],
+    [
+      [...listen, ...target, "--audit-messages"],
+      /--audit-messages .* requires --audit$/,
+    ],
     [
       [...listen, ...target, "--audit", "-", "--audit-payloads"],
       /--audit-messages/,
@@ -185,6 +197,10 @@ Deno.test("mproxy-mqtt refuses hooks that it would never ask", async () => {
         ["{ authpublish() {} }", /"authpublish" is none of the hooks .*authPu/],
         ["{ authPublish: true }", /"authPublish" must be a function/],
         ["{ limit: 3 }", /none of the hooks/],
+        [
+          "{ connect() {} }; export function authPublish() {}",
+          /"authPublish" is exported by its name/,
+        ],
         ["() => { throw new Error('one\\ntwo') }", /one two/],
         ["() => Promise.reject(undefined)", /hooks.*: undefined/],
         ["{ get deliver() { throw new Error('no') } }", /hooks.*: no$/],
@@ -241,7 +257,7 @@ Deno.test("mproxy-mqtt warns of variables that it does not know, and its flags w
       MGATE_HTTP_WITHOUT_TLS_PORT: "1",
     },
   });
-  await role.line(/MGATE_HTTP_WITHOUT_TLS_PORT is unknown/);
+  await role.line(/unknown environment variables: MGATE_HTTP_WITHOUT_TLS_PORT/);
   using client = await connectTo(await portOf(role));
   using broker = await listener.accept();
   assertEquals(await broker.expect(1), connectPacket());
@@ -391,5 +407,56 @@ testUnless(
       [publish.topic, publish.payload, publish.qos],
       ["a", "hello", 1],
     );
+  },
+);
+
+testUnless(
+  needsProgram("openssl"),
+  "mproxy-mqtt starts from mGate's stock environment, but for the listeners that need OCSP",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.issue("/CN=here", "IP:127.0.0.1");
+    const listener = (name: string, tls: boolean) => ({
+      [`MGATE_${name}_HOST`]: "127.0.0.1",
+      [`MGATE_${name}_PORT`]: "0",
+      [`MGATE_${name}_TARGET_PROTOCOL`]: name.includes("WS") ? "ws" : "mqtt",
+      [`MGATE_${name}_TARGET_HOST`]: "localhost",
+      [`MGATE_${name}_TARGET_PORT`]: "1",
+      [`MGATE_${name}_TARGET_PATH`]: "",
+      ...tls
+        ? {
+          [`MGATE_${name}_CERT_FILE`]: cert,
+          [`MGATE_${name}_KEY_FILE`]: key,
+          [`MGATE_${name}_SERVER_CA_FILE`]: authority.cert,
+        }
+        : {},
+    });
+    const mutual = (name: string) => ({
+      ...listener(name, true),
+      [`MGATE_${name}_CLIENT_CA_FILE`]: authority.cert,
+      [`MGATE_${name}_CERT_VERIFICATION_METHODS`]: "ocsp",
+      [`MGATE_${name}_OCSP_RESPONDER_URL`]: "http://localhost:8080/ocsp",
+    });
+    await using role = startRole("mqtt", [], {
+      env: {
+        ...listener("MQTT_WITHOUT_TLS", false),
+        ...listener("MQTT_WITH_TLS", true),
+        ...mutual("MQTT_WITH_MTLS"),
+        ...listener("MQTT_WS_WITHOUT_TLS", false),
+        ...listener("MQTT_WS_WITH_TLS", true),
+        ...mutual("MQTT_WS_WITH_MTLS"),
+        ...listener("HTTP_WITHOUT_TLS", false),
+        ...mutual("HTTP_WITH_MTLS"),
+        ...listener("COAP_WITH_DTLS", true),
+      },
+    });
+    await role.lines(/ listening address/, 4);
+    assertEquals((await role.stop()).code, 0);
+    const warnings = role.stderr.split("\n").filter((line) =>
+      line.includes(" warn ")
+    );
+    assertEquals(warnings.length, 4, warnings.join("\n"));
+    assertMatch(warnings.join("\n"), /MQTT_WITH_MTLS_CERT_VERIFICATION_METHO/);
+    assertMatch(warnings.join("\n"), /unknown environment variables: .* more/);
   },
 );

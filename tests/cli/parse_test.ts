@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
+  absent,
   address,
   choice,
   flag,
@@ -132,6 +133,49 @@ Deno.test("splitArguments says of what it refuses what was meant, or what is wan
     assert(message.includes(wanted), message);
     assert(!message.includes("\n"));
   }
+});
+
+Deno.test("splitArguments proposes only what is one slip in four letters away", () => {
+  const table = {
+    tls: flag("TLS"),
+    ttl: flag("TTL"),
+    lines: flag("Lines"),
+    path: flag("Path"),
+    listen: flag("Listen"),
+    maxConnections: flag("Connections"),
+  };
+  for (
+    const [written, hint] of [
+      ["--tos", undefined],
+      ["--bind", undefined],
+      ["--baud", undefined],
+      ["--file", undefined],
+      ["--pth", "--path"],
+      ["--lisetn", "--listen"],
+      ["--line", "--lines"],
+      ["--max-connection", "--max-connections"],
+      ["--max-conections", "--max-connections"],
+      ["--min-connections", "--max-connections"],
+    ] as const
+  ) {
+    const { message } = assertThrows(
+      () => splitArguments([written], table),
+      UsageError,
+    );
+    assertEquals(/did you mean (.*)\?/.exec(message)?.[1], hint, message);
+  }
+});
+
+Deno.test("an absent option is an error with its hint", () => {
+  const table = { listen: absent("write LISTEN=REMOTE") };
+  const read = (...args: string[]) =>
+    readValues(table, splitArguments(args, table).texts);
+  assertEquals(read(), { listen: undefined });
+  assertThrows(
+    () => read("--listen", "3000"),
+    UsageError,
+    "--listen: write LISTEN=REMOTE",
+  );
 });
 
 Deno.test("splitArguments does not propose a hidden option", () => {

@@ -14,7 +14,11 @@ import {
 } from "../support/datagram_peer.ts";
 import { testOnEngines } from "../support/engines.ts";
 import { NetworkNamespace } from "../support/namespaces.ts";
-import { type ProcessOptions, startRole } from "../support/process.ts";
+import {
+  assertWrongUsage,
+  type ProcessOptions,
+  startRole,
+} from "../support/process.ts";
 import {
   assertAllPlaced,
   assertSameDatagrams,
@@ -353,6 +357,71 @@ testOnEngines(
     assertEquals((await proxy.stop()).code, 0);
   },
 );
+
+testOnEngines(
+  "proxy --lines drops the half line of a TCP host that went away, and counts it",
+  async (engine) => {
+    let connections = 0;
+    await using host = new TestServer(async (conn) => {
+      const text = ++connections === 1 ? "one\nhal" : "two\n";
+      await writeAll(conn, new TextEncoder().encode(text));
+      if (connections > 1) await conn.read(new Uint8Array(1));
+    });
+    await using receiver = await Receiver.open();
+    await using proxy = startProxy(engine, [
+      ...["--tcp-connect-addr", formatAddress(host.address), "--lines"],
+      ...["--udp-downstream-addr", receiver.text],
+    ]);
+    await receiver.atLeast(2);
+    assertEquals(receiver.texts, ["one\n", "two\n"]);
+    const { stderr } = await proxy.stop();
+    assertMatch(stderr, /read from .*, 1 unfinished line or record dropped/);
+  },
+);
+
+testOnEngines(
+  "proxy --idle-timeout connects again to a TCP host that has fallen silent",
+  async (engine) => {
+    let connections = 0;
+    await using host = new TestServer(async (conn) => {
+      await writeAll(conn, new TextEncoder().encode(`${++connections}\n`));
+      await conn.read(new Uint8Array(1));
+    });
+    await using receiver = await Receiver.open();
+    await using proxy = startProxy(engine, [
+      ...["--tcp-connect-addr", formatAddress(host.address)],
+      ...["--idle-timeout=0.2", "--udp-downstream-addr", receiver.text],
+      "--metrics-addr=127.0.0.1:0",
+    ]);
+    const [, url] = await proxy.line(/ url=(\S+)/);
+    await receiver.atLeast(1);
+    const metrics = await (await fetch(url!)).text();
+    assertMatch(metrics, /^mproxy_tcp_source_last_received_seconds\{.*\} 0$/m);
+    await proxy.line(/not connected, .* reason="idle timeout"/);
+    await receiver.atLeast(2);
+    assertEquals(receiver.texts.slice(0, 2), ["1\n", "2\n"]);
+    assertEquals((await proxy.stop()).code, 0);
+  },
+);
+
+Deno.test("proxy refuses options of streams without one, addresses given twice and 0.0.0.0 as a destination", async () => {
+  const listen = "--udp-listen-addr=127.0.0.1:0";
+  const to = "--udp-downstream-addr=127.0.0.1:9";
+  const cases: [string[], RegExp][] = [
+    [[listen, to, "--lines"], /cannot use --lines .* requires --tcp-connect/],
+    [[listen, to, "--datagram-size=100"], /cannot use --datagram-size /],
+    [[listen, to, to], /cannot send to "127\.0\.0\.1:9" twice/],
+    [
+      [to, ...["", ""].map(() => "--udp-listen-addr=127.0.0.1:39999")],
+      /cannot listen on "127\.0\.0\.1:39999" twice/,
+    ],
+    [
+      [listen, "--udp-downstream-addr=0.0.0.0:9"],
+      /cannot send to "0\.0\.0\.0:9": .* use 127\.0\.0\.1:9/,
+    ],
+  ];
+  for (const [args, line] of cases) await assertWrongUsage("proxy", args, line);
+});
 
 testOnEngines(
   "proxy waits for a TCP host that is not there yet, and forwards UDP meanwhile",

@@ -202,18 +202,68 @@ testOnEngines(
       "one\ntwo\nthree\nfour\nfive\na line of more than twenty bytes\nrest";
     await writeAll(producer, encode(text));
     await producer.closeWrite();
-    await spy.until(() => spy.texts.join("") === text, "all of it");
+    // A line that its producer left unfinished is ended, so that no other is glued to it.
+    await spy.until(() => spy.texts.join("") === `${text}\n`, "all of it");
     assertEquals(spy.texts, [
       "one\ntwo\nthree\nfour\n",
       "five\n",
       "a line of more than ",
       "twenty bytes\n",
-      "rest",
+      "rest\n",
     ]);
     assertEquals((await reverse.stop()).code, 0);
   },
   skip,
 );
+
+testOnEngines(
+  "reverseproxy --idle-timeout closes a producer that has fallen silent",
+  async (engine) => {
+    const { reverse } = await startReverse(engine, [
+      ...["--tcp-listen-addr", "127.0.0.1:0", "--idle-timeout=0.2"],
+    ]);
+    await using _ = reverse;
+    using producer = await connectTo(
+      await addressOf(reverse, " for producers"),
+    );
+    await writeAll(producer, encode("one"));
+    assertEquals(await producer.read(new Uint8Array(1)), null);
+    await reverse.line(/producer ended .* reason="idle timeout"/);
+    assertEquals((await reverse.stop()).code, 0);
+  },
+  skip,
+);
+
+const FORMATS: readonly [format: string, expected: RegExp][] = [
+  ["raw", /^noeol1noeol2\n$/],
+  ["lines", /^noeol1\nnoeol2\n$/],
+  // deno-lint-ignore no-control-regex
+  ["length", /^\0\0\0\x06noeol1\0\0\0\x07noeol2\n$/],
+  [
+    "jsonl",
+    /^\{"time":"[^"]+","source":"[^"]+","listener":"239[^"]+","text":"noeol1"\}\n\{.*"text":"noeol2\\n"\}\n$/,
+  ],
+];
+
+for (const [format, expected] of FORMATS) {
+  testOnEngines(
+    `reverseproxy --format ${format} writes datagrams to subscribers`,
+    async (engine) => {
+      const { reverse, group } = await startReverse(engine, [
+        ...["--tcp-output-addr", "127.0.0.1:0", "--format", format],
+      ]);
+      await using _ = reverse;
+      await using reader = await subscribe(reverse);
+      await using sender = await Sender.open(group, { networkInterface: "lo" });
+      await sender.send("noeol1");
+      await sender.send("noeol2\n");
+      assertEquals((await reverse.stop()).code, 0);
+      await reader.ended();
+      assertMatch(reader.text, expected);
+    },
+    skip,
+  );
+}
 
 testOnEngines(
   "reverseproxy --tee copies the UDP input, or the group where there is no input",
@@ -472,7 +522,8 @@ testOnEngines(
     }
     reverse.signal("SIGTERM");
     const { code, stderr } = await reverse.end;
-    assertEquals(code, 0, stderr);
+    // 1: what waited for the subscriber was cut.
+    assertEquals(code, 1, stderr);
     assertStringIncludes(stderr, "the grace period is over");
     assertMatch(stderr, /sent to 2 subscribers: .* [1-9][\d ]* dropped/);
   },

@@ -221,7 +221,7 @@ testUnless(
 
 testUnless(
   needsSocat,
-  "server gives each address a file with --split address, and each source one with --split source",
+  "server gives each address a file with --split address, and each source one with --split source-port",
   async () => {
     await withFolder(async (folder) => {
       await using byAddress = startRole("server", [
@@ -246,7 +246,7 @@ testUnless(
 
       await using bySource = startRole("server", [
         `--path=${join(folder, "source.log")}`,
-        "--split=source",
+        "--split=source-port",
         "--listen-addr=[::1]:0",
       ]);
       const port = await portOf(bySource);
@@ -431,7 +431,7 @@ Deno.test("server writes to stdout alone with --path -, in each format", async (
       ["lines", /^a\nb\n$/],
       [
         "jsonl",
-        /^\{"time":"[^"]+","source":"[^"]+","text":"a\\n"\}\n\{.*"b"\}\n$/,
+        /^\{"time":"[^"]+","source":"[^"]+","listener":"127[^"]+","text":"a\\n"\}\n\{.*"b"\}\n$/,
       ],
     ] as const
   ) {
@@ -478,7 +478,7 @@ testUnless(
       await using tee = piped(`--path=${path}`, "--tee");
       const teePort = await portOf(tee);
       let sent = 0;
-      while (!tee.stderr.includes("going on without --tee")) {
+      while (!tee.stderr.includes("going on without tee")) {
         await sendAll([bytes("x\n")], teePort);
         sent++;
         await metricsOf(tee);

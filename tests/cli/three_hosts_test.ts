@@ -346,7 +346,10 @@ testUnless(
         const { code, stderr } = await startRole(producer, "client", [
           ...["--path", path, "--server-addr", `${to}:${PORT}`, `--ttl=${ttl}`],
         ]).end;
-        assertEquals(code, 0, stderr);
+        // The router's answer may be back before the client ends: then it says so.
+        const unheard = ttl === 1 &&
+          /error destination received nothing .*unreachable/.test(stderr);
+        assertEquals(code, unheard ? 1 : 0, stderr);
       }
       await hears(peer, "ttl 2;");
       await peer.stop();

@@ -28,8 +28,9 @@ for (
       await proxy.stdoutBytes(3);
       const metrics = await (await fetch(url!)).text();
       assertMatch(metrics, /^mproxy_received_datagrams_total\{.*\} 1$/m);
-      const value = /^mproxy_receive_dropped_datagrams_total\{.*\} (\d+)$/m
-        .exec(metrics)?.[1];
+      const value =
+        /^mproxy_receive_dropped_datagrams_total\{.*queue_full.*\} (\d+)$/m
+          .exec(metrics)?.[1];
       assertEquals(value, drops === "0 dropped" ? "0" : undefined);
       const { code, stderr } = await proxy.stop();
       assertEquals(code, 0, stderr);

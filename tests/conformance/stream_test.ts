@@ -3,6 +3,7 @@
  * them. An engine is registered at the end of the file.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import net from "node:net";
 import fc from "fast-check";
 import type { Address } from "../../net/address.ts";
 import type {
@@ -26,6 +27,7 @@ import {
 import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
 import { linuxStreamEngine } from "../../net/engine/linux/stream/engine.ts";
 import { portableStreamEngine } from "../../net/tcp/forward.ts";
+import { openSocketControl } from "../../net/tcp/choose.ts";
 import { createPolicy } from "../../net/tcp/policy.ts";
 import {
   blackhole,
@@ -46,7 +48,8 @@ import {
 } from "../support/tcp.ts";
 import { FaultyLibc } from "../support/faulty_libc.ts";
 import { fallShort, inThreadEngine } from "../support/reactor_in_thread.ts";
-import { needsIpv6, testUnless } from "../support/skip.ts";
+import { soon } from "../support/deadline.ts";
+import { needsIpv6, needsLinux, testUnless } from "../support/skip.ts";
 
 const ANY: Address = { hostname: "127.0.0.1", port: 0 };
 const MIB = 1 << 20;
@@ -328,6 +331,75 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     await ended.promise;
     assertEquals((await log.next("closed")).reason, "client-reset");
   });
+
+  test("passes a reset of the remote on as a reset", async (forward) => {
+    await using server = await resettingServer();
+    const forwarder = await forward(server.address);
+    using client = await connectTo(forwarder.address);
+    await writeAll(client, new Uint8Array(10));
+    assertEquals(await howItEnds(client), "ConnectionReset");
+  }, needsLinux());
+
+  test("passes a reset of the client on as a reset", async (forward) => {
+    const ends: string[] = [];
+    const ended = Promise.withResolvers<void>();
+    await using server = new TestServer(async (conn) => {
+      await writeAll(conn, new Uint8Array(1));
+      ends.push(await howItEnds(conn));
+      ended.resolve();
+    });
+    const forwarder = await forward(server.address);
+    await resettingClient(forwarder.address);
+    await soon(ended.promise, "the server's end");
+    assertEquals(ends, ["ConnectionReset"]);
+  }, needsLinux());
+
+  test(
+    "sees a client that resets while its remote is dialled",
+    async (forward, log) => {
+      using hole = await blackhole();
+      const forwarder = await forward(hole.address);
+      for (const saying of [new Uint8Array(), new Uint8Array(100)]) {
+        const socket = net.connect(
+          forwarder.address.port,
+          forwarder.address.hostname,
+        );
+        socket.on("error", () => {});
+        if (saying.length > 0) socket.write(saying);
+        await new Promise<void>((resolve) => socket.once("connect", resolve));
+        await until(() => forwarder.stats().opening === 1, forwarder);
+        socket.resetAndDestroy();
+        // The connect itself would take 10 s.
+        assertEquals((await log.next("rejected")).reason, "client-gone");
+        await until(() => forwarder.stats().opening === 0, forwarder);
+      }
+    },
+    needsLinux(),
+  );
+
+  test(
+    "rejects clients of one source above its limit",
+    async (forward, log) => {
+      await using server = hangingServer();
+      const forwarder = await forward(server.address, {
+        maxConnectionsPerSource: 1,
+      });
+      using _first = await connectTo(forwarder.address);
+      await log.next("opened");
+      assert(await howTurnedAway(forwarder.address) !== "");
+      assertEquals((await log.next("rejected")).reason, "source-limit");
+      assertEquals(forwarder.stats().rejected["source-limit"], 1);
+      using _other = await Deno.connect({
+        hostname: "127.0.0.1",
+        port: forwarder.address.port,
+      });
+      assertEquals((await log.next("rejected")).reason, "source-limit");
+      await forwarder.update({ maxConnectionsPerSource: 2 });
+      using _second = await connectTo(forwarder.address);
+      await log.next("opened");
+      server.release();
+    },
+  );
 
   test("ends an idle connection at its deadline", async (forward, log) => {
     await using server = hangingServer();
@@ -739,7 +811,11 @@ async function until(
   holds: () => boolean,
   forwarder: Forwarder,
 ): Promise<void> {
-  while (!holds()) await forwarder.connections();
+  while (!holds()) {
+    await forwarder.connections();
+    // An answer of the same thread leaves no turn to what is waited for.
+    await new Promise((resolve) => setTimeout(resolve));
+  }
 }
 
 /** Figures are read while another thread may write them, so they may take a moment to agree. */
@@ -787,7 +863,10 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-streamSuite("portable", () => portableStreamEngine(createPolicy));
+streamSuite(
+  "portable",
+  () => portableStreamEngine(createPolicy, openSocketControl),
+);
 if (linuxEngineUnavailable() === undefined) {
   streamSuite("linux", () => linuxStreamEngine());
   streamSuite(

@@ -14,7 +14,11 @@ import {
 import { TestFolder } from "../support/folder.ts";
 import { NetworkNamespace } from "../support/namespaces.ts";
 import type { TestProcess } from "../support/process.ts";
-import { needsNetworkNamespaces, testUnless } from "../support/skip.ts";
+import {
+  needsNetworkNamespaces,
+  needsProgram,
+  testUnless,
+} from "../support/skip.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 
@@ -69,6 +73,7 @@ async function documentedFiles(
     "echo.toml": `listen_addr = "127.0.0.1:8081"\n`,
     "load_test.toml":
       `target_addr = "127.0.0.1:8080"\n\n[[scenarios]]\nname = "small"\nconnections = 2\nduration_secs = ${SHORT_SECONDS}\nmessage_size = 64\n`,
+    "collectors.toml": `to = ["10.0.0.8:2055", "10.0.0.9:9995"]\n`,
     "tunnels.toml": `tunnels = ["3000=4000,4001"]\n`,
   };
   for (
@@ -83,6 +88,9 @@ async function documentedFiles(
     // What has a path of its own stands for a file of the system.
     if (name.startsWith("/")) paths.set(name, path);
   }
+  const pipe = join(folder.path, "feed.pipe");
+  await new Deno.Command("mkfifo", { args: [pipe] }).output();
+  paths.set("/run/feed.pipe", pipe);
   for (const name of ["hooks.ts", "examples/mqtt/simple.ts"]) {
     paths.set(name, join(ROOT, "examples/mqtt/simple.ts"));
   }
@@ -96,11 +104,12 @@ function endsItself({ role, args }: RoleCommand): boolean {
 }
 
 function isEndless(args: readonly string[]): boolean {
-  return args.includes("/dev/random") || args.includes("--follow");
+  return args.includes("/dev/random") || args.includes("--follow") ||
+    args.includes("--baud");
 }
 
 testUnless(
-  needsNetworkNamespaces(),
+  needsNetworkNamespaces() ?? needsProgram("socat", "mkfifo"),
   "every command line of a role in README and docs runs as it stands",
   async (t) => {
     await using folder = await TestFolder.create();
@@ -110,6 +119,11 @@ testUnless(
       far,
       { name: "eth0", addresses: ["10.0.0.7/24", "fe80::7/64"] },
       { name: "eth0", addresses: ["10.0.0.1/24", "fe80::1/64"] },
+    );
+    await namespace.connect(
+      far,
+      { name: "eth1", addresses: ["10.0.1.7/24", "fe80::17/64"] },
+      { name: "eth1", addresses: ["10.0.1.1/24", "fe80::11/64"] },
     );
     await namespace.ip("route", "add", "default", "dev", "eth0");
     const files = await documentedFiles(folder);
@@ -134,6 +148,22 @@ testUnless(
       const { role } = documented;
       await t.step(title, async () => {
         await using peers = new AsyncDisposableStack();
+        if (args.includes("--baud")) {
+          const tty = join(folder.path, "tty");
+          const cable = peers.use(
+            namespace.start("socat", ["-d", "-d", "-", `PTY,link=${tty}`], {
+              stdin: true,
+            }),
+          );
+          await cable.line(/starting data transfer loop/);
+          args[args.indexOf("--path") + 1] = tty;
+        }
+        if (args.includes("--reopen")) {
+          // The server opens the pipe when a reader comes.
+          peers.use(
+            namespace.start("cat", [args[args.indexOf("--path") + 1]!]),
+          );
+        }
         if (role === "loadtest") {
           const target = args.find((arg) => /^127.*:\d+$/.test(arg)) ??
             "127.0.0.1:8080";
@@ -163,7 +193,10 @@ testUnless(
           process.signal("SIGTERM");
         }
         const { code, stdout, stderr } = await process.end;
-        assertEquals(code, 0, stderr);
+        // Where nobody listens, a client says so and fails.
+        const unheard = role === "client" &&
+          /error destination received nothing .*reasons="refused/.test(stderr);
+        assertEquals(code, unheard ? 1 : 0, stderr);
         if (role === "client" && !isEndless(args)) {
           assertMatch(stderr, /^sent to .*/m);
         }

@@ -2,6 +2,8 @@ import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { HOOK_NAMES } from "../../net/mqtt/hook_chain.ts";
 import { MqttMetrics } from "../../net/mqtt/mqtt_metrics.ts";
+import { Policy } from "../../net/mqtt/policy/policy.ts";
+import { parsePolicy } from "../../net/mqtt/policy/policy_file.ts";
 
 const page = await Deno.readTextFile(
   fromFileUrl(new URL("../../docs/mqtt.md", import.meta.url)),
@@ -18,8 +20,10 @@ Deno.test("docs/mqtt.md names all hooks and metrics, and no others", () => {
     firstCells(section("Hooks")).sort(),
     [...HOOK_NAMES].sort(),
   );
+  const policy = new Policy(parsePolicy("", "policy.toml", () => ""));
   assertEquals(
     firstCells(section("Metrics")).sort(),
-    new MqttMetrics().metrics().map(({ name }) => name).sort(),
+    [...new MqttMetrics().metrics(), ...policy.metrics()]
+      .map(({ name }) => name).sort(),
   );
 });

@@ -81,3 +81,48 @@ for (
     assertEquals([error.line, error.column], [line, column]);
   });
 }
+
+Deno.test("parseTomlTree refuses what is nested too deep, with its place", () => {
+  const many = 20_000;
+  for (
+    const [source, line, column] of [
+      [`a = ${"[".repeat(many)}${"]".repeat(many)}`, 1, 69],
+      [`b = 1\na = ${"{a=".repeat(many)}1${"}".repeat(many)}`, 2, 197],
+      [`${"a.".repeat(many)}a = 1`, 1, 128],
+      [`[${"a.".repeat(many)}a]\n`, 1, 129],
+    ] as const
+  ) {
+    const error = assertThrows(() => parseTomlTree(source), TomlSyntaxError);
+    assertEquals(error.message, "nested deeper than 64 levels");
+    assertEquals([error.line, error.column], [line, column]);
+  }
+});
+
+Deno.test("parseTomlTree takes brackets and dots that nest nothing", () => {
+  const brackets = "[{.".repeat(100);
+  const source = `a = "\\"${brackets}" # ${brackets}
+b = '${brackets}'
+c = """
+"${brackets}"
+"""
+d = '''
+'${brackets}
+'''
+e = [${"1.5, ".repeat(100)}]
+${Array.from({ length: 100 }, (_, i) => `[t.t${i}]`).join("\n")}
+`;
+  const { a, b, c, d, e } = plainValue(parseTomlTree(source)) as Record<
+    string,
+    unknown
+  >;
+  assertEquals(
+    [a, b, c, d, e],
+    [
+      `"${brackets}`,
+      brackets,
+      `"${brackets}"\n`,
+      `'${brackets}\n`,
+      Array(100).fill(1.5),
+    ],
+  );
+});

@@ -47,7 +47,11 @@ const WITH_MORE: Readonly<
       ["--path=FOLDER/in", "--server-addr=127.0.0.1:9", "--interface=lo"],
     ],
     "--allow-ffi": [
-      ["--path=FOLDER/in", "--server-addr=127.0.0.1:9", "--engine=linux"],
+      // A broadcast address: nobody listens, and nobody refuses.
+      [
+        ...["--path=FOLDER/in", "--server-addr=127.255.255.255:9"],
+        "--engine=linux",
+      ],
     ],
   },
   server: {

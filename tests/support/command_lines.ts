@@ -24,6 +24,7 @@ export interface CommandLine {
 /** Programs that stand in command lines and are not ours. */
 const OTHERS = [
   ...["apt-get", "cat", "cd", "chmod", "cp", "curl", "docker", "ethtool"],
+  ...["ffmpeg"],
   ...["git", "ip", "journalctl", "jq", "mosquitto_pub", "mosquitto_sub", "nc"],
   ...["ncat", "npm", "sha256sum", "socat", "source", "sudo", "sysctl"],
   ...["systemctl", "tcpdump", "tee", "gh", "brew", "openssl", "printf", "echo"],
@@ -39,7 +40,7 @@ const PLACEHOLDERS: Readonly<Record<string, string>> = {
 };
 
 /** Languages of fences in which no command line stands. */
-const NO_COMMANDS = ["ts", "toml", "json", "ini", "yaml"];
+const NO_COMMANDS = ["text", "ts", "toml", "json", "ini", "yaml"];
 
 /** All Markdown files of the project that are written by hand or from tables. */
 export function markdownFiles(folder = ""): string[] {

@@ -8,7 +8,7 @@ import type {
   Throttle,
 } from "../../net/mqtt/link.ts";
 import { MqttMetrics } from "../../net/mqtt/mqtt_metrics.ts";
-import type { ProtocolVersion } from "../../net/mqtt/packet/mod.ts";
+import { HeldBudget, type ProtocolVersion } from "../../net/mqtt/packet/mod.ts";
 import { Session } from "../../net/mqtt/session.ts";
 import { Log } from "../../net/observe/log.ts";
 import { MemoryStream, settled } from "./memory_stream.ts";
@@ -62,6 +62,7 @@ export async function openMemorySession(
     settings: {
       connectTimeoutMs: 10_000,
       brokerTimeoutMs: 10_000,
+      clientTimeoutMs: 60_000,
       hookTimeoutMs: 5000,
       lingerMs: 100,
       maxPacketBytes: 1 << 20,
@@ -77,6 +78,7 @@ export async function openMemorySession(
     audit: undefined,
     throttle,
     pool: new BufferPool(),
+    budget: new HeldBudget(Infinity),
     now: () => performance.now(),
   };
   const session = new Session(

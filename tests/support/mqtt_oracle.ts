@@ -30,6 +30,13 @@ export interface KnownDefect {
   readonly effect: "refuses" | "overreads" | "loses user properties";
 }
 
+/** The connect flags of MQTT 3.1: behind the length, MQIsdp with its own, and the level. */
+function connectFlags31(bytes: Uint8Array): number {
+  let at = 1;
+  while (bytes[at]! >= 0x80) at++;
+  return bytes[at + 1 + 9]!;
+}
+
 /** Every known defect that shows with good packets. */
 export const KNOWN_DEFECTS: readonly KnownDefect[] = [
   {
@@ -45,14 +52,19 @@ export const KNOWN_DEFECTS: readonly KnownDefect[] = [
     effect: "refuses",
   },
   {
+    cause: "refuses connect flag bit 0 in MQTT 3.1, which does not use it",
+    applies: (model, bytes) => {
+      if (model.type !== "CONNECT" || model.version !== 3) return false;
+      return (connectFlags31(bytes) & 0x01) !== 0;
+    },
+    effect: "refuses",
+  },
+  {
     cause:
       "refuses a CONNECT of MQTT 3.1 that ends before the username or password that its flags announce",
     applies: (model, bytes) => {
       if (model.type !== "CONNECT" || model.version !== 3) return false;
-      // Length bytes, then MQIsdp with its length and the level.
-      let at = 1;
-      while (bytes[at]! >= 0x80) at++;
-      const flags = bytes[at + 1 + 9]!;
+      const flags = connectFlags31(bytes);
       return (flags & 0x80) !== 0 && model.username === undefined ||
         (flags & 0x40) !== 0 && model.password === undefined;
     },

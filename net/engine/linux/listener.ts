@@ -107,6 +107,8 @@ export class LinuxListener implements DatagramListener {
   readonly #zones = new Map<number, string>();
   readonly #readSource = (batch: DatagramBatch, slot: number): Address =>
     this.#source(batch, slot);
+  readonly #readSourcePort = (batch: DatagramBatch, slot: number): number =>
+    this.#vectorOf(batch).sourcePort(slot);
 
   constructor(
     context: ListenerContext,
@@ -182,6 +184,7 @@ export class LinuxListener implements DatagramListener {
       if (drops >= 0) this.#droppedReads.set(drops);
     }
     batch.readSource = this.#readSource;
+    batch.readSourcePort = this.#readSourcePort;
     return batch.count = taken;
   }
 

@@ -65,10 +65,10 @@ export const denoDatagramEngine: DatagramEngine = {
 function checkListen(options: DatagramListenOptions): void {
   const { address, groups = [], receiveBufferBytes, reusePort } = options;
   if (Deno.build.os !== "linux") {
-    refuse(options.sharePort || undefined, "--reuse-port");
+    refuse(options.sharePort || undefined, "`sharePort`");
   }
-  refuse(receiveBufferBytes, "--rcvbuf");
-  refuse(reusePort || undefined, "--workers");
+  refuse(receiveBufferBytes, "`receiveBufferBytes`");
+  refuse(reusePort || undefined, "`workers`");
   for (const { source } of [address, ...groups]) {
     refuse(source, "a source before @");
   }
@@ -83,7 +83,7 @@ function checkConnect({ address, ttl }: DatagramTarget): void {
 
 function checkTtl(hostname: string, ttl: number | undefined): void {
   if (isIpv6(hostname) || !isMulticast(hostname)) {
-    refuse(ttl, "--ttl of anything but an IPv4 group");
+    refuse(ttl, "`ttl` of anything but an IPv4 group");
   }
 }
 
@@ -384,10 +384,14 @@ class DenoDatagramSender implements DatagramSender {
   }
 }
 
+/** Options that a refusal names. */
+const REFUSED = ["receiveBufferBytes", "workers", "ttl", "engine"];
+
 function refuse(value: unknown, name: string): void {
   if (value !== undefined) {
     throw new UsageError(
-      `The portable engine cannot do ${name}: use --engine linux on Linux`,
+      `The portable engine cannot do ${name}: set \`engine\` to linux on Linux`,
+      { option: REFUSED },
     );
   }
 }

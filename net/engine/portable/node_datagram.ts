@@ -85,11 +85,11 @@ function interfaceOf(
 function checkListen(options: DatagramListenOptions): void {
   const { address, groups = [], receiveBufferBytes, reusePort } = options;
   if (Deno.build.os !== "linux") {
-    refuse(options.sharePort || undefined, "--reuse-port");
+    refuse(options.sharePort || undefined, "`sharePort`");
   }
   // setRecvBufferSize sets nothing here: it only enlarges each datagram's array.
-  refuse(receiveBufferBytes, "--rcvbuf");
-  refuse(reusePort || undefined, "--workers");
+  refuse(receiveBufferBytes, "`receiveBufferBytes`");
+  refuse(reusePort || undefined, "`workers`");
   for (const { hostname, source } of [address, ...groups]) {
     if (isIpv6(hostname)) refuse(source, "an IPv6 source before @");
   }
@@ -103,7 +103,7 @@ function checkConnect({ address, ttl }: DatagramTarget): void {
 
 // setTTL and setMulticastTTL leave the hop limits of IPv6 as they are.
 function checkTtl(hostname: string, ttl: number | undefined): void {
-  if (isIpv6(hostname)) refuse(ttl, "--ttl of an IPv6 destination");
+  if (isIpv6(hostname)) refuse(ttl, "`ttl` of an IPv6 destination");
 }
 
 async function listenNode(
@@ -373,10 +373,14 @@ class NodeDatagramSender implements DatagramSender {
   }
 }
 
+/** Options that a refusal names. */
+const REFUSED = ["receiveBufferBytes", "workers", "ttl", "engine"];
+
 function refuse(value: unknown, name: string): void {
   if (value !== undefined) {
     throw new UsageError(
-      `node:dgram cannot do ${name}: use --engine linux on Linux, or run with --unstable-net`,
+      `node:dgram cannot do ${name}: set \`engine\` to linux on Linux, or run with --unstable-net`,
+      { option: REFUSED },
     );
   }
 }

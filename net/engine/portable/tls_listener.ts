@@ -1,113 +1,140 @@
-/**
- * A TLS listener whose certificate can change.
- *
- * Deno keeps the certificate of each server name for as long as a listener is
- * open, also what its resolver was asked for: another certificate is another
- * listener. Where SO_REUSEPORT can be had (`--unstable-net`), the next one is
- * opened before the last one closes; only a client that comes to the last one
- * in that very moment is reset (unless net.ipv4.tcp_migrate_req is set).
- * Elsewhere the port is closed for some milliseconds.
- */
-import type { TlsTermination } from "../../tls_files.ts";
+/** A TLS listener of `node:net` and `node:tls`, whose certificate can change. */
+import { createServer, type Server, type Socket } from "node:net";
+import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import { checkCertificate, type TlsTermination } from "../../tls_files.ts";
+import type { SocketControl } from "../socket_control.ts";
+import { TlsConn } from "./tls_conn.ts";
 
-/** How long the system may take to give a port back. */
-const REOPEN_TRIES = 100;
-const REOPEN_PAUSE_MS = 2;
-
-/** What `Deno.listenTls` is given beside the certificate. */
+/** How a {@linkcode TlsListener} is opened. */
 export interface TlsListenOptions {
-  hostname: string;
-  port: number;
-  tcpBacklog: number;
+  readonly hostname: string;
+  readonly port: number;
+  readonly tcpBacklog: number;
+  /** TCP keepalive. */
+  readonly keepAlive: boolean;
+  readonly control?: SocketControl | undefined;
 }
 
 /** Listens with the certificate of the moment. */
 export class TlsListener {
   readonly addr: Deno.NetAddr;
+  readonly #server: Server;
   readonly #options: TlsListenOptions;
-  #tls: TlsTermination;
-  #listener: Deno.TlsListener;
-  /** Resolves when the listener of {@linkcode setTls} is open; rejects where it cannot be. */
-  #reopening: Promise<void> = Promise.resolve();
-  /** What holds the listener open for a moment after its close. */
-  #accepting: Promise<unknown> = Promise.resolve();
+  #context: SecureContext;
+  /** Clients that nobody has taken yet. */
+  readonly #clients: TlsConn[] = [];
+  #waiting: PromiseWithResolvers<TlsConn> | undefined;
+  #failure: Error | undefined;
   #closed = false;
 
-  /** Binds; throws what Deno throws. */
-  constructor(options: TlsListenOptions, tls: TlsTermination) {
-    this.#tls = tls;
-    this.#options = options;
-    // Two listeners of one user may share a port under SO_REUSEPORT: find out
-    // first whether somebody else has it.
-    if (canReusePort() && options.port !== 0) Deno.listen(options).close();
-    this.#listener = this.#listen();
-    this.addr = this.#listener.addr as Deno.NetAddr;
-    this.#options = { ...options, port: this.addr.port };
-  }
-
-  #listen(): Deno.TlsListener {
-    return Deno.listenTls({
-      ...this.#options,
-      ...this.#tls,
-      ...(canReusePort() ? { reusePort: true } : {}),
+  /** Binds; rejects with what `node:net` says. */
+  static async open(
+    options: TlsListenOptions,
+    tls: TlsTermination,
+  ): Promise<TlsListener> {
+    const context = contextOf(tls);
+    const server = createServer({ allowHalfOpen: true, noDelay: true });
+    const { hostname, port, tcpBacklog } = options;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(
+        { host: hostname, port, backlog: tcpBacklog },
+        () => {
+          server.off("error", reject);
+          resolve();
+        },
+      );
     });
+    return new TlsListener(server, options, context);
   }
 
-  /** The next client; rejects with BadResource when closed. */
-  async accept(): Promise<Deno.TlsConn> {
-    for (;;) {
-      const listener = this.#listener;
-      try {
-        const accepting = listener.accept();
-        this.#accepting = accepting;
-        return await accepting;
-      } catch (error) {
-        await this.#reopening;
-        if (this.#closed || listener === this.#listener) throw error;
-      }
-    }
+  private constructor(
+    server: Server,
+    options: TlsListenOptions,
+    context: SecureContext,
+  ) {
+    const { address, port } = server.address() as {
+      address: string;
+      port: number;
+    };
+    this.addr = { transport: "tcp", hostname: address, port };
+    this.#server = server;
+    this.#options = options;
+    this.#context = context;
+    server.on("connection", (socket: Socket) => this.#onClient(socket));
+    server.on("error", (error: Error) => this.#onError(error));
   }
 
-  /** Certificate and key for handshakes from now on; resolves when they are served. */
-  async setTls(tls: TlsTermination): Promise<void> {
-    if (this.#closed) return;
-    const before = this.#listener;
-    this.#tls = tls;
-    if (canReusePort()) {
-      this.#listener = this.#listen();
-      before.close();
-      await this.#accepting.catch(() => {});
+  #onClient(socket: Socket): void {
+    // One that left while it waited has no address any more.
+    if (this.#closed || socket.remotePort === undefined) {
+      socket.on("error", () => {});
+      socket.destroy();
       return;
     }
-    before.close();
-    this.#reopening = this.#reopen();
-    await this.#reopening;
-  }
-
-  async #reopen(): Promise<void> {
-    for (let tries = 1; !this.#closed; tries++) {
-      try {
-        this.#listener = this.#listen();
-        return;
-      } catch (error) {
-        if (tries === REOPEN_TRIES) throw error;
-        await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE_MS));
-      }
+    const { keepAlive, control } = this.#options;
+    const client = new TlsConn(socket, {
+      secure: (raw) =>
+        new TLSSocket(
+          raw,
+          {
+            isServer: true,
+            secureContext: this.#context,
+            allowHalfOpen: true,
+          } as ConstructorParameters<typeof TLSSocket>[1],
+        ),
+      readyEvent: "secure",
+      keepAlive,
+      control,
+    });
+    if (!this.#waiting) {
+      this.#clients.push(client);
+      return;
     }
+    this.#waiting.resolve(client);
+    this.#waiting = undefined;
   }
 
+  #onError(error: Error): void {
+    this.#failure = error;
+    this.#waiting?.reject(error);
+    this.#waiting = undefined;
+  }
+
+  /** The next client, before its handshake; rejects with BadResource when closed. */
+  accept(): Promise<TlsConn> {
+    const client = this.#clients.shift();
+    if (client) return Promise.resolve(client);
+    if (this.#closed) return Promise.reject(closed());
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) return Promise.reject(failure);
+    this.#waiting = Promise.withResolvers();
+    return this.#waiting.promise;
+  }
+
+  /** Certificate and key for handshakes from now on; throws where they do not fit. */
+  setTls(tls: TlsTermination): void {
+    this.#context = contextOf(tls);
+  }
+
+  /** Frees the port; clients that were accepted go on. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
-    try {
-      this.#listener.close();
-    } catch {
-      // Closed by setTls, and not open again yet.
-    }
+    this.#server.close();
+    for (const client of this.#clients.splice(0)) client.reset();
+    const waiting = this.#waiting;
+    // The handle is closed at the end of this turn.
+    if (waiting) setTimeout(() => waiting.reject(closed()));
   }
 }
 
-/** `reusePort` ends the process where the flag is missing: look for its neighbour. */
-function canReusePort(): boolean {
-  const { listenDatagram } = Deno as { listenDatagram?: unknown };
-  return listenDatagram !== undefined && Deno.build.os === "linux";
+function contextOf({ cert, key }: TlsTermination): SecureContext {
+  checkCertificate(cert, key, "cert", "key");
+  return createSecureContext({ cert, key });
+}
+
+function closed(): Error {
+  return new Deno.errors.BadResource("the listener is closed");
 }

@@ -214,7 +214,8 @@ export class ConnectView extends PacketView {
   #checkFlags(): void {
     if (this.flagsAt >= this.end) this.failShort();
     const flags = this.#flags;
-    if ((flags & 0x01) !== 0) {
+    // MQTT 3.1 does not use this bit, and does not say that it is 0.
+    if ((flags & 0x01) !== 0 && this.version !== 3) {
       this.#failFlags("has the reserved connect flag set", "MQTT-3.1.2-3");
     }
     if ((flags & 0x04) === 0) {

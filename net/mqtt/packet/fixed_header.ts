@@ -25,6 +25,24 @@ export function fixedHeaderProblem(
   upstream: boolean,
   established: boolean,
 ): Problem | undefined {
+  const problem = firstByteProblem(first, version, upstream, established);
+  if (problem !== undefined) return problem;
+  const type = first >> 4;
+  const five = version === 5;
+  const least = five ? LEAST_BYTES_5[type]! : LEAST_BYTES[type]!;
+  if (remainingBytes < least) return TOO_SHORT;
+  const most = five ? MOST_BYTES_5[type]! : MOST_BYTES[type]!;
+  if (remainingBytes > most) return TOO_LONG;
+  return undefined;
+}
+
+/** The rule that the first byte of a packet breaks, whatever its length, or undefined. */
+export function firstByteProblem(
+  first: number,
+  version: ProtocolVersion | 0,
+  upstream: boolean,
+  established: boolean,
+): Problem | undefined {
   const type = first >> 4;
   if (type === PacketType.PUBLISH && established) {
     if ((first & 0x06) === 0x06) return QOS_3;
@@ -56,11 +74,6 @@ export function fixedHeaderProblem(
       return FLAGS;
     }
   }
-  const five = version === 5;
-  const least = five ? LEAST_BYTES_5[type]! : LEAST_BYTES[type]!;
-  if (remainingBytes < least) return TOO_SHORT;
-  const most = five ? MOST_BYTES_5[type]! : MOST_BYTES[type]!;
-  if (remainingBytes > most) return TOO_LONG;
   return undefined;
 }
 

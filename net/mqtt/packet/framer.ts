@@ -7,11 +7,18 @@
  *    flags, its length, the size limit, and whether such a packet may come now.
  * 3. A packet that lies whole in the chunk is yielded where it lies.
  * 4. The rest of a chunk is copied aside; the chunks that follow complete it.
+ * 5. Where it is asked for, a PUBLISH that is too large is yielded by its front
+ *    alone, and what follows of it is skipped.
  *
  * The framer is its own cursor: `buffer`, `start`, `bodyStart` and `end` are
  * the packet that `next` found, and nothing is allocated for it.
  */
-import { fixedHeaderProblem, type Problem } from "./fixed_header.ts";
+import {
+  firstByteProblem,
+  fixedHeaderProblem,
+  type Problem,
+} from "./fixed_header.ts";
+import { FREE_HELD_BYTES, type HeldBudget } from "./held_budget.ts";
 import { PacketError } from "./packet_error.ts";
 import {
   type Direction,
@@ -35,6 +42,8 @@ export interface FramerOptions {
    * @default {0}
    */
   version?: ProtocolVersion | 0;
+  /** Bounds what all framers hold of large packets. Default: no bound. */
+  budget?: HeldBudget | undefined;
 }
 
 /** {@linkcode FramerOptions.maxPacketBytes} unless said otherwise: 64 KiB. */
@@ -69,7 +78,21 @@ export class Framer {
   bodyStart = 0;
   /** One behind the last byte of the packet. */
   end = 0;
+  /**
+   * Whether a PUBLISH that is too large is skipped instead of refused, before
+   * MQTT 5: its receiver cannot tell the sender what it takes.
+   */
+  skipsOversized = false;
+  /**
+   * The length of the PUBLISH that `next` found if it is too large: then there
+   * is only its front, topic and packet identifier; else 0.
+   */
+  oversizedBytes = 0;
 
+  readonly #budget: HeldBudget | undefined;
+  #budgetBytes = 0;
+  /** Bytes of a packet that was skipped that are still to come. */
+  #skipBytes = 0;
   readonly #upstream: boolean;
   #chunk: Uint8Array = EMPTY;
   #at = 0;
@@ -86,7 +109,9 @@ export class Framer {
       direction,
       maxPacketBytes = DEFAULT_MAX_PACKET_BYTES,
       version = 0,
+      budget,
     } = options;
+    this.#budget = budget;
     this.direction = direction;
     this.maxPacketBytes = maxPacketBytes;
     this.version = version;
@@ -96,6 +121,11 @@ export class Framer {
   /** Bytes of a packet that is not complete yet. */
   get partialBytes(): number {
     return this.#heldBytes + this.#chunk.length - this.#at;
+  }
+
+  /** What of the chunk follows the current packet. */
+  get unread(): Uint8Array {
+    return this.#chunk.subarray(this.#at);
   }
 
   /**
@@ -122,6 +152,8 @@ export class Framer {
    * of no use after that.
    */
   next(): boolean {
+    if (this.#skipBytes > 0) this.#skip();
+    this.oversizedBytes = 0;
     if (this.#heldBytes > 0) return this.#nextHeld();
     const chunk = this.#chunk;
     const start = this.#at;
@@ -131,6 +163,10 @@ export class Framer {
       return false;
     }
     const total = this.#readHeader(chunk, start, chunk.length);
+    if (total > this.maxPacketBytes) {
+      this.#hold(total, start);
+      return this.#nextHeld();
+    }
     if (total === 0 || start + total > chunk.length) {
       this.#hold(total);
       return false;
@@ -147,14 +183,14 @@ export class Framer {
    */
   #readHeader(buffer: Uint8Array, start: number, limit: number): number {
     let at = start + 1;
-    if (at >= limit) return 0;
+    if (at >= limit) return this.#incomplete(buffer[start]!);
     let byte = buffer[at++]!;
     let remainingBytes = byte & 0x7f;
     if (byte >= 0x80) {
       let shift = 7;
       do {
         if (shift > 21) this.#fail(buffer[start]!, LENGTH_TOO_LONG);
-        if (at >= limit) return 0;
+        if (at >= limit) return this.#incomplete(buffer[start]!);
         byte = buffer[at++]!;
         remainingBytes |= (byte & 0x7f) << shift;
         shift += 7;
@@ -172,15 +208,32 @@ export class Framer {
     );
     if (problem !== undefined) this.#fail(buffer[start]!, problem);
     const total = at - start + remainingBytes;
-    if (total > this.maxPacketBytes) {
+    if (total > this.maxPacketBytes && !this.#canSkip(buffer[start]!)) {
       this.#failTooLarge(buffer, start, at, limit);
     }
     this.bodyStart = at;
     return total;
   }
 
+  #canSkip(first: number): boolean {
+    return this.skipsOversized && this.established && this.version !== 5 &&
+      first >> 4 === PacketType.PUBLISH;
+  }
+
+  /** The length is not there yet: what the first byte alone can tell is decided now. */
+  #incomplete(first: number): 0 {
+    const problem = firstByteProblem(
+      first,
+      this.version,
+      this.#upstream,
+      this.established,
+    );
+    if (problem !== undefined) this.#fail(first, problem);
+    return 0;
+  }
+
   /** Puts aside what is left of the chunk, the front of a packet. */
-  #hold(total: number): void {
+  #hold(total: number, to: number = this.#chunk.length): void {
     const chunk = this.#chunk;
     const from = this.#at;
     // The buffer that the last completed packet may lie in is left alone.
@@ -189,10 +242,13 @@ export class Framer {
     this.#spare = held;
     this.#heldBytes = 0;
     this.#wantedBytes = total;
-    this.#append(chunk, from, chunk.length);
+    this.#append(chunk, from, to);
     this.bodyStart -= from;
-    this.#chunk = EMPTY;
-    this.#at = 0;
+    if (to < chunk.length) this.#at = to;
+    else {
+      this.#chunk = EMPTY;
+      this.#at = 0;
+    }
   }
 
   /** Goes on with the packet that was put aside. */
@@ -204,25 +260,84 @@ export class Framer {
       this.#at++;
       this.#wantedBytes = this.#readHeader(this.#held, 0, this.#heldBytes);
     }
+    if (this.#wantedBytes > this.maxPacketBytes) return this.#nextOversized();
     const missing = this.#wantedBytes - this.#heldBytes;
     const there = chunk.length - this.#at;
     const taken = missing < there ? missing : there;
-    this.#append(chunk, this.#at, this.#at + taken);
+    if (!this.#append(chunk, this.#at, this.#at + taken)) {
+      if (this.#canSkip(this.#held[0]!)) return this.#nextOversized();
+      this.#fail(this.#held[0]!, NO_MEMORY);
+    }
     this.#at += taken;
     if (taken < missing) return false;
     this.buffer = this.#held;
     this.start = 0;
     this.end = this.#wantedBytes;
+    this.#dropHeld();
+    return true;
+  }
+
+  /** Goes on with the front of a PUBLISH that is too large, which was put aside. */
+  #nextOversized(): boolean {
+    const chunk = this.#chunk;
+    for (;;) {
+      const front = this.#frontBytes();
+      const missing = front - this.#heldBytes;
+      if (missing <= 0) {
+        this.buffer = this.#held;
+        this.start = 0;
+        this.end = front;
+        this.oversizedBytes = this.#wantedBytes;
+        this.#skipBytes = this.#wantedBytes - this.#heldBytes;
+        this.#dropHeld();
+        return true;
+      }
+      const taken = Math.min(missing, chunk.length - this.#at);
+      if (taken === 0) return false;
+      this.#append(chunk, this.#at, this.#at + taken);
+      this.#at += taken;
+    }
+  }
+
+  /** Bytes of the held PUBLISH up to its packet identifier, as far as they are known. */
+  #frontBytes(): number {
+    const { bodyStart } = this;
+    if (this.#heldBytes < bodyStart + 2) return bodyStart + 2;
+    const topicBytes = this.#held[bodyStart]! << 8 | this.#held[bodyStart + 1]!;
+    const idBytes = (this.#held[0]! & 0x06) === 0 ? 0 : 2;
+    const front = bodyStart + 2 + topicBytes + idBytes;
+    if (front > this.#wantedBytes) this.#fail(this.#held[0]!, FRONT_TOO_LONG);
+    return front;
+  }
+
+  /** Passes over what is left of a packet that was skipped. */
+  #skip(): void {
+    const there = this.#chunk.length - this.#at;
+    const passed = Math.min(this.#skipBytes, there);
+    this.#at += passed;
+    this.#skipBytes -= passed;
+  }
+
+  /** The held packet is complete: its memory is its reader's until the next one. */
+  #dropHeld(): void {
     this.#heldBytes = 0;
     if (this.#held.length > MAX_KEPT_BYTES) this.#held = EMPTY;
-    return true;
+    this.release();
+  }
+
+  /** Gives back what is counted for large packets; at the end of the connection, too. */
+  release(): void {
+    if (this.#budgetBytes === 0) return;
+    this.#budget!.give(this.#budgetBytes);
+    this.#budgetBytes = 0;
   }
 
   /**
    * Grows by what arrived, never by what a header promises: a peer that
-   * announces 256 MB and sends 2 bytes costs 256 bytes.
+   * announces 256 MB and sends 2 bytes costs 256 bytes. False, and nothing is
+   * taken, where the budget of all framers is used up.
    */
-  #append(chunk: Uint8Array, from: number, to: number): void {
+  #append(chunk: Uint8Array, from: number, to: number): boolean {
     const filled = this.#heldBytes + to - from;
     if (filled > this.#held.length) {
       let capacity = Math.max(MIN_HELD_BYTES, 2 * this.#held.length);
@@ -230,6 +345,7 @@ export class Framer {
       if (this.#wantedBytes > 0 && capacity > this.#wantedBytes) {
         capacity = Math.max(MIN_HELD_BYTES, this.#wantedBytes);
       }
+      if (!this.#reserve(capacity)) return false;
       const larger = new Uint8Array(capacity);
       larger.set(this.#held.subarray(0, this.#heldBytes));
       this.#held = larger;
@@ -237,6 +353,17 @@ export class Framer {
     if (to - from === 1) this.#held[this.#heldBytes] = chunk[from]!;
     else this.#held.set(chunk.subarray(from, to), this.#heldBytes);
     this.#heldBytes = filled;
+    return true;
+  }
+
+  #reserve(capacity: number): boolean {
+    if (this.#budget === undefined) return true;
+    // The front of a packet that is skipped fits always.
+    if (capacity <= 2 * FREE_HELD_BYTES) return true;
+    const more = capacity - this.#budgetBytes;
+    if (!this.#budget.tryTake(more)) return false;
+    this.#budgetBytes = capacity;
+    return true;
   }
 
   #failTooLarge(
@@ -305,6 +432,18 @@ const TOO_LARGE_UPSTREAM: Problem = {
   clause4: "2.2.3",
   clause5: "MQTT-3.2.2-15",
   reasonCode: ReasonCode.PACKET_TOO_LARGE,
+};
+const NO_MEMORY: Problem = {
+  problem: "is larger than the memory that is left for such packets",
+  clause4: "2.2.3",
+  clause5: "4.13",
+  reasonCode: ReasonCode.QUOTA_EXCEEDED,
+};
+const FRONT_TOO_LONG: Problem = {
+  problem: "is shorter than its fields",
+  clause4: "MQTT-4.8.0-1",
+  clause5: "MQTT-4.13.1-1",
+  reasonCode: ReasonCode.MALFORMED_PACKET,
 };
 const TOO_LARGE_DOWNSTREAM: Problem = {
   ...TOO_LARGE_UPSTREAM,

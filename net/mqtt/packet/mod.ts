@@ -71,6 +71,7 @@ export {
   Framer,
   type FramerOptions,
 } from "./framer.ts";
+export { HeldBudget } from "./held_budget.ts";
 export { limitsOfBroker, limitsOfClient, type PacketLimits } from "./limits.ts";
 export {
   type Answer,
@@ -90,6 +91,7 @@ export { PropertyId } from "./property_id.ts";
 export {
   type Direction,
   hexByte,
+  MAX_PACKET_BYTES,
   MAX_REMAINING_LENGTH,
   packetName,
   PacketType,
@@ -98,6 +100,7 @@ export {
 } from "./protocol.ts";
 export { PublishView } from "./publish.ts";
 export {
+  type OversizedPublish,
   type Packet,
   PacketReader,
   type PacketReaderOptions,

@@ -43,6 +43,9 @@ const PACKET_NAMES: readonly string[] = [
 /** Largest value of a variable byte integer (2.2.3 in 3.1.1, 1.5.5 in 5.0): 256 MiB - 1. */
 export const MAX_REMAINING_LENGTH = 268_435_455;
 
+/** The largest packet: the first byte, four of its length, and the rest. */
+export const MAX_PACKET_BYTES: number = MAX_REMAINING_LENGTH + 5;
+
 /**
  * Reason codes of MQTT 5 (2.4). They are this package's language for every
  * version: encoders turn them into what an older version can say.

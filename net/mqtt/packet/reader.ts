@@ -42,6 +42,17 @@ export interface PacketReaderOptions extends FramerOptions {
   maxClientIdChars31?: number;
 }
 
+/** What is known of a PUBLISH that is too large; its body is skipped. */
+export interface OversizedPublish {
+  /** With replacement characters, where it is not UTF-8. */
+  readonly topic: string;
+  readonly qos: 0 | 1 | 2;
+  /** 0 for QoS 0. */
+  readonly packetId: number;
+  /** Of the whole packet. */
+  readonly byteLength: number;
+}
+
 /** The view that shows the current packet, told apart by `type`. */
 export type Packet =
   | ConnectView
@@ -139,6 +150,10 @@ export class PacketReader {
     const { framer } = this;
     if (!framer.next()) return false;
     const type = framer.buffer[framer.start]! >> 4;
+    if (framer.oversizedBytes > 0) {
+      this.type = type as PacketType;
+      return true;
+    }
     if (type === PacketType.PUBLISH) {
       const view = this.#publish ??= new PublishView();
       this.#load(view);
@@ -146,6 +161,21 @@ export class PacketReader {
     } else this.#loadOther(type);
     this.type = type as PacketType;
     return true;
+  }
+
+  /** The front of the current packet if it is a PUBLISH that is too large, else undefined. */
+  get oversized(): OversizedPublish | undefined {
+    const { buffer, bodyStart, end, oversizedBytes } = this.framer;
+    if (oversizedBytes === 0) return undefined;
+    const first = buffer[0]!;
+    const qos = (first >> 1 & 3) as 0 | 1 | 2;
+    const topicEnd = qos === 0 ? end : end - 2;
+    return {
+      topic: new TextDecoder().decode(buffer.subarray(bodyStart + 2, topicEnd)),
+      qos,
+      packetId: qos === 0 ? 0 : buffer[topicEnd]! << 8 | buffer[topicEnd + 1]!,
+      byteLength: oversizedBytes,
+    };
   }
 
   /** The view of the current packet. */

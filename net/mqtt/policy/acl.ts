@@ -3,6 +3,7 @@
  * is allowed only if everything that it could match is. Pure.
  */
 import { filterCovers, topicMatches } from "../topic.ts";
+import { fillUsername } from "./placeholders.ts";
 
 /** What a rule is about. */
 export type AclAction = "publish" | "subscribe";
@@ -17,7 +18,7 @@ export interface AclRule {
   readonly topics: readonly string[];
   /** Usernames with `*` for any characters; all where it is left out. */
   readonly users?: readonly string[] | undefined;
-  /** Client identifiers with `*`. Default: all. */
+  /** Client identifiers with `*` and `%u`. Default: all. */
   readonly clientIds?: readonly string[] | undefined;
   /** Common names of certificates with `*`. Default: all, and clients without a certificate. */
   readonly commonNames?: readonly string[] | undefined;
@@ -53,7 +54,7 @@ export class SubjectAcl {
     for (const { allows, filter } of this.#rules[action]) {
       if (topicMatches(filter, topic)) return allows;
     }
-    return this.#defaultAllows;
+    return this.#byDefault(topic);
   }
 
   /**
@@ -67,9 +68,24 @@ export class SubjectAcl {
         if (filterCovers(rule.filter, filter)) return true;
       } else if (filtersOverlap(rule.filter, filter)) return false;
     }
-    return this.#defaultAllows;
+    return this.#byDefault(filter);
+  }
+
+  /**
+   * Some brokers take a prefix off: `$queue/secret` is `secret` to EMQX and
+   * NanoMQ. No rule about `secret` fits that, so where there are rules, only
+   * one that names the prefix allows it.
+   */
+  #byDefault(topic: string): boolean {
+    const { publish, subscribe } = this.#rules;
+    return this.#defaultAllows &&
+      (publish.length + subscribe.length === 0 ||
+        !BROKER_PREFIXES.some((prefix) => topic.startsWith(prefix)));
   }
 }
+
+/** What brokers take off a topic or a filter, beside `$share/NAME/`. */
+const BROKER_PREFIXES = ["$queue/", "$exclusive/", "$delayed/"];
 
 /** The rules for a client. */
 export function subjectAcl(
@@ -79,7 +95,11 @@ export function subjectAcl(
 ): SubjectAcl {
   const own = rules.filter((rule) =>
     matchesAny(rule.users, subject.username) &&
-    matchesAny(rule.clientIds, subject.clientId) &&
+    matchesAny(rule.clientIds, subject.clientId, {
+      username: subject.username,
+      // A rule that denies by a name denies those who have none as well.
+      whenNameless: rule.effect === "deny",
+    }) &&
     matchesAny(rule.commonNames, subject.commonName)
   );
   const rulesOf = (action: AclAction): SubjectRule[] =>
@@ -151,29 +171,49 @@ export function filtersOverlap(a: string, b: string): boolean {
   }
 }
 
-/** Whether a text is matched by any pattern, in which `*` stands for any characters. */
+/** Whose name stands for `%u`. */
+export interface PatternSubject {
+  readonly username: string | undefined;
+  /** Whether a pattern with `%u` matches where there is no name. */
+  readonly whenNameless: boolean;
+}
+
+/**
+ * Whether a text is matched by any pattern, in which `*` stands for any
+ * characters, and `%u` for a username, whose own `*` stand for themselves.
+ */
 export function matchesAny(
   patterns: readonly string[] | undefined,
   text: string | undefined,
+  subject?: PatternSubject,
 ): boolean {
   if (patterns === undefined) return true;
   if (text === undefined) return false;
   return patterns.some((pattern) => {
-    const parts = pattern.split("*");
-    if (parts.length === 1) return pattern === text;
-    const first = parts[0]!;
-    const last = parts.at(-1)!;
-    if (
-      !text.startsWith(first) || !text.endsWith(last) ||
-      text.length < first.length + last.length
-    ) return false;
-    let at = first.length;
-    const end = text.length - last.length;
-    for (const part of parts.slice(1, -1)) {
-      const found = text.indexOf(part, at);
-      if (found < 0 || found + part.length > end) return false;
-      at = found + part.length;
-    }
-    return true;
+    const parts = pattern.split("*").map((part) =>
+      subject ? fillUsername(part, subject.username) : part
+    );
+    return parts.every((part) => part !== undefined)
+      ? matchesParts(parts, text)
+      : subject!.whenNameless;
   });
+}
+
+/** Whether a text is these parts, with any characters between them. */
+function matchesParts(parts: readonly string[], text: string): boolean {
+  const first = parts[0]!;
+  if (parts.length === 1) return first === text;
+  const last = parts.at(-1)!;
+  if (
+    !text.startsWith(first) || !text.endsWith(last) ||
+    text.length < first.length + last.length
+  ) return false;
+  let at = first.length;
+  const end = text.length - last.length;
+  for (const part of parts.slice(1, -1)) {
+    const found = text.indexOf(part, at);
+    if (found < 0 || found + part.length > end) return false;
+    at = found + part.length;
+  }
+  return true;
 }

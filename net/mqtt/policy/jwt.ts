@@ -9,7 +9,9 @@ import {
   type JWTVerifyGetKey,
 } from "jose";
 import { UsageError } from "../../errors.ts";
-import type { Credentials, Verdict } from "./verdict.ts";
+import { decide } from "../decision.ts";
+import { ALLOWANCE, type Allowance, type Credentials } from "./verdict.ts";
+import type { Verdict } from "./verdict.ts";
 
 /** How tokens are checked. */
 export interface JwtOptions {
@@ -27,10 +29,12 @@ export interface JwtOptions {
   audience?: string | undefined;
   /** The field of the CONNECT that carries the token. */
   from: "password" | "username";
-  /** The claim that is the username from then on. Default: the username stays. */
+  /** The claim that is the username. Without it, tokens prove no name. Default: none. */
   usernameClaim?: string | undefined;
   /** The claim that the client identifier must equal. Default: any client identifier. */
   clientIdClaim?: string | undefined;
+  /** Client identifiers that its clients may use. Default: those of the policy. */
+  clientIds?: readonly string[] | undefined;
   /** How far clocks may differ, in seconds. */
   leewaySeconds: number;
 }
@@ -83,7 +87,8 @@ export class JwtAuthenticator {
         `auth.jwt: public_key is no PEM public key for ${algorithms[0]}`,
       );
     }
-    const { leewaySeconds: _, ...terms } = options;
+    // Client identifiers are held to the policy's own, whatever let them in.
+    const { leewaySeconds: _, clientIds: __, ...terms } = options;
     this.terms = JSON.stringify(terms);
     if (jwksUrl) this.#keySet = createRemoteJWKSet(new URL(jwksUrl));
     this.#options = options;
@@ -133,11 +138,10 @@ export class JwtAuthenticator {
         reason: `the token has no ${usernameClaim}`,
       };
     }
-    return {
-      kind: "allow",
+    return allowance({
       username: name,
       expiresMs: claims.exp === undefined ? undefined : claims.exp * 1000,
-    };
+    });
   }
 
   async #verify(token: string, nowMs: number): Promise<JWTPayload> {
@@ -160,6 +164,21 @@ export class JwtAuthenticator {
     return this.#key ??= secret === undefined
       ? importSPKI(publicKey!, algorithms[0]!) as Promise<CryptoKey>
       : Promise.resolve(new TextEncoder().encode(secret));
+  }
+}
+
+/** What the claims of a good token come to; a name that MQTT cannot carry is none. */
+function allowance(claims: Allowance): Verdict {
+  try {
+    decide(ALLOWANCE, claims);
+    return { kind: "allow", ...claims };
+  } catch (error) {
+    return {
+      kind: "deny",
+      reasonCode: 0x86,
+      reason: "the token's claims are not understood",
+      misunderstood: `a token ${(error as Error).message}`,
+    };
   }
 }
 

@@ -69,7 +69,7 @@ export function checkHash(text: string): void {
 function parseHash(text: string): PasswordHash {
   const fail = (why: string): never => {
     throw new UsageError(
-      `a password must be a hash as --hash-password makes it: ${why}`,
+      `a password must be a hash as hashPassword makes it: ${why}`,
     );
   };
   const parts = text.split("$");

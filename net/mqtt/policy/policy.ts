@@ -2,7 +2,7 @@
  * A policy: who may connect, what they may publish and subscribe to, and how
  * fast; without code, from a file that may change while sessions are open.
  */
-import { formatAddress } from "../../address.ts";
+import type { Metric } from "../../observe/metrics.ts";
 import {
   type ConnectChange,
   type ConnectRequest,
@@ -16,32 +16,18 @@ import {
   type MqttSession,
   type SubscribeRequest,
 } from "../hooks.ts";
-import type { Throttle } from "../link.ts";
-import { matchesAny, type SubjectAcl, subjectAcl } from "./acl.ts";
-import { authenticateByHttp } from "./http_auth.ts";
-import { JwtAuthenticator } from "./jwt.ts";
-import { verifyPassword } from "./password.ts";
-import type { CertificateName, PolicyConfig } from "./policy_file.ts";
+import type { OverLimit, Throttle } from "../link.ts";
+import { type SubjectAcl, subjectAcl } from "./acl.ts";
+import { Authenticator, type Identity } from "./authenticate.ts";
+import { MAX_PASSWORD_WAIT_MS, PasswordChecks } from "./password_checks.ts";
+import type { PolicyConfig } from "./policy_file.ts";
 import { TokenBucket } from "./token_bucket.ts";
-import { type Credentials, type Verdict, VerdictCache } from "./verdict.ts";
-
-/** How a session came in: what must still hold when the configuration changes. */
-type Entrance =
-  | { readonly by: "http" }
-  | { readonly by: "anonymous"; readonly hasName: boolean }
-  | { readonly by: "certificate"; readonly named: CertificateName }
-  | { readonly by: "jwt"; readonly terms: string }
-  | {
-    readonly by: "password";
-    readonly name: string;
-    readonly hash: string;
-    readonly clientId: string;
-  };
 
 /** What a policy knows of a session. */
 interface Admitted {
-  readonly entrance: Entrance;
-  readonly username: string | undefined;
+  readonly identity: Identity;
+  /** As the client sent it: what the identity may use. */
+  readonly clientId: string;
   /** Made anew when the rules or the client identifier change. */
   acl: SubjectAcl | undefined;
   aclGeneration: number;
@@ -66,7 +52,7 @@ const MAX_REMEMBERED_CHARS = 256;
 const SWEEP_MS = 10_000;
 
 const NOT_AUTHORIZED = deny(0x87);
-const BAD_CREDENTIALS = deny(0x86, "wrong user name or password");
+const REVOKED = deny(0x86, "the policy changed");
 const TOO_LARGE = deny(0x97, "the payload is too large");
 const NO_RETAIN = deny(0x9a, "messages are not retained here");
 const TOO_MANY_CONNECTS = deny(0x9f, "too many connections from this address");
@@ -75,10 +61,10 @@ const TOO_MANY_CONNECTS = deny(0x9f, "too many connections from this address");
 export class Policy implements Throttle {
   /** For the gateway, ahead of all other hooks. */
   readonly hooks: MqttHooks;
+  readonly #passwords: PasswordChecks;
   #config: PolicyConfig;
+  #authenticator: Authenticator;
   #generation = 0;
-  #cache: VerdictCache;
-  #jwt: JwtAuthenticator | undefined;
   readonly #admitted = new WeakMap<MqttSession, Admitted>();
   readonly #expiresMs = new Map<MqttSession, number>();
   readonly #shared = new Map<string, Buckets>();
@@ -92,15 +78,17 @@ export class Policy implements Throttle {
    */
   constructor(config: PolicyConfig, now: () => number = Date.now) {
     this.#now = now;
+    this.#passwords = new PasswordChecks(now);
     this.#config = config;
-    this.#cache = new VerdictCache(config.cache);
-    this.#jwt = config.jwt && new JwtAuthenticator(config.jwt);
+    this.#authenticator = new Authenticator(config, this.#passwords);
+    this.#passwords.replace(config.users, config.cache);
     this.hooks = {
       authConnect: (session, connect) => this.#authConnect(session, connect),
       authPublish: (session, message) => this.#authPublish(session, message),
       authSubscribe: (session, request) => this.#authFilters(session, request),
       deliver: (session, message) => this.#deliver(session, message),
       disconnect: (session) => {
+        this.#passwords.leave(session);
         this.#expiresMs.delete(session);
         const buckets = this.#admitted.get(session)?.buckets;
         if (buckets) buckets.sessions--;
@@ -108,15 +96,50 @@ export class Policy implements Throttle {
     };
   }
 
+  /** How long a login may take beyond the hook timeout, in milliseconds: its waits have deadlines. */
+  get loginWaitMs(): number {
+    const { users, http } = this.#config;
+    return (users.size > 0 ? MAX_PASSWORD_WAIT_MS : 0) + (http?.timeoutMs ?? 0);
+  }
+
   /** Takes another configuration from now on; call `review` for the sessions that are open. */
   replace(config: PolicyConfig): void {
-    const jwt = config.jwt && new JwtAuthenticator(config.jwt);
-    this.#config = config;
-    this.#jwt = jwt;
-    this.#cache = new VerdictCache(config.cache);
-    this.#shared.clear();
-    this.#connects.clear();
-    this.#generation++;
+    this.prepare(config)();
+  }
+
+  /**
+   * Checks another configuration, and returns what puts it in place, which
+   * cannot fail. Throws a UsageError where it does not hold together.
+   */
+  prepare(config: PolicyConfig): () => void {
+    const authenticator = new Authenticator(config, this.#passwords);
+    return () => {
+      this.#config = config;
+      this.#authenticator = authenticator;
+      this.#passwords.replace(config.users, config.cache);
+      this.#shared.clear();
+      this.#connects.clear();
+      this.#generation++;
+    };
+  }
+
+  /** What it does now, for the gateway's metrics. */
+  metrics(): Metric[] {
+    const sample = (value: number) => [{ labels: {}, value }];
+    return [
+      {
+        name: "mproxy_mqtt_logins_waiting",
+        help: "Clients that wait for their password to be checked.",
+        type: "gauge",
+        samples: sample(this.#passwords.waiting),
+      },
+      {
+        name: "mproxy_mqtt_logins_busy_total",
+        help: "Clients that were asked to log in later: too many were waiting.",
+        type: "counter",
+        samples: sample(this.#passwords.refused),
+      },
+    ];
   }
 
   /**
@@ -128,7 +151,7 @@ export class Policy implements Throttle {
       const admitted = this.#admitted.get(session);
       if (!admitted) continue;
       admitted.buckets = undefined;
-      if (!this.#stillGood(admitted.entrance)) {
+      if (!this.#authenticator.holds(admitted.identity, admitted.clientId)) {
         session.end({ reasonCode: 0x87, reason: "revoked by the policy" });
       }
     }
@@ -154,9 +177,14 @@ export class Policy implements Throttle {
     }
   }
 
-  /** For how long a client that has just sent so much is not read. */
-  pauseMs(session: MqttSession, messages: number, bytes: number): number {
-    const { messagesPerSecond, bytesPerSecond } = this.#config.limits;
+  get overLimit(): OverLimit {
+    return this.#config.limits.overLimit;
+  }
+
+  /** Charges a session for what it sends; see {@linkcode Throttle}. */
+  charge(session: MqttSession, messages: number, bytes: number): number {
+    const { messagesPerSecond, bytesPerSecond, overLimit } =
+      this.#config.limits;
     if (messagesPerSecond === undefined && bytesPerSecond === undefined) {
       return 0;
     }
@@ -168,6 +196,11 @@ export class Policy implements Throttle {
       buckets = admitted.buckets = this.#bucketsOf(session, nowMs);
       buckets.sessions++;
     }
+    const excessMs = overLimit === "slow" ? 0 : Math.max(
+      buckets.messages?.excessMs(messages, nowMs) ?? 0,
+      buckets.bytes?.excessMs(bytes, nowMs) ?? 0,
+    );
+    if (excessMs > 0) return excessMs;
     return Math.max(
       buckets.messages?.take(messages, nowMs) ?? 0,
       buckets.bytes?.take(bytes, nowMs) ?? 0,
@@ -193,159 +226,30 @@ export class Policy implements Throttle {
       if (!bucket.tryTake(1, now)) return TOO_MANY_CONNECTS;
     }
     const config = this.#config;
-    const entrance = await this.#enter(config, session, connect, now);
-    if (entrance instanceof Denial) return entrance;
-    const { admitted, expiresMs } = entrance;
+    const identity = await this.#authenticator.identify(session, connect, now);
+    if (identity instanceof Denial) return identity;
+    const { clientId } = connect;
     // A session that waited while the configuration changed was not reviewed.
-    if (config !== this.#config && !this.#stillGood(admitted.entrance)) {
-      return BAD_CREDENTIALS;
-    }
-    this.#admitted.set(session, admitted);
-    if (expiresMs !== undefined) this.#expiresMs.set(session, expiresMs);
-    const { username } = admitted;
-    const { brokerUsername, brokerPassword, hidesCredentials } = config;
-    return {
-      identity: username ?? null,
-      ...(limits.maxQos < 2 ? { maximumQos: limits.maxQos as 0 | 1 } : {}),
-      ...(limits.retain === "deny" ? { retainAvailable: false } : {}),
-      ...(brokerUsername !== undefined || hidesCredentials
-        ? { username: brokerUsername ?? null, password: brokerPassword ?? null }
-        : admitted.entrance.by === "certificate"
-        ? { username: username!, password: null }
-        : {}),
-    };
+    if (
+      config !== this.#config && !this.#authenticator.holds(identity, clientId)
+    ) return REVOKED;
+    this.#admit(session, identity, clientId);
+    return changeFor(config, identity, connect);
   }
 
-  async #enter(
-    config: PolicyConfig,
-    session: MqttSession,
-    connect: ConnectRequest,
-    now: number,
-  ): Promise<{ admitted: Admitted; expiresMs?: number | undefined } | Denial> {
-    const { username, clientId, password } = connect;
-    const admit = (
-      entrance: Entrance,
-      name: string | undefined,
-      expiresMs?: number,
-    ) => ({ admitted: this.#admit(entrance, name), expiresMs });
-
-    const { certificate } = session;
-    const certificateName = config.certificate === "none"
-      ? undefined
-      : config.certificate === "common_name"
-      ? certificate?.commonName
-      : certificate?.subject;
-    if (certificateName) {
-      return admit(
-        { by: "certificate", named: config.certificate },
-        certificateName,
-      );
-    }
-
-    const credentials: Credentials = {
+  #admit(session: MqttSession, identity: Identity, clientId: string): void {
+    this.#admitted.set(session, {
+      identity,
       clientId,
-      username,
-      password,
-      commonName: certificate?.commonName,
-      remote: formatAddress(session.remote),
-      listener: session.listener,
-      version: session.version,
-    };
-    const user = username === undefined
-      ? undefined
-      : config.users.get(username);
-    if (user) {
-      const verdict = await this.#cache.get(
-        credentials,
-        now,
-        async () =>
-          password && await verifyPassword(password, user.password)
-            ? { kind: "allow" }
-            : deniedVerdict(BAD_CREDENTIALS),
-      );
-      if (verdict.kind === "deny") return BAD_CREDENTIALS;
-      if (!matchesAny(user.clientIds, clientId)) {
-        return deny(0x85, "this user may not have this client identifier");
-      }
-      return admit(
-        { by: "password", name: user.name, hash: user.password, clientId },
-        user.name,
-      );
-    }
-    const asked = await this.#ask(config, credentials, now);
-    if (asked) {
-      const { entrance, verdict } = asked;
-      return verdict.kind === "deny"
-        ? deny(verdict.reasonCode, verdict.reason)
-        : admit(entrance, verdict.username ?? username, verdict.expiresMs);
-    }
-    // A name that nobody knows is no anonymous client, where names mean something.
-    if (!config.anonymous) return BAD_CREDENTIALS;
-    if (username !== undefined && config.users.size > 0) return BAD_CREDENTIALS;
-    return admit(
-      { by: "anonymous", hasName: username !== undefined },
-      username,
-    );
-  }
-
-  /** Asks for a token's or a service's verdict, where there is one to be asked. */
-  async #ask(
-    config: PolicyConfig,
-    credentials: Credentials,
-    now: number,
-  ): Promise<{ entrance: Entrance; verdict: Verdict } | undefined> {
-    const jwt = this.#jwt;
-    if (jwt) {
-      const verdict = await jwt.authenticate(credentials, now);
-      if (verdict) {
-        return { entrance: { by: "jwt", terms: jwt.terms }, verdict };
-      }
-    }
-    const { http } = config;
-    const { username, password, commonName } = credentials;
-    const isNobody = username === undefined && password === undefined &&
-      commonName === undefined;
-    if (!http || isNobody && config.anonymous) return undefined;
-    const verdict = await this.#cache.get(
-      credentials,
-      now,
-      () => authenticateByHttp(http, credentials, now),
-    );
-    return { entrance: { by: "http" }, verdict };
-  }
-
-  #admit(entrance: Entrance, username: string | undefined): Admitted {
-    return {
-      entrance,
-      username,
       acl: undefined,
       aclGeneration: -1,
       aclClientId: "",
       publishes: new Map(),
       delivers: new Map(),
       buckets: undefined,
-    };
-  }
-
-  /** Whether somebody would come in again as he did, and under the same name. */
-  #stillGood(entrance: Entrance): boolean {
-    const { users, anonymous, certificate, http } = this.#config;
-    switch (entrance.by) {
-      case "password": {
-        const user = users.get(entrance.name);
-        return user?.password === entrance.hash &&
-          matchesAny(user.clientIds, entrance.clientId);
-      }
-      case "certificate":
-        return certificate === entrance.named;
-      case "jwt":
-        return this.#jwt?.terms === entrance.terms;
-      case "http":
-        return http !== undefined;
-      case "anonymous":
-        // A name that was anybody's may be a user's now.
-        return anonymous && !(entrance.hasName && users.size > 0);
-    }
+    });
+    const { expiresMs } = identity;
+    if (expiresMs !== undefined) this.#expiresMs.set(session, expiresMs);
   }
 
   // Messages and filters
@@ -409,7 +313,7 @@ export class Policy implements Throttle {
       const { rules, defaultAllows } = this.#config;
       admitted.acl = subjectAcl(rules, defaultAllows, {
         clientId: session.clientId,
-        username: admitted.username,
+        username: admitted.identity.username,
         commonName: session.certificate?.commonName,
       });
       admitted.aclGeneration = this.#generation;
@@ -426,20 +330,66 @@ export class Policy implements Throttle {
     const make = (perSecond: number | undefined) =>
       perSecond === undefined
         ? undefined
-        : new TokenBucket(perSecond, perSecond * burstSeconds, nowMs);
+        // At least one message passes at any rate.
+        : new TokenBucket(
+          perSecond,
+          Math.max(1, perSecond * burstSeconds),
+          nowMs,
+        );
     const buckets = (): Buckets => ({
       messages: make(messagesPerSecond),
       bytes: make(bytesPerSecond),
       sessions: 0,
     });
     if (scope === "session") return buckets();
-    const key = scope === "user"
-      ? `user ${this.#admitted.get(session)?.username ?? ""}`
+    const name = this.#admitted.get(session)?.identity.username;
+    // Clients without a name are not one user.
+    const key = scope === "user" && name !== undefined
+      ? `user ${name}`
       : `address ${session.remote.hostname}`;
     let shared = this.#shared.get(key);
     if (!shared) this.#shared.set(key, shared = buckets());
     return shared;
   }
+}
+
+/** What becomes of an allowed CONNECT. */
+function changeFor(
+  config: PolicyConfig,
+  identity: Identity,
+  connect: ConnectRequest,
+): ConnectChange {
+  const { limits } = config;
+  return {
+    identity: identity.username ?? null,
+    ...(limits.maxQos < 2 ? { maximumQos: limits.maxQos as 0 | 1 } : {}),
+    ...(limits.retain === "deny" ? { retainAvailable: false } : {}),
+    ...credentialsFor(config, identity, connect),
+  };
+}
+
+/**
+ * The credentials that the broker gets. A broker that relies on the gateway
+ * must not see a name that nobody proved beside one that somebody did.
+ */
+function credentialsFor(
+  config: PolicyConfig,
+  { username, by }: Identity,
+  connect: ConnectRequest,
+): ConnectChange {
+  const { brokerUsername, brokerPassword, hidesCredentials, jwt } = config;
+  if (brokerUsername !== undefined || hidesCredentials) {
+    return {
+      username: brokerUsername ?? null,
+      password: brokerPassword ?? null,
+    };
+  }
+  if (by === "certificate") return { username: username!, password: null };
+  // The token itself may be for the broker.
+  const isToken = by === "jwt" && jwt?.from === "username";
+  const isClaim = connect.username !== undefined && username !== undefined &&
+    connect.username !== username;
+  return isClaim && !isToken ? { username } : {};
 }
 
 function allows(
@@ -458,12 +408,4 @@ function allows(
     remembered.set(topic, verdict);
   }
   return verdict;
-}
-
-function deniedVerdict(denial: Denial): Verdict {
-  return {
-    kind: "deny",
-    reasonCode: denial.reasonCode,
-    reason: denial.reason ?? "",
-  };
 }

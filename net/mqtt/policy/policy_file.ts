@@ -9,11 +9,13 @@ import {
   TomlSyntaxError,
   type TomlTable,
 } from "../../toml.ts";
-import { isTopicFilter } from "../topic.ts";
+import { isShare, isTopicFilter } from "../topic.ts";
 import type { AclRule } from "./acl.ts";
+import { HTTP_AUTH_FORMATS } from "./http_answer.ts";
 import type { HttpAuthOptions } from "./http_auth.ts";
 import { JWT_ALGORITHMS, type JwtOptions } from "./jwt.ts";
 import { checkHash } from "./password.ts";
+import { type Placeholder, unknownPlaceholder } from "./placeholders.ts";
 import type { VerdictCacheOptions } from "./verdict.ts";
 
 /** A user with a password. */
@@ -22,7 +24,7 @@ export interface PolicyUser {
   readonly name: string;
   /** A hash. */
   readonly password: string;
-  /** Client identifiers that it may use, with `*`; any where it is left out. */
+  /** Client identifiers that it may use, with `*` and `%u`. Default: the policy's. */
   readonly clientIds: readonly string[] | undefined;
 }
 
@@ -33,8 +35,12 @@ export type LimitScope = "session" | "user" | "address";
 export interface PolicyConfig {
   /** By name. */
   readonly users: ReadonlyMap<string, PolicyUser>;
-  /** Whether clients without credentials are let in. */
+  /** Whether clients without credentials are allowed. They have no name. */
   readonly anonymous: boolean;
+  /** Whether the broker proves the usernames that nothing here does. */
+  readonly brokerAuthenticates: boolean;
+  /** Client identifiers that clients may use, with `*` and `%u`. Default: any. */
+  readonly clientIds: readonly string[] | undefined;
   /** What of a client's certificate is its username. */
   readonly certificate: CertificateName;
   /** How long verdicts are believed. */
@@ -70,6 +76,8 @@ export interface PolicyLimits {
   readonly bytesPerSecond: number | undefined;
   /** For how many seconds' worth more may come at once. */
   readonly burstSeconds: number;
+  /** What happens to a message beyond the rate. */
+  readonly overLimit: "slow" | "drop" | "refuse" | "disconnect";
   /** CONNECTs of one address in a second; beyond it, they are refused. */
   readonly connectsPerSecond: number | undefined;
   /** Highest QoS of messages and subscriptions; more is lowered, MQTT 5 clients are told. */
@@ -82,16 +90,34 @@ export interface PolicyLimits {
 
 const count = v.pipe(v.number(), v.minValue(0));
 const positive = v.pipe(v.number(), v.gtValue(0));
-const texts = v.array(v.pipe(v.string(), v.nonEmpty()));
 const url = v.pipe(v.string(), v.url());
 
+/** A text whose placeholders are ours, and are among these. */
+const pattern = (...known: Placeholder[]) =>
+  v.pipe(
+    v.string(),
+    v.nonEmpty(),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const message = dataset.typed &&
+        unknownPlaceholder(dataset.value, known);
+      if (message) addIssue({ message });
+    }),
+  );
+
 const topicPattern = v.pipe(
-  v.string(),
+  pattern("cn", "c", "u"),
   v.check(
     (text) => isTopicFilter(text.replace(/%(cn|c|u)/g, "x")),
-    "a topic filter is wanted, such as devices/%c/#",
+    "expected a topic filter, such as devices/%c/#",
+  ),
+  v.check(
+    (text) => !isShare(text),
+    "expected the filter without $share/NAME/: rules see it that way",
   ),
 );
+
+const names = v.array(pattern());
+const clientIds = v.array(pattern("u"));
 
 const hash = v.pipe(
   v.string(),
@@ -109,13 +135,15 @@ const schema = v.strictObject({
     v.array(v.strictObject({
       name: v.pipe(v.string(), v.nonEmpty()),
       password: hash,
-      client_ids: v.optional(texts),
+      client_ids: v.optional(clientIds),
     })),
     [],
   ),
   auth: v.optional(
     v.strictObject({
       anonymous: v.optional(v.boolean()),
+      broker: v.optional(v.boolean(), false),
+      client_ids: v.optional(clientIds),
       certificate: v.optional(
         v.picklist(["none", "common_name", "subject"]),
         "none",
@@ -135,12 +163,15 @@ const schema = v.strictObject({
         from: v.optional(v.picklist(["password", "username"]), "password"),
         username_claim: v.optional(v.string()),
         client_id_claim: v.optional(v.string()),
+        client_ids: v.optional(clientIds),
         leeway_seconds: v.optional(count, 0),
       })),
       http: v.optional(v.strictObject({
         url,
         timeout_seconds: v.optional(positive, 2),
         headers: v.optional(v.record(v.string(), v.string()), {}),
+        format: v.optional(v.picklist(HTTP_AUTH_FORMATS), "mproxy"),
+        client_ids: v.optional(clientIds),
       })),
     }),
     {},
@@ -156,9 +187,9 @@ const schema = v.strictObject({
             "all",
           ),
           topics: v.pipe(v.array(topicPattern), v.nonEmpty()),
-          users: v.optional(texts),
-          client_ids: v.optional(texts),
-          common_names: v.optional(texts),
+          users: v.optional(names),
+          client_ids: v.optional(clientIds),
+          common_names: v.optional(names),
         })),
         [],
       ),
@@ -171,6 +202,10 @@ const schema = v.strictObject({
       messages_per_second: v.optional(positive),
       bytes_per_second: v.optional(positive),
       burst_seconds: v.optional(positive, 1),
+      over_limit: v.optional(
+        v.picklist(["slow", "drop", "refuse", "disconnect"]),
+        "slow",
+      ),
       connects_per_second: v.optional(positive),
       max_qos: v.optional(v.picklist([0, 1, 2]), 2),
       retain: v.optional(v.picklist(["allow", "strip", "deny"]), "allow"),
@@ -223,11 +258,14 @@ export function parsePolicy(
     }
     byName.set(name, { name, password, clientIds });
   }
+  if (auth.broker) checkBrokerProves(file, root, broker);
   const authenticates = users.length > 0 || auth.jwt !== undefined ||
     auth.http !== undefined || auth.certificate !== "none";
   return {
     users: byName,
     anonymous: auth.anonymous ?? !authenticates,
+    brokerAuthenticates: auth.broker,
+    clientIds: auth.client_ids,
     certificate: auth.certificate,
     cache: {
       allowMs: auth.cache_seconds * 1000,
@@ -250,12 +288,15 @@ export function parsePolicy(
       from: auth.jwt.from,
       usernameClaim: auth.jwt.username_claim,
       clientIdClaim: auth.jwt.client_id_claim,
+      clientIds: auth.jwt.client_ids,
       leewaySeconds: auth.jwt.leeway_seconds,
     },
     http: auth.http && {
       url: auth.http.url,
       timeoutMs: auth.http.timeout_seconds * 1000,
       headers: auth.http.headers,
+      format: auth.http.format,
+      clientIds: auth.http.client_ids,
     },
     rules: acl.rules.map((rule) => ({
       effect: rule.effect,
@@ -272,6 +313,7 @@ export function parsePolicy(
       messagesPerSecond: limits.messages_per_second,
       bytesPerSecond: limits.bytes_per_second,
       burstSeconds: limits.burst_seconds,
+      overLimit: limits.over_limit,
       connectsPerSecond: limits.connects_per_second,
       maxQos: limits.max_qos,
       retain: limits.retain,
@@ -281,6 +323,20 @@ export function parsePolicy(
     brokerPassword: broker.password,
     hidesCredentials: broker.hide_credentials,
   };
+}
+
+/** A broker that never gets the client's credentials proves nothing. */
+function checkBrokerProves(
+  file: string,
+  root: TomlTable,
+  broker: v.InferOutput<typeof schema>["broker"],
+): void {
+  if (broker.username === undefined && !broker.hide_credentials) return;
+  throw policyError(file, [{
+    ...placeAt(root, ["auth", "broker"]),
+    message:
+      '"auth.broker" requires that the broker gets the client\'s credentials; remove broker.username and broker.hide_credentials',
+  }]);
 }
 
 /** What a check of the schema found, in words, with its place. */

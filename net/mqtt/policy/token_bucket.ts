@@ -24,6 +24,14 @@ export class TokenBucket {
     return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens / this.#perMs);
   }
 
+  /** How many milliseconds until so many tokens are there; takes none. */
+  excessMs(count: number, nowMs: number): number {
+    this.#refill(nowMs);
+    // More than the bucket holds never come together: a full one has to do.
+    const missing = Math.min(count, this.#burst) - this.#tokens;
+    return missing > 0 ? Math.ceil(missing / this.#perMs) : 0;
+  }
+
   /** Takes tokens only if they are there. */
   tryTake(count: number, nowMs: number): boolean {
     this.#refill(nowMs);

@@ -1,31 +1,45 @@
-/** What ways to authenticate say, and a memory of it. */
-import { createHash } from "node:crypto";
+/** What ways to authenticate answer, and a memory of it. */
+import { createHmac, randomBytes } from "node:crypto";
+import { type ChangeShape, isMqttText, objectOf } from "../decision.ts";
 
-/** Credentials of a CONNECT. */
+/** Credentials of a CONNECT: what a way to authenticate goes by. */
 export interface Credentials {
   readonly clientId: string;
   readonly username: string | undefined;
   readonly password: Uint8Array | undefined;
   readonly commonName: string | undefined;
+  /** Address and port of the client. */
   readonly remote: string;
   readonly listener: string;
   readonly version: 3 | 4 | 5;
+  /** Clean Session, or Clean Start in MQTT 5. Default: it is. */
+  readonly cleanStart?: boolean | undefined;
 }
 
-/** What one way to authenticate says. */
+/** What a service or a token may say about a client that it allows. */
+export interface Allowance {
+  /** The name that was proved. Undefined where none was. */
+  readonly username?: string | undefined;
+  /** When it ends, in milliseconds since 1970. */
+  readonly expiresMs?: number | undefined;
+}
+
+/** The form of an allowance. */
+export const ALLOWANCE: ChangeShape = objectOf({
+  username: (value) => isMqttText(value) && value !== "",
+  expiresMs: Number.isFinite,
+});
+
+/** What one way to authenticate answers. */
 export type Verdict =
-  | {
-    readonly kind: "allow";
-    /** The name that counts from then on, where it is not that of the CONNECT. */
-    readonly username?: string | undefined;
-    /** When it ends, in milliseconds since 1970. */
-    readonly expiresMs?: number | undefined;
-  }
+  | Allowance & { readonly kind: "allow" }
   | {
     readonly kind: "deny";
     /** Of MQTT 5: 0x86 for wrong credentials, 0x88 where nobody could be asked. */
     readonly reasonCode: number;
     readonly reason: string;
+    /** What came, where it was not understood: for the log. */
+    readonly misunderstood?: string | undefined;
   };
 
 /** How long verdicts are believed. */
@@ -44,11 +58,14 @@ interface Entry {
 }
 
 /**
- * Remembers verdicts by a hash of the credentials, and asks once where many
- * clients come with the same ones together. Pure but for the question itself.
+ * Remembers verdicts by all that was asked, and asks once where many clients
+ * come with the same credentials together. Pure but for the question itself.
  */
 export class VerdictCache {
   readonly #options: VerdictCacheOptions;
+  // A key of this cache alone: memory holds nothing that passwords could be
+  // guessed by elsewhere.
+  readonly #key = randomBytes(32);
   // In the order of their making: the first is the oldest.
   readonly #entries = new Map<string, Entry>();
 
@@ -63,7 +80,7 @@ export class VerdictCache {
     ask: () => Promise<Verdict>,
   ): Promise<Verdict> {
     const { allowMs, denyMs, maxEntries } = this.#options;
-    const key = keyOf(credentials);
+    const key = this.#keyOf(credentials);
     const known = this.#entries.get(key);
     if (known && known.untilMs > nowMs) return await known.verdict;
     this.#entries.delete(key);
@@ -83,15 +100,23 @@ export class VerdictCache {
       throw error;
     }
   }
-}
 
-/** The address without its port may change between two connections; the rest may not. */
-function keyOf(credentials: Credentials): string {
-  const { clientId, username, password, commonName, listener } = credentials;
-  const hash = createHash("sha256");
-  for (const text of [clientId, username, commonName, listener]) {
-    hash.update(text === undefined ? "-" : `${text.length}:${text}`);
+  /**
+   * Everything that is asked, but the client's port, which changes with each
+   * connection. No password is another question than an empty one.
+   */
+  #keyOf(credentials: Credentials): string {
+    const { password, remote, version, cleanStart = true } = credentials;
+    const { clientId, username, commonName, listener } = credentials;
+    const hmac = createHmac("sha256", this.#key);
+    hmac.update(`${version}${cleanStart}`);
+    const address = remote.replace(/:\d+$/, "");
+    for (const text of [clientId, username, commonName, listener, address]) {
+      // The length in UTF-16 units and the text in UTF-8: MQTT's texts are
+      // well-formed, so neither is ambiguous.
+      hmac.update(text === undefined ? "-" : `${text.length}:${text}`);
+    }
+    if (password !== undefined) hmac.update("+").update(password);
+    return hmac.digest("base64");
   }
-  hash.update(password ?? "");
-  return hash.digest("base64");
 }

@@ -31,6 +31,8 @@ export interface ByteStream {
   readonly local: Address;
   /** The verified certificate of the other end. */
   readonly certificate?: PeerCertificate | undefined;
+  /** Whether the other end sent a certificate that was not verified. Default: it did not. */
+  readonly hasUntrustedCertificate?: boolean | undefined;
   /**
    * Waits for bytes and puts them at the front of the buffer. Returns how many;
    * null at the orderly end. Rejects where the connection broke or was closed

@@ -1,5 +1,10 @@
 /** Where a gateway listens and where its brokers are: `mqtt://`, `mqtts://`, `ws://`, `wss://`. Pure. */
-import { type Address, formatAddress, parseAddress } from "../../address.ts";
+import {
+  type Address,
+  formatAddress,
+  isIp,
+  parseAddress,
+} from "../../address.ts";
 import { UsageError } from "../../errors.ts";
 import type { Scheme } from "./byte_stream.ts";
 
@@ -29,7 +34,17 @@ export interface ParseEndpointOptions {
   listens?: boolean;
 }
 
-/** Reads an endpoint, or throws a {@linkcode UsageError} that shows the text. */
+/** Schemes of other clients and brokers, by what they are called here. */
+const ALIASES: Readonly<Record<string, Scheme>> = {
+  tcp: "mqtt",
+  ssl: "mqtts",
+  tls: "mqtts",
+};
+
+/**
+ * Reads an endpoint, or throws a {@linkcode UsageError} that shows the text.
+ * Without a scheme it is `mqtt://`; a listener may be a port alone.
+ */
 export function parseEndpoint(
   text: string,
   options: ParseEndpointOptions = {},
@@ -38,15 +53,24 @@ export function parseEndpoint(
   const fail = (wanted: string): never => {
     throw new UsageError(`Cannot use "${text}" as a URL: ${wanted}`);
   };
-  const match = /^([a-z]+):\/\/([^/?#]*)(\/[^?#]*)?(?:\?([^#]*))?$/.exec(text);
+  if (/^\d+$/.test(text) && !listens) {
+    fail(`a port alone is not enough; use 127.0.0.1:${text}`);
+  }
+  const url = text.includes("://")
+    ? text
+    : `mqtt://${/^\d+$/.test(text) && listens ? ":" : ""}${text}`;
+  const match = /^([a-z]+):\/\/([^/?#]*)(\/[^?#]*)?(?:\?([^#]*))?$/.exec(url);
   if (!match) {
-    return fail("mqtt://HOST:PORT, mqtts://, ws:// or wss:// is wanted");
+    return fail("expected mqtt://HOST:PORT, mqtts://, ws:// or wss://");
   }
-  const [, scheme, authority, path, query] = match;
-  if (!isScheme(scheme!)) {
-    return fail(`"${scheme}" is none of mqtt, mqtts, ws, wss`);
+  const [, name, authority, path, query] = match;
+  const scheme = Object.hasOwn(ALIASES, name!) ? ALIASES[name!]! : name!;
+  if (!isScheme(scheme)) {
+    return fail(
+      `unknown scheme "${name}"; expected mqtt, mqtts, ws or wss (or tcp, ssl, tls)`,
+    );
   }
-  if (authority!.includes("@")) fail("a user name has no place in it");
+  if (authority!.includes("@")) fail("a user name is not allowed in it");
   const hasPort = /^(\[.*\]|[^:[\]]*):\d*$/.test(authority!);
   const withPort = hasPort
     ? authority!
@@ -94,6 +118,22 @@ export function hostHeader(endpoint: Endpoint): string {
     : text;
 }
 
+/** Whether connections to a target would come to a listener: on this machine, at its port. */
+export function reaches(target: Endpoint, listener: Endpoint): boolean {
+  const from = target.address;
+  const to = listener.address;
+  if (from.port !== to.port || to.port === 0) return false;
+  if (from.hostname === to.hostname) return from.zone === to.zone;
+  const isAny = ["0.0.0.0", "::"].includes(to.hostname);
+  return isLoopback(from.hostname) && (isAny || isLoopback(to.hostname)) &&
+    (isAny || from.hostname === "localhost" || to.hostname === "localhost");
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "::1" ||
+    hostname.startsWith("127.") && isIp(hostname);
+}
+
 /** The host as the system resolves it: with the zone of a link-local address. */
 export function systemHost(address: Address): string {
   const { hostname, zone } = address;
@@ -111,5 +151,5 @@ export function isWebSocket(scheme: Scheme): boolean {
 }
 
 function isScheme(text: string): text is Scheme {
-  return text in DEFAULT_PORTS;
+  return Object.hasOwn(DEFAULT_PORTS, text);
 }

@@ -5,6 +5,7 @@
 import { devNull } from "node:os";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
+import { AcceptLoop } from "../../accept_loop.ts";
 import type { Address } from "../../address.ts";
 import { failedCall } from "../../errors.ts";
 import type { BufferPool } from "../buffer_pool.ts";
@@ -41,7 +42,7 @@ export interface ListenOptions {
   endpoint: Endpoint;
   /** Wanted for `mqtts://` and `wss://`. */
   tls?: ListenTlsOptions | undefined;
-  /** Values of `Origin` from which browsers may connect; any where this is left out. */
+  /** Values of `Origin` from which browsers may connect. Default: the server's own origin. */
   webSocketOrigins?: readonly string[] | undefined;
   /** Longest WebSocket frame that is taken, in bytes. */
   maxFrameBytes: number;
@@ -49,16 +50,24 @@ export interface ListenOptions {
   handshakeTimeoutMs: number;
   pool: BufferPool;
   /**
-   * Asked for each connection as soon as it is there: whether it may stay.
-   * Each that may is told of once more, by `onConnection` or by `onDeparture`.
+   * Admits each connection as soon as it is accepted, or closes it and returns
+   * undefined. `close` frees its descriptor also during the TLS handshake.
    */
-  onArrival: () => boolean;
-  /** Takes each new connection, its TLS handshake done. */
-  onConnection: (connection: AcceptedConnection) => void;
-  /** Told that a connection left during its TLS handshake. */
-  onDeparture: () => void;
-  /** Told about connections that failed before they were one. */
+  onArrival: (hostname: string, close: () => void) => Arrival | undefined;
+  /** Takes each new connection after its TLS handshake. */
+  onConnection: (connection: AcceptedConnection, arrival: Arrival) => void;
+  /** Called for connections that failed before `onConnection`. */
   onFailure: (reason: "accept" | "tls_handshake", error: Error) => void;
+}
+
+/** A connection that was admitted; whoever holds it calls `leave` when it is closed. */
+export interface Arrival {
+  /** Called where it must make room for another one. */
+  close: () => void;
+  /** It never makes room again. */
+  prove(): void;
+  /** It is closed. */
+  leave(): void;
 }
 
 /** A client's connection, before its WebSocket handshake where there is one. */
@@ -78,9 +87,6 @@ export interface StreamListener extends Disposable {
   /** Takes new certificates for the handshakes from now on. */
   reloadTls(tls: ListenTlsOptions): void;
 }
-
-/** Waits before the next accept where the system has no more files (EMFILE). */
-const ACCEPT_PAUSE_MS = 100;
 
 /** How long a TLS listener may be silent before it is made to look again. */
 const SILENCE_MS = 1000;
@@ -108,31 +114,21 @@ function listenTcp(options: ListenOptions): StreamListener {
   } catch (cause) {
     throw failedCall("listen on", formatEndpoint(endpoint), cause);
   }
-  let pause: ReturnType<typeof setTimeout> | undefined;
-  let closed = false;
-  const acceptAll = async () => {
-    while (!closed) {
-      try {
-        const connection = await listener.accept();
-        if (!onArrival()) connection.close();
-        else onConnection(accepted(tcpStream(connection), 0, options));
-      } catch (error) {
-        if (closed) return;
-        onFailure("accept", error as Error);
-        await new Promise((resolve) => {
-          pause = setTimeout(resolve, ACCEPT_PAUSE_MS);
-        });
-      }
-    }
-  };
-  acceptAll();
+  const loop = new AcceptLoop(
+    listener,
+    (connection) => {
+      const { hostname } = connection.remoteAddr;
+      const arrival = onArrival(hostname, () => connection.close());
+      if (!arrival) return;
+      onConnection(accepted(tcpStream(connection), 0, options), arrival);
+    },
+    (error) => onFailure("accept", error as Error),
+  );
   return {
     endpoint: withAddress(endpoint, listener.addr as Deno.NetAddr),
     reloadTls: () => {},
     [Symbol.dispose]() {
-      closed = true;
-      clearTimeout(pause);
-      listener.close();
+      void loop.stop();
     },
   };
 }
@@ -156,17 +152,21 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
   const server = createServer({
     ...contextOf(tls!),
     handshakeTimeout: options.handshakeTimeoutMs,
-    ALPNProtocols: isWebSocket(endpoint.scheme) ? ["http/1.1"] : ["mqtt"],
+    ALPNProtocols: alpnOf(endpoint),
   }, (socket: TLSSocket) => {
-    const handshakeMs = handshakes.done(socket);
-    if (handshakeMs === undefined) socket.destroy();
-    else onConnection(accepted(new TlsStream(socket), handshakeMs, options));
+    const done = handshakes.done(socket);
+    if (!done) return void socket.destroy();
+    const { arrival, handshakeMs } = done;
+    onConnection(
+      accepted(new TlsStream(socket), handshakeMs, options),
+      arrival,
+    );
   });
   server.on("connection", (socket: Socket) => handshakes.begin(socket));
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
     // Deno's `node:tls` leaves the socket open where the handshake timed out.
     socket.destroy();
-    if (!handshakes.wasRefused()) onFailure("tls_handshake", error);
+    if (!handshakes.wasClosedHere()) onFailure("tls_handshake", error);
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: Error) => {
@@ -189,8 +189,20 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     [Symbol.dispose]() {
       silence[Symbol.dispose]();
       server.close();
+      handshakes.closeAll();
     },
   };
+}
+
+/**
+ * Protocols that a client may offer, in the order of preference. `mqtt` is
+ * registered (RFC 7301's registry); clients made for AWS IoT offer theirs
+ * alone. A WebSocket begins as HTTP/1.1.
+ */
+function alpnOf(endpoint: Endpoint): string[] {
+  return isWebSocket(endpoint.scheme)
+    ? ["http/1.1"]
+    : ["mqtt", "x-amzn-mqtt-ca"];
 }
 
 /**
@@ -200,40 +212,52 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
  */
 class Handshakes {
   readonly #options: ListenOptions;
-  readonly #begunMs = new Map<string, number>();
+  readonly #begun = new Map<string, { arrival: Arrival; atMs: number }>();
   /** Connections that were closed here, of which no error has come yet. */
-  #refused = 0;
+  #closedHere = 0;
 
   constructor(options: ListenOptions) {
     this.#options = options;
   }
 
   begin(socket: Socket): void {
-    const { onArrival, onDeparture } = this.#options;
-    if (!onArrival()) {
-      this.#refused++;
+    const arrival = this.#options.onArrival(socket.remoteAddress ?? "", () => {
+      this.#closedHere++;
       socket.destroy();
-      return;
-    }
+    });
+    if (!arrival) return;
     const peer = peerOf(socket);
-    this.#begunMs.set(peer, performance.now());
+    const handshake = { arrival, atMs: performance.now() };
+    this.#begun.set(peer, handshake);
     socket.on("close", () => {
-      if (this.#begunMs.delete(peer)) onDeparture();
+      if (this.#begun.get(peer) !== handshake) return;
+      this.#begun.delete(peer);
+      arrival.leave();
     });
   }
 
-  /** How long it took, or undefined where the connection is gone already. */
-  done(socket: TLSSocket): number | undefined {
+  /** The connection and how long it took, or undefined if it is gone already. */
+  done(
+    socket: TLSSocket,
+  ): { arrival: Arrival; handshakeMs: number } | undefined {
     const peer = peerOf(socket);
-    const begunMs = this.#begunMs.get(peer);
-    this.#begunMs.delete(peer);
-    return begunMs === undefined ? undefined : performance.now() - begunMs;
+    const begun = this.#begun.get(peer);
+    this.#begun.delete(peer);
+    return begun && {
+      arrival: begun.arrival,
+      handshakeMs: performance.now() - begun.atMs,
+    };
+  }
+
+  /** Closes those that are under way: the listener ends. */
+  closeAll(): void {
+    for (const { arrival } of [...this.#begun.values()]) arrival.close();
   }
 
   /** Whether a failure is one that was made here. */
-  wasRefused(): boolean {
-    if (this.#refused === 0) return false;
-    this.#refused--;
+  wasClosedHere(): boolean {
+    if (this.#closedHere === 0) return false;
+    this.#closedHere--;
     return true;
   }
 }
@@ -325,6 +349,8 @@ function accepted(
         ? acceptWebSocket(stream, {
           path: endpoint.path,
           origins: webSocketOrigins,
+          secure: isSecure(endpoint.scheme),
+          hostname: endpoint.address.hostname,
           maxFrameBytes,
           pool,
         })

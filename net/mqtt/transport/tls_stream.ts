@@ -12,6 +12,7 @@ export class TlsStream implements ByteStream {
   readonly remote: Address;
   readonly local: Address;
   readonly certificate: PeerCertificate | undefined;
+  readonly hasUntrustedCertificate: boolean;
   readonly #socket: TLSSocket;
   /** Bytes of the last chunk that did not fit into the reader's buffer. */
   #rest: Uint8Array | undefined;
@@ -31,6 +32,8 @@ export class TlsStream implements ByteStream {
       port: socket.localPort ?? 0,
     };
     this.certificate = certificateOf(socket);
+    this.hasUntrustedCertificate = !socket.authorized &&
+      Boolean(socket.getPeerCertificate()?.subject);
     socket.setNoDelay(true);
     socket.on("readable", () => this.#wake());
     socket.on("end", () => {

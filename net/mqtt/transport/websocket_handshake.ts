@@ -3,9 +3,17 @@
  * (MQTT 5.0, section 6). Pure: text in, text out.
  */
 import { createHash } from "node:crypto";
+import { isIp } from "../../address.ts";
 
 /** Added to a key before it is hashed (RFC 6455, 1.3). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** A header: no control characters, and no line that continues another (RFC 9110, 5.5). */
+const FIELD_LINE =
+  /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/;
+
+/** A host with or without a port (RFC 9110, 7.2). */
+const HOST = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]+)(:\d{0,5})?$/;
 
 /** Subprotocols in the order in which they are preferred [MQTT-6.0.0-4]. */
 const SUBPROTOCOLS = ["mqtt", "mqttv3.1"] as const;
@@ -23,12 +31,19 @@ export interface UpgradeAnswer {
   readonly reason: string;
 }
 
-/** What a server wants of a request. */
+/** What a server requires of a request. */
 export interface UpgradeOptions {
   /** Path that is served, and everything beneath it; `/` serves all. */
   path: string;
-  /** Values of `Origin` that may connect; any where this is left out. Clients that are no browsers send none. */
+  /**
+   * Values of `Origin` that may connect. Default: the origin of the server
+   * itself. Clients that are not browsers send none and may always connect.
+   */
   origins?: readonly string[] | undefined;
+  /** Whether the connection is TLS, so that the certificate vouches for the `Host`. Default: no. */
+  secure?: boolean | undefined;
+  /** The name that the listener was given, which a `Host` may have. Default: none. */
+  hostname?: string | undefined;
 }
 
 /** Where the head ends: the index behind its empty line, or -1 where it is not whole yet. */
@@ -49,7 +64,7 @@ export function answerUpgrade(
 ): UpgradeAnswer {
   const parsed = parseHead(head);
   const match = parsed &&
-    /^([A-Z]+) (\S+) HTTP\/(\d\.\d)$/.exec(parsed.startLine);
+    /^([A-Z]+) ([\x21-\x7e]+) HTTP\/(\d\.\d)$/.exec(parsed.startLine);
   if (!parsed || !match) return refuse(400, "Bad Request", "no HTTP request");
   const [, method, target, version] = match;
   const { headers } = parsed;
@@ -59,9 +74,16 @@ export function answerUpgrade(
   if (version === "1.0" || version === "0.9") {
     return refuse(426, "Upgrade Required", "HTTP/1.0", "Upgrade: websocket");
   }
-  if (headers.get("host") === undefined) {
-    return refuse(400, "Bad Request", "no Host header");
+  const host = headers.get("host") ?? "";
+  // Two Host headers make a list, which is no host either (RFC 9112, 3.2).
+  if (!HOST.test(host)) {
+    return refuse(400, "Bad Request", `Host ${JSON.stringify(host)}`);
   }
+  // What follows the head would be read as frames, and by a proxy as a body.
+  if (
+    headers.has("transfer-encoding") ||
+    (headers.get("content-length") ?? "0") !== "0"
+  ) return refuse(400, "Bad Request", "request has a body");
   if (!servesPath(options.path, target!)) {
     return refuse(404, "Not Found", `path ${target}`);
   }
@@ -89,10 +111,15 @@ export function answerUpgrade(
     return refuse(400, "Bad Request", "no key of 16 bytes");
   }
   const origin = headers.get("origin");
-  if (
-    origin !== undefined && options.origins &&
-    !options.origins.includes(origin)
-  ) return refuse(403, "Forbidden", `origin ${origin}`);
+  if (origin !== undefined && !allowsOrigin(origin, host, options)) {
+    return refuse(
+      403,
+      "Forbidden",
+      options.origins
+        ? `origin ${origin}`
+        : `origin ${origin} at host ${host}, and no origins are listed`,
+    );
+  }
   const offered = headers.get("sec-websocket-protocol");
   const chosen = SUBPROTOCOLS.find((name) => hasToken(offered, name, true));
   if (offered !== undefined && chosen === undefined) {
@@ -157,6 +184,27 @@ export function checkUpgradeAnswer(
     : `the answer has the subprotocol "${protocol}"`;
 }
 
+/**
+ * Whether a page may connect. A page of a stranger whose name resolves to this
+ * machine (DNS rebinding) is of the same origin, too: without a list, the host
+ * must be one that no stranger can choose.
+ */
+function allowsOrigin(
+  origin: string,
+  host: string,
+  options: UpgradeOptions,
+): boolean {
+  if (options.origins) return options.origins.includes(origin);
+  const page = URL.parse(origin);
+  if (!page || page.origin !== origin) return false;
+  const own = URL.parse(`${page.protocol}//${host}`);
+  if (!own || own.host !== page.host) return false;
+  return options.secure === true || own.hostname === "localhost" ||
+    own.hostname.endsWith(".localhost") ||
+    own.hostname === options.hostname?.toLowerCase() ||
+    isIp(own.hostname.replace(/^\[|\]$/g, ""));
+}
+
 function acceptKey(key: string): string {
   return createHash("sha1").update(key + GUID).digest("base64");
 }
@@ -168,9 +216,7 @@ function parseHead(
   const headers = new Map<string, string>();
   for (const line of lines) {
     if (line === "") break;
-    const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(
-      line,
-    );
+    const match = FIELD_LINE.exec(line);
     if (!match) return undefined;
     const name = match[1]!.toLowerCase();
     const before = headers.get(name);
@@ -198,6 +244,13 @@ function servesPath(served: string, target: string): boolean {
   const prefix = served.replace(/\/+$/, "");
   return path === prefix || path.startsWith(`${prefix}/`);
 }
+
+/** The answer to a request whose head is too long to be read. */
+export const HEAD_TOO_LONG: string = refuse(
+  431,
+  "Request Header Fields Too Large",
+  "",
+).text;
 
 function refuse(
   status: number,

@@ -23,6 +23,7 @@ import {
 import {
   answerUpgrade,
   checkUpgradeAnswer,
+  HEAD_TOO_LONG,
   headEnd,
   MAX_HEAD_BYTES,
   upgradeRequest,
@@ -70,6 +71,10 @@ export class WebSocketStream implements ByteStream {
 
   get certificate(): PeerCertificate | undefined {
     return this.#below.certificate;
+  }
+
+  get hasUntrustedCertificate(): boolean | undefined {
+    return this.#below.hasUntrustedCertificate;
   }
 
   async read(buffer: Uint8Array<ArrayBuffer>): Promise<number | null> {
@@ -151,8 +156,12 @@ export class WebSocketStream implements ByteStream {
 export interface WebSocketServerOptions extends WebSocketOptions {
   /** Path that is served, and everything beneath it; `/` serves all. */
   path: string;
-  /** Values of `Origin` that may connect; any where this is left out. */
+  /** Values of `Origin` that may connect. Default: the server's own origin. */
   origins?: readonly string[] | undefined;
+  /** Whether the connection is TLS. */
+  secure?: boolean | undefined;
+  /** The name that the listener was given. */
+  hostname?: string | undefined;
 }
 
 /**
@@ -163,7 +172,7 @@ export async function acceptWebSocket(
   below: ByteStream,
   options: WebSocketServerOptions,
 ): Promise<WebSocketStream> {
-  const { head, rest } = await readHead(below);
+  const { head, rest } = await readHead(below, HEAD_TOO_LONG);
   const answer = answerUpgrade(head, options);
   await below.write(new TextEncoder().encode(answer.text));
   if (!answer.accepted) {
@@ -197,8 +206,10 @@ export async function connectWebSocket(
   return new WebSocketStream(below, "client", options, rest);
 }
 
+/** Reads a head; one that is too long is answered with `tooLong`. */
 async function readHead(
   below: ByteStream,
+  tooLong?: string,
 ): Promise<{ head: string; rest: Uint8Array<ArrayBuffer> }> {
   const bytes = new Uint8Array(MAX_HEAD_BYTES);
   let length = 0;
@@ -218,6 +229,7 @@ async function readHead(
       return { head, rest: bytes.slice(end, length) };
     }
   }
+  if (tooLong) await below.write(new TextEncoder().encode(tooLong));
   throw new Error(`the HTTP head is longer than ${MAX_HEAD_BYTES} bytes`);
 }
 

@@ -70,11 +70,10 @@ Deno.test("openLineDoor answers as the original's README shows, in the words of 
       reply,
       `OK: Tunnels: 2\nOK: Tunnels: 2\n\t${one} = ${none}\n\t${two} = ${none}\n` +
         `OK\nOK: Tunnels: 1\nOK\nOK: Tunnels: 2\n\t${one} = ${none}\n\t${two} = ${none}\n` +
-        "OK: commands\n\tOPEN tunnel\n\tCLOSE tunnel\n\tADD socket_address\n" +
-        "\tREMOVE socket_address\n\tSTATUS [full|long]\n\tDETAIL tunnel\n\tEXIT\n\tHELP\n" +
-        "\tCLOSE tunnel [now|drain [SECONDS]]\n\tREMOVE tunnel remote [now|drain [SECONDS]]\n" +
+        "OK: commands\n\tOPEN tunnel\n\tCLOSE tunnel [now|drain [SECONDS]]\n\tADD tunnel remote\n" +
+        "\tREMOVE tunnel remote [now|drain [SECONDS]]\n\tSTATUS [full|long]\n\tDETAIL tunnel\n\tEXIT\n\tHELP\n" +
         "\tDRAIN tunnel [SECONDS]\n\tCONNS tunnel\n\tKILL id\n\tRELOAD\n" +
-        "\tQUIT [now|drain [SECONDS]]\n\tJSON command\n",
+        "\tQUIT [now|drain [SECONDS]]\n\tAUTH token\n\tJSON command\n",
     );
   });
 });
@@ -127,39 +126,53 @@ Deno.test("LineSession says what is wrong in the original's words", async () => 
   const SOCKET = "Socket spec parse error:";
   const CONTROL = "Control protocol error:";
   for (
-    const [line, message] of [
-      ["OPEN 3000", `${PARSER} Char, Unparsed: `],
-      ["OPEN x", `${PARSER} Digit, Unparsed: x`],
-      ["OPEN 3000=4000 ", `${PARSER} Eof, Unparsed:  `],
-      ["OPEN 3000=4000[timeout=x]", `${PARSER} Verify, Unparsed: x`],
+    const [line, message, column] of [
+      ["OPEN 3000", `${PARSER} Char, Unparsed: `, 5],
+      ["OPEN 3000=", `${PARSER} Digit, Unparsed: `, 6],
+      ["OPEN x", `${PARSER} Digit, Unparsed: x`, 2],
+      ["OPEN 3000=4000 ", `${PARSER} Eof, Unparsed:  `, 10],
+      ["OPEN 3000=4000[timeout=x]", `${PARSER} Verify, Unparsed: x`, 19],
       ["OPEN", `${CONTROL} Missing argument`],
       [`OPEN ${label}=1`, "Tunnel already exists"],
       [`OPEN ${busy}=1`, "IO error: Address already in use (os error 98)"],
       ["CLOSE", `${CONTROL} Missing argument`],
-      ["CLOSE x", `${SOCKET} Failed parser: Digit, unparsed: x`],
-      ["CLOSE 1 2", `${SOCKET} Extra characters after spec:  2`],
+      ["CLOSE x", `${SOCKET} Failed parser: Digit, unparsed: x`, 2],
+      ["CLOSE 1 2", `${SOCKET} Extra characters after spec:  2`, 2],
       ["CLOSE 1", "Tunnel doesn't exist"],
-      ["CLOSE 1 now 5", `${SOCKET} Extra characters after spec:  now 5`],
+      ["CLOSE 1 now 5", `${SOCKET} Extra characters after spec:  now 5`, 2],
       ["DETAIL 1", "Tunnel doesn't exist"],
       ["ADD 1", `${CONTROL} Missing remote socket spec`],
       ["ADD", `${CONTROL} Missing argument`],
       ["ADD 1 2", "Tunnel doesn't exist"],
       [`ADD ${label} 4444`, "Remote already exists"],
-      [`ADD  ${label} 1`, `${SOCKET} Failed parser: Digit, unparsed: `],
+      [`ADD  ${label} 1`, `${SOCKET} Failed parser: Digit, unparsed: `, 1],
       [`REMOVE ${label} 1`, "Remote does not exists"],
-      [`REMOVE ${label} 1 2`, `${SOCKET} Extra characters after spec:  2`],
+      [`REMOVE ${label} 1 2`, `${SOCKET} Extra characters after spec:  2`, 2],
       ["STATUS ALL", `${CONTROL} Invalid argument to STATUS`],
       ["STATUS full ", `${CONTROL} Invalid argument to STATUS`],
       ["nonsense 1", `${CONTROL} Invalid command: NONSENSE`],
       ["", `${CONTROL} Invalid command: `],
       [" status", `${CONTROL} Invalid command: `],
       ["KILL 1-1", "Connection doesn't exist"],
+      ["KILL", `${CONTROL} Missing argument`],
+      [
+        "KILL abc",
+        `${CONTROL} Invalid connection id: abc; expected TUNNEL-CONNECTION as CONNS shows it, such as 1-5`,
+      ],
       ["DRAIN 1", "Tunnel doesn't exist"],
       [`DRAIN ${label} soon`, `${CONTROL} Invalid seconds: soon`],
       ["QUIT tomorrow", `${CONTROL} Invalid argument: tomorrow`],
-    ]
+    ] as const
   ) {
-    assertEquals(await session.answer(line!), `SORRY: ${message}\n`, line);
+    const reply = await session.answer(line);
+    if (column === undefined) assertEquals(reply, `SORRY: ${message}\n`, line);
+    else {
+      assert(
+        reply.startsWith(`SORRY: ${message} (column ${column}: `) &&
+          reply.endsWith(")\n"),
+        reply,
+      );
+    }
   }
   assertEquals(session.over, false);
 });
@@ -181,8 +194,10 @@ Deno.test("LineSession shows detail of live remotes, and dead ones by number", a
   const session = new LineSession({ tunnels });
   assertEquals(
     await session.answer(`DETAIL ${tunnel.label} `),
-    "OK: Remotes: 1, Dead Remotes: 1, Options: strategy=round-robin,retries=3,timeout=2.5, errors=1\n" +
-      `\t${live} = open conns 1, total conns 1, bytes sent 4, received 4, recent errors 0, total errors 0\n`,
+    "OK: Remotes: 1, Dead Remotes: 1, Options: strategy=round-robin,retries=3,timeout=2.5, errors=1," +
+      "check-interval=10,remote-tls=false,remote-ca=,tls-cert=,tls-key=,idle-timeout=0,half-close-timeout=0\n" +
+      `\t${live} = open conns 1, total conns 1, bytes sent 4, received 4, recent errors 0, total errors 0\n` +
+      `\t${dead} = open conns 0, total conns 0, bytes sent 0, received 0, recent errors 1, total errors 1, dead\n`,
   );
   assertEquals(
     await session.answer("STATUS FULL"),
@@ -203,6 +218,27 @@ Deno.test("LineSession shows detail of live remotes, and dead ones by number", a
     await session.answer(`CONNS ${tunnel.label}`),
     "OK: Connections: 0\n",
   );
+});
+
+Deno.test("LineSession makes a long reply in pieces, each when it is asked for", async () => {
+  const watch = new LogWatch();
+  await using tunnels = await Tunnels.start({ log: watch.log });
+  const remotes = Array.from({ length: 1024 }, (_, i) => ({
+    hostname: `127.1.${i >> 8}.${i & 255}`,
+    port: 9,
+  }));
+  const { label } = await tunnels.open({
+    local: { hostname: "127.0.0.1", port: 0 },
+    remotes,
+    options: {},
+  });
+  const session = new LineSession({ tunnels });
+  const pieces = [...await session.reply(`DETAIL ${label}`)];
+  assert(pieces.length > 1);
+  for (const piece of pieces) assert(piece.length < 65 * 1024);
+  const lines = pieces.join("").split("\n");
+  assertEquals(lines.length, 1 + 1024 + 1);
+  assertEquals(pieces.join(""), await session.answer(`DETAIL ${label}`));
 });
 
 Deno.test("LineSession has an empty line for an empty list, as the original", async () => {
@@ -391,7 +427,7 @@ Deno.test("openLineDoor wants a token elsewhere than on loopback, and where one 
     assertThrows(
       () => openLineDoor({ address: { hostname, port: 0 }, tunnels }),
       UsageError,
-      "--control-token-file",
+      "`controlToken`",
     );
   }
   await withDoor(async (talk) => {

@@ -202,3 +202,69 @@ Deno.test("makeCutter cuts a long stream at every datagram size that UDP takes",
     }
   }
 });
+
+Deno.test("RecordCutter fills every datagram but the last of the stream, whatever the reads bring", () => {
+  fc.assert(
+    fc.property(
+      stream,
+      places,
+      datagramBytes,
+      slots,
+      (bytes, at, datagramBytes, slots) => {
+        const { all, rest } = cut(
+          { datagramBytes, slots, fill: true },
+          split(bytes, at),
+        );
+        assertEquals(concat(all), new Uint8Array(bytes));
+        const whole = Math.floor(bytes.length / datagramBytes);
+        assertEquals(all.length - rest.length, whole);
+        assert(
+          all.slice(0, whole).every(({ length }) => length === datagramBytes),
+        );
+      },
+    ),
+  );
+});
+
+Deno.test("RecordCutter that gave a part out early ends its datagram there, so that records stay aligned", () => {
+  const cutter = makeCutter({ datagramBytes: 10, fill: true });
+  const sent: Uint8Array[] = [];
+  const bytes = numbered(45);
+  const read = (from: number, to: number) => {
+    cutter.space().set(bytes.subarray(from, to));
+    cutter.filled(to - from);
+    while (cutter.ready()) {
+      take(cutter, sent);
+      cutter.next();
+    }
+  };
+  const late = () => {
+    if (!cutter.flush()) return;
+    take(cutter, sent);
+    cutter.next();
+  };
+  read(0, 13);
+  late();
+  read(13, 15);
+  late();
+  read(15, 39);
+  late();
+  read(39, 45);
+  assertEquals(sent.map(({ length }) => length), [10, 3, 2, 5, 10, 9, 1]);
+  assertEquals(concat(sent), bytes.subarray(0, 40));
+  assertEquals(cutter.pending, 5);
+});
+
+Deno.test("makeCutter fills datagrams of whole MPEG-TS packets without being asked, and never cuts a packet", () => {
+  const cutter = makeCutter({ datagramBytes: 1316 });
+  cutter.space().set(numbered(400));
+  cutter.filled(400);
+  assertEquals([cutter.ready(), cutter.flush()], [false, true]);
+  assertEquals(cutter.batch.byteLength(), 376);
+  cutter.next();
+  assertEquals([cutter.flush(), cutter.pending], [false, 24]);
+  const off = makeCutter({ datagramBytes: 1316, fill: false });
+  off.space().set(numbered(400));
+  off.filled(400);
+  assertEquals([off.ready(), off.batch.byteLength()], [true, 400]);
+});

@@ -401,7 +401,7 @@ Deno.test("LogFile gives each source a file and keeps few of them open", async (
     const expected = new Map<string, string>();
     const file = new LogFile({
       path,
-      splitBySource: true,
+      splitBy: "source-port",
       maxOpenFiles: 4,
       rotateBytes: 40,
       now: () => 0,
@@ -430,6 +430,57 @@ Deno.test("LogFile gives each source a file and keeps few of them open", async (
         name.endsWith(".log") || name.endsWith(".gz")
       ),
     );
+  });
+});
+
+Deno.test("LogFile gives each address a file, whatever its ports, and no more files than maxSources", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "feed.log");
+    const file = new LogFile({ path, splitBy: "source", maxSources: 3 });
+    const write = (hostname: string, port: number, word: string) =>
+      file.write(batchOf({ bytes: bytes(word), source: { hostname, port } }));
+    for (let port = 1; port <= 500; port++) write("10.0.0.1", port, "a");
+    // The same sender on an IPv6 socket.
+    write("::ffff:10.0.0.1", 1, "a");
+    write("fe80::1", 1, "b");
+    write("10.0.0.2", 1, "c");
+    for (let n = 3; n < 200; n++) write(`10.0.0.${n}`, 1, "d");
+    write("10.0.0.1", 1, "a");
+    await file[Symbol.asyncDispose]();
+    const read = (name: string) => Deno.readTextFileSync(join(folder, name));
+    assertEquals(namesIn(folder), [
+      "feed.10.0.0.1.log",
+      "feed.10.0.0.2.log",
+      "feed.ip6-fe80--1.log",
+      "feed.other.log",
+    ]);
+    assertEquals(read("feed.10.0.0.1.log"), "a".repeat(502));
+    assertEquals(read("feed.other.log"), "d".repeat(197));
+  });
+});
+
+Deno.test("LogFile names files of one millisecond so that they sort in order, compressed or not", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "feed.log");
+    const file = new LogFile({ path, rotateBytes: 4, now: () => 0 });
+    for (let i = 0; i < 30; i++) {
+      file.write(batchOf({ bytes: bytes(`${i}`.padStart(4, "0")) }));
+      file.flush();
+    }
+    await file.drain();
+    await file[Symbol.asyncDispose]();
+    const rotated = namesIn(folder).filter((name) => name !== "feed.log");
+    assertEquals(rotated.length, 29);
+    assert(rotated.every((name) => name.endsWith(".gz")));
+    const stream = await Promise.all(
+      rotated.toSorted().map((name) =>
+        new Response(
+          new Blob([Deno.readFileSync(join(folder, name))]).stream()
+            .pipeThrough(new DecompressionStream("gzip")),
+        ).text()
+      ),
+    );
+    assertEquals(stream.map(Number), Array.from({ length: 29 }, (_, i) => i));
   });
 });
 

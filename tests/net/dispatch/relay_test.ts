@@ -111,6 +111,7 @@ Deno.test("Relay gives every datagram to every sink in order, and counts them", 
           droppedKernel: 0,
           receiveErrors: 0,
           dropsUnknown: 0,
+          droppedLoop: 0,
         });
       },
     ),

@@ -195,7 +195,7 @@ testUnless(
       await holds(() => workerThreads() === 0, () => "the end of Workers");
       await using server = await startServer({
         path: join(folder, "feed.log"),
-        split: "source",
+        split: "source-port",
         engine: "linux",
         listen: [loopback],
         workers: 2,

@@ -107,6 +107,11 @@ Deno.test("StdoutSink.write drops and counts whole datagrams where the reader ne
   // Five of the seven datagrams of this joined slot fit, the short last one would too.
   sink.write(batchOf({ bytes: numbered(6_100, 1), segmentSize: 1_000 }));
   sink.write(batchOf({ bytes: numbered(600, 2) }));
+  // Nothing is written before the reader has taken it.
+  assertEquals(sink.counters.read().datagrams, 0);
+  await reader.read();
+  await reader.read();
+  await sink[Symbol.asyncDispose]();
   assertEquals(sink.counters.read(), {
     datagrams: 6,
     bytes: 65_000,
@@ -116,9 +121,6 @@ Deno.test("StdoutSink.write drops and counts whole datagrams where the reader ne
     droppedClosedBytes: 0,
     unwrittenBytes: 0,
   });
-  await reader.read();
-  await reader.read();
-  await sink[Symbol.asyncDispose]();
   assertEquals(reader.taken, [
     ...numbered(60_000),
     ...numbered(6_100, 1).slice(0, 5_000),
@@ -220,8 +222,10 @@ Deno.test("StdoutSink says once that the reader left, and counts what comes late
   assertEquals(calls, 1);
   const counted = sink.counters.read();
   assertEquals(counted.unwrittenBytes, 100);
-  assertEquals(counted.droppedClosedDatagrams, 3);
-  assertEquals(counted.droppedClosedBytes, 900);
+  // With the one that met EPIPE: it was not written.
+  assertEquals([counted.datagrams, counted.bytes], [0, 0]);
+  assertEquals(counted.droppedClosedDatagrams, 4);
+  assertEquals(counted.droppedClosedBytes, 1000);
   await sink[Symbol.asyncDispose]();
 });
 
@@ -239,12 +243,37 @@ Deno.test("StdoutSink lets a waiting write and flush go when it is disposed of",
   await sink[Symbol.asyncDispose]();
   await Promise.all([write, flush]);
   assertEquals(sink.counters.read().unwrittenBytes, 60_000);
-  assertEquals(sink.counters.read().droppedClosedBytes, 60_000);
+  assertEquals(sink.counters.read().droppedClosedBytes, 120_000);
   // The write under way was let through after all: it is not counted as unwritten.
   await reader.read();
   await Promise.resolve();
   await Promise.resolve();
   assertEquals(sink.counters.read().unwrittenBytes, 0);
+  assertEquals(sink.counters.read().droppedClosedBytes, 60_000);
+  assertEquals(sink.counters.read().datagrams, 1);
+});
+
+Deno.test("StdoutSink counts as written what the reader took whole, and the rest as dropped, where it leaves", async () => {
+  const reader = new SteppedReader();
+  const closed = Promise.withResolvers<void>();
+  const sink = new StdoutSink({
+    writeBytes: reader.writeBytes,
+    onClosed: () => closed.resolve(),
+  });
+  sink.write(batchOf({ bytes: numbered(100) }, { bytes: numbered(0) }));
+  await reader.read();
+  sink.write(batchOf(
+    { bytes: numbered(30), segmentSize: 10 },
+    { bytes: numbered(0) },
+    { bytes: numbered(7) },
+  ));
+  await reader.fail(new Deno.errors.BrokenPipe("Broken pipe (os error 32)"));
+  await closed.promise;
+  const { datagrams, bytes, droppedClosedDatagrams, droppedClosedBytes } = sink
+    .counters.read();
+  assertEquals([datagrams, bytes], [2, 100]);
+  assertEquals([droppedClosedDatagrams, droppedClosedBytes], [5, 37]);
+  await sink[Symbol.asyncDispose]();
 });
 
 Deno.test(

@@ -1,12 +1,19 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { TlsListener } from "../../../net/engine/portable/tls_listener.ts";
+import { soon } from "../../support/deadline.ts";
+import { close, howItEnds } from "../../support/tcp.ts";
 
 const VECTORS = new URL("../../vectors/tls/", import.meta.url);
 const [cert, key, ca] = ["localhost.pem", "localhost.key", "ca.pem"].map((
   name,
 ) => Deno.readTextFileSync(new URL(name, VECTORS)));
 const TLS = { cert: cert!, key: key! };
-const ANY = { hostname: "127.0.0.1", port: 0, tcpBacklog: 128 };
+const ANY = {
+  hostname: "127.0.0.1",
+  port: 0,
+  tcpBacklog: 128,
+  keepAlive: true,
+};
 
 /** Accepts until it is closed; gives the number of clients that shook hands. */
 async function serve(listener: TlsListener): Promise<number> {
@@ -15,9 +22,7 @@ async function serve(listener: TlsListener): Promise<number> {
     try {
       const conn = await listener.accept();
       serving.push(
-        conn.handshake().then(() => true, () => false).finally(() =>
-          conn.close()
-        ),
+        conn.ready().then(() => true, () => false).finally(() => conn.close()),
       );
     } catch {
       break;
@@ -27,11 +32,11 @@ async function serve(listener: TlsListener): Promise<number> {
 }
 
 Deno.test("TlsListener changes its certificate, and is there for the next client", async () => {
-  const listener = new TlsListener(ANY, TLS);
+  const listener = await TlsListener.open(ANY, TLS);
   const { port } = listener.addr;
   const served = serve(listener);
   for (let i = 0; i < 50; i++) {
-    if (i % 5 === 0) await listener.setTls(TLS);
+    if (i % 5 === 0) listener.setTls(TLS);
     using conn = await Deno.connectTls({
       hostname: "localhost",
       port,
@@ -45,14 +50,9 @@ Deno.test("TlsListener changes its certificate, and is there for the next client
 });
 
 Deno.test("TlsListener keeps the certificate that it has when the next one is broken", async () => {
-  const listener = new TlsListener(ANY, TLS);
+  const listener = await TlsListener.open(ANY, TLS);
   const served = serve(listener);
-  await listener.setTls({ cert: "x", key: "y" }).then(
-    () => {
-      throw new Error("taken");
-    },
-    () => {},
-  );
+  assertThrows(() => listener.setTls({ cert: "x", key: "y" }));
   const { port } = listener.addr;
   using conn = await Deno.connectTls({
     hostname: "localhost",
@@ -64,55 +64,39 @@ Deno.test("TlsListener keeps the certificate that it has when the next one is br
   assertEquals(await served, 1);
 });
 
-Deno.test("TlsListener does not share a port that somebody else listens on", () => {
-  const first = new TlsListener(ANY, TLS);
+Deno.test("TlsListener does not share a port that somebody else listens on", async () => {
+  const first = await TlsListener.open(ANY, TLS);
   const { port } = first.addr;
-  assertThrows(
-    () => new TlsListener({ ...ANY, port }, TLS),
-    Deno.errors.AddrInUse,
+  const error = await assertRejects(() =>
+    TlsListener.open({ ...ANY, port }, TLS)
+  );
+  assertEquals((error as { code?: string }).code, "EADDRINUSE");
+  const ended = assertRejects(
+    () => first.accept(),
+    Deno.errors.BadResource,
   );
   first.close();
-  const again = new TlsListener({ ...ANY, port }, TLS);
+  await ended;
+  // The port is free when accept has ended.
+  const again = await TlsListener.open({ ...ANY, port }, TLS);
   again.close();
 });
 
-Deno.test("TlsListener opens its port again where ports cannot be shared", async () => {
-  const module = new URL(
-    "../../../net/engine/portable/tls_listener.ts",
-    import.meta.url,
-  );
-  const script = `
-    import { TlsListener } from ${JSON.stringify(module.href)};
-    const [cert, key, ca] = ${JSON.stringify([cert, key, ca])};
-    const listener = new TlsListener(${JSON.stringify(ANY)}, { cert, key });
-    let count = 0;
-    const served = (async () => {
-      for (;;) {
-        const conn = await listener.accept().catch(() => undefined);
-        if (!conn) break;
-        await conn.handshake();
-        conn.close();
-        count++;
-      }
-    })();
-    for (let i = 0; i < 5; i++) {
-      const conn = await Deno.connectTls({ hostname: "localhost", port: listener.addr.port, caCerts: [ca] });
-      await conn.handshake();
-      conn.close();
-      await listener.setTls({ cert, key });
-    }
-    listener.close();
-    await served;
-    console.log(count);`;
-  const file = await Deno.makeTempFile({ suffix: ".ts" });
-  await Deno.writeTextFile(file, script);
-  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    // Without --unstable-net, which deno.json would set.
-    args: ["run", "-A", "--no-config", "--no-lock", file],
-    stdout: "piped",
-    stderr: "piped",
-  }).output();
-  await Deno.remove(file);
-  const said = new TextDecoder().decode(stdout);
-  assertEquals(said, "5\n", new TextDecoder().decode(stderr));
+Deno.test("TlsListener frees the descriptor of a handshake that is cut", async () => {
+  const listener = await TlsListener.open(ANY, TLS);
+  const { port } = listener.addr;
+  const clients: Deno.TcpConn[] = [];
+  for (const hello of [new Uint8Array(), Uint8Array.of(0x16, 3, 1)]) {
+    const client = await Deno.connect({ hostname: "127.0.0.1", port });
+    clients.push(client);
+    if (hello.length > 0) await client.write(hello);
+    const conn = await listener.accept();
+    const cut = assertRejects(() => conn.ready());
+    conn.close();
+    await cut;
+    // The client sees it: the descriptor is closed, and not only forgotten.
+    assertEquals(await soon(howItEnds(client), "an end") !== "", true);
+  }
+  for (const client of clients) close(client);
+  listener.close();
 });

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { UsageError } from "../../../net/errors.ts";
 import { readEnvironment } from "../../../net/mqtt/environment.ts";
 
@@ -45,7 +45,9 @@ Deno.test("readEnvironment() reads mProxy's variables with mProxy's defaults", (
           clientCaFile: "ca.crt",
         },
       ],
-      warnings: ["MPROXY_LOG_LEVEL has no effect: use --log-level"],
+      warnings: [
+        "MPROXY_LOG_LEVEL has no effect: set the log level on the command line",
+      ],
     },
   );
 });
@@ -122,13 +124,42 @@ Deno.test("readEnvironment() warns of variables that it does not know", () => {
   assertEquals(
     readEnvironment({ MGATE_HTTP_WITHOUT_TLS_PORT: "80", MGATERS: "x" })
       .warnings,
-    ["The environment variable MGATE_HTTP_WITHOUT_TLS_PORT is unknown: ignored"],
+    ["unknown environment variables: MGATE_HTTP_WITHOUT_TLS_PORT"],
+  );
+  const many = Object.fromEntries(
+    Array.from({ length: 39 }, (_, i) => [`MGATE_COAP_${i}`, "x"]),
+  );
+  assertEquals(readEnvironment(many).warnings, [
+    "unknown environment variables: MGATE_COAP_0, MGATE_COAP_1, MGATE_COAP_2 and 36 more",
+  ]);
+});
+
+Deno.test("readEnvironment() leaves out a listener that requires a check of revocation, and says so", () => {
+  const variables = (prefix: string, port: string) => ({
+    [`${prefix}_PORT`]: port,
+    [`${prefix}_TARGET_HOST`]: "broker",
+    [`${prefix}_TARGET_PORT`]: "1883",
+    [`${prefix}_CERT_FILE`]: "c.pem",
+    [`${prefix}_KEY_FILE`]: "k.pem",
+    [`${prefix}_CERT_VERIFICATION_METHODS`]: "ocsp",
+    [`${prefix}_OCSP_RESPONDER_URL`]: "http://localhost/ocsp",
+  });
+  const { listeners, warnings } = readEnvironment({
+    // Asks for no client certificates: there is nothing to be revoked.
+    ...variables("MGATE_MQTT_WITH_TLS", "8883"),
+    ...variables("MGATE_MQTT_WITH_MTLS", "8884"),
+    MGATE_MQTT_WITH_MTLS_CLIENT_CA_FILE: "ca.pem",
+  });
+  assertEquals(listeners.map(({ url }) => url), ["mqtts://0.0.0.0:8883"]);
+  assertEquals(warnings.length, 1);
+  assertMatch(
+    warnings[0]!,
+    /^mqtts:\/\/0.0.0.0:8884 is not opened: MGATE_MQTT_WITH_MTLS_CERT_VERIFICATION_METHODS=ocsp /,
   );
 });
 
-Deno.test("readEnvironment() refuses what it would be dangerous to ignore, and what is half said", () => {
+Deno.test("readEnvironment() refuses what is incomplete", () => {
   const wrong: Record<string, string>[] = [
-    { MGATE_MQTT_WITH_MTLS_CERT_VERIFICATION_METHODS: "ocsp" },
     { MGATE_MQTT_WITHOUT_TLS_HOST: "localhost" },
     { MGATE_MQTT_WITHOUT_TLS_PORT: "1884" },
     {

@@ -127,7 +127,7 @@ Deno.test("UpstreamPath says each denial's own code in version 5, and 0x87 where
   await using bench = await openMemorySession({
     version: 5,
     hooks: {
-      authSubscribe: () => [deny(0x97), deny(0x99), deny(0x8f)],
+      authSubscribe: () => [deny(0x97), deny(0x99), deny(0x8f), undefined],
     },
   });
   bench.client.push(
@@ -167,16 +167,58 @@ Deno.test("UpstreamPath shows and changes only the filter of a shared subscripti
   );
 });
 
-Deno.test("UpstreamPath shows `$share` as a plain filter before version 5", async () => {
-  const seen: unknown[] = [];
+Deno.test("UpstreamPath shows the filter of a share in all versions: brokers honour it for MQTT 3.1.1 clients too", async () => {
+  for (const version of [3, 4, 5] as const) {
+    const seen: unknown[] = [];
+    await using bench = await openMemorySession({
+      version,
+      hooks: {
+        authSubscribe: (_, { filters }) =>
+          filters.map(({ filter, share }) => {
+            seen.push([filter, share]);
+            return filter.startsWith("no") ? deny() : undefined;
+          }),
+      },
+    });
+    bench.client.push(
+      subscribePacket(version, 7, [["$share/g/a", 0], ["$share/g/no", 0]]),
+    );
+    await settled();
+    assertEquals(seen, [["a", "g"], ["no", "g"]]);
+    assertEquals(
+      bench.broker.written(),
+      subscribePacket(version, 7, [["$share/g/a", 0]]),
+    );
+  }
+});
+
+Deno.test("UpstreamPath refuses malformed shares before MQTT 5, where its own form does not, and asks no hook", async () => {
+  // [MQTT-4.8.2-1], [MQTT-4.8.2-2]: a name without wildcards, and a filter.
+  const malformed = [
+    "$share",
+    "$share/",
+    "$share/g",
+    "$share/g/",
+    "$share//a",
+    "$share/+/a",
+    "$share/#",
+    "$share/g/$share/h/a",
+  ];
+  let asked = 0;
   await using bench = await openMemorySession({
-    hooks: {
-      authSubscribe: (_, { filters }) => void seen.push(filters[0]!.filter),
-    },
+    version: 4,
+    hooks: { authSubscribe: () => void asked++ },
   });
-  bench.client.push(subscribePacket(4, 7, [["$share/g/a", 0]]));
+  bench.client.push(
+    subscribePacket(4, 7, malformed.map((filter) => [filter, 0] as const)),
+  );
   await settled();
-  assertEquals(seen, ["$share/g/a"]);
+  assertEquals(bench.broker.written(), bytes());
+  assertEquals(
+    bench.client.written(),
+    suback(4, 7, malformed.map(() => 0x80)),
+  );
+  assertEquals(asked, 0);
 });
 
 Deno.test("DownstreamPath drops what explains a SUBACK where the codes leave no room for it", async () => {

@@ -182,17 +182,18 @@ testUnless(
       });
       const port = portOf(gateway.urls[0]!);
       const hostname = host.replace(/[[\]]/g, "");
-      const turnedAway = () =>
+      const rejected = () =>
         gateway.metrics().find(({ name }) =>
-          name === "mproxy_mqtt_turned_away_total"
-        )!.samples.map(({ labels, value }) => `${labels!.reason} ${value}`);
+          name === "mproxy_listener_connections_rejected_total"
+        )!.samples.filter(({ value }) => value > 0)
+          .map(({ labels, value }) => `${labels!.reason} ${value}`);
       {
         // It never says a word of its handshake.
-        using _silent = await Deno.connect({ hostname, port });
-        using late = await Deno.connect({ hostname, port });
-        const end = late.read(new Uint8Array(1)).catch(() => null);
-        assertEquals(await soon(end, "the end of the second"), null);
-        assertEquals(turnedAway(), ["max_connections 1"]);
+        using silent = await Deno.connect({ hostname, port });
+        using _late = await Deno.connect({ hostname, port });
+        const end = silent.read(new Uint8Array(1)).catch(() => null);
+        assertEquals(await soon(end, "the end of the silent one"), null);
+        assertEquals(rejected(), ["displaced 1"]);
       }
       // When it is gone, there is room for another one.
       for (;;) {
@@ -544,7 +545,12 @@ Deno.test("startMqttGateway() says what is wrong before it opens anything", asyn
     { ...base, targets: [] },
     { ...base, listeners: [{ url: "mqtts://127.0.0.1:0" }] },
     { ...base, listeners: [{ url: "http://127.0.0.1:0" }] },
-    { ...base, targets: ["127.0.0.1:1883"] },
+    { ...base, targets: ["1883"] },
+    {
+      ...base,
+      listeners: [{ url: "1884" }],
+      targets: ["tcp://127.0.0.1:1884"],
+    },
   ];
   for (const options of wrong) {
     await assertRejects(() => startMqttGateway(options), UsageError);
@@ -708,3 +714,44 @@ Deno.test("startMqttGateway() lets in no WebSocket that asks for another subprot
   await failed;
   await closed;
 });
+
+testUnless(
+  needsProgram("openssl"),
+  "startMqttGateway() takes clients that offer mqtt, x-amzn-mqtt-ca or nothing by ALPN, and no others",
+  async () => {
+    await using authority = await CertificateAuthority.create();
+    const { cert, key } = await authority.sign("IP:127.0.0.1");
+    using listener = new ScriptedBroker();
+    await using gateway = await startTestGateway(listener.url, {
+      listeners: [{
+        url: "mqtts://127.0.0.1:0",
+        tls: { cert: read(cert), key: read(key) },
+      }],
+    });
+    const cases: [string[], string | false | undefined][] = [
+      [["mqtt"], "mqtt"],
+      [["x-amzn-mqtt-ca"], "x-amzn-mqtt-ca"],
+      [["h2", "mqtt"], "mqtt"],
+      [[], false],
+      [["h2"], undefined],
+    ];
+    for (const [ALPNProtocols, expected] of cases) {
+      const client = connectTls({
+        host: "127.0.0.1",
+        port: portOf(gateway.urls[0]!),
+        ca: read(authority.cert),
+        ...ALPNProtocols.length > 0 ? { ALPNProtocols } : {},
+      });
+      const chosen = await Promise.race([
+        once(client, "secureConnect").then(() => client.alpnProtocol),
+        once(client, "error").then(() => undefined),
+      ]).catch(() => undefined);
+      assertEquals(chosen || false, expected || false, `${ALPNProtocols}`);
+      assertEquals(chosen === undefined, expected === undefined);
+      client.on("error", () => {});
+      const closed = client.closed || once(client, "close");
+      client.destroy();
+      await closed;
+    }
+  },
+);

@@ -1,4 +1,5 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { UsageError } from "../../../net/errors.ts";
 import { HookChain } from "../../../net/mqtt/hook_chain.ts";
 import {
   type Denial,
@@ -26,6 +27,26 @@ Deno.test("deny() takes the reason codes of refusals only", () => {
   assertEquals(deny().reasonCode, 0x87);
   for (const code of [0, 0x7f, 0x100, 0x87 + 0.5]) {
     assertThrows(() => deny(code), RangeError, "0x80 to 0xFF");
+  }
+});
+
+Deno.test("startMqttGateway() refuses hooks that would never be asked", async () => {
+  class Misspelt {
+    authPublsh() {}
+  }
+  const wrong: [hooks: object, says: string][] = [
+    [{ authpublish() {} }, '"authpublish" is none of the hooks'],
+    [{ authPublish: false }, '"authPublish" must be a function'],
+    [{ authPublish: null }, '"authPublish" must be a function'],
+    [{ onPublish() {}, authorize() {} }, '"authorize" is none of the hooks'],
+    [new Misspelt(), '"authPublsh" is none of the hooks'],
+  ];
+  for (const [hooks, says] of wrong) {
+    await assertRejects(
+      () => startTestGateway("mqtt://127.0.0.1:1", { hooks } as never),
+      UsageError,
+      says,
+    );
   }
 });
 

@@ -89,8 +89,7 @@ Deno.test("MqttMetrics counts connections, packets, messages, bytes, denials, ho
     "downstream 1": 1,
   });
   assertEquals(valuesOf(gateway, "bytes_total"), {
-    // The broker's CONNECT has the gateway's own limit in it, the client's has not.
-    upstream: connect.length - 5 + join(...up).length,
+    upstream: connect.length + join(...up).length,
     downstream: 8 + join(...down).length,
   });
   assertEquals(valuesOf(gateway, "denials_total"), {
@@ -171,13 +170,14 @@ Deno.test("MqttMetrics counts connections that never became a session, by their 
     );
     while (await stranger.read(buffer).catch(() => null) !== null);
   }
-  using _first = await connect();
-  using second = await connect();
-  assertEquals(await second.read(buffer).catch(() => null), null);
+  // The oldest connection that has not sent its CONNECT makes room.
+  using first = await connect();
+  using _second = await connect();
+  assertEquals(await first.read(buffer).catch(() => null), null);
   assertEquals(valuesOf(gateway, "turned_away_total"), {
     websocket_handshake: 1,
-    max_connections: 1,
   });
+  assertEquals(valuesOf(gateway, "sessions_ended_total").displaced, 1);
 });
 
 Deno.test("HookTimes times every call that answers later, and one in 64 that answers at once", () => {

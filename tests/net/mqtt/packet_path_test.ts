@@ -149,25 +149,6 @@ Deno.test("PacketPath stops reading a client that does not take the gateway's ow
   assertEquals(join(...bench.client.writes).length, 20 * 5000 * 4);
 });
 
-Deno.test("PacketPath pauses reading for as long as the throttle says, and loses nothing", async () => {
-  const asked: number[][] = [];
-  await using bench = await openMemorySession({
-    throttle: {
-      pauseMs: (_, messages, bytes) => {
-        asked.push([messages, bytes]);
-        return messages > 1 ? 60_000 : 0;
-      },
-    },
-  });
-  bench.client.push(join(message(1), message(2)), message(3));
-  await settled();
-  assertEquals(bench.broker.writes, [join(message(1), message(2))]);
-  assertEquals(asked.at(-1), [2, join(message(1), message(2)).length]);
-  assertEquals(bench.client.isRead, false);
-  bench.session.end();
-  await bench.over;
-});
-
 /** Hooks that answer in an order that the test chooses. */
 class Later {
   readonly #waiting: (() => void)[] = [];

@@ -597,7 +597,11 @@ Deno.test("MqttGateway.drain() refuses clients whose broker has not answered yet
 Deno.test("Session keeps client and broker alive while a limit pauses reading", async () => {
   const { hooks, ends } = watchEnds();
   const policy = new Policy(
-    parsePolicy("[limits]\nmessages_per_second = 1", "policy.toml", () => ""),
+    parsePolicy(
+      "[limits]\nmessages_per_second = 0.02",
+      "policy.toml",
+      () => "",
+    ),
   );
   await using bench = await openBench({
     hooks,
@@ -605,10 +609,10 @@ Deno.test("Session keeps client and broker alive while a limit pauses reading", 
     connect: connectPacket({ keepAlive: 1 }),
   });
   const message = publishPacket({ topic: "a" });
-  await bench.client.send(join(...new Array(60).fill(message)));
-  for (let i = 0; i < 60; i++) await bench.broker.expect(PacketType.PUBLISH);
-  // The client is not read for most of a minute; it is not silent, and the
-  // broker hears from the gateway.
+  await bench.client.send(join(message, message));
+  await bench.broker.expect(PacketType.PUBLISH);
+  // The second message waits for most of a minute; the client is not silent,
+  // and the gateway pings the broker.
   for (let i = 0; i < 2; i++) {
     await bench.broker.expect(PacketType.PINGREQ);
     await bench.broker.send([0xd0, 0]);

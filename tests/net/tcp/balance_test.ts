@@ -22,7 +22,7 @@ const candidates = fc.array(
   { maxLength: 8 },
 ).map((list) => list.map(({ live, load }, id) => candidate(id, live, load)));
 
-Deno.test("Balancer picks live candidates only, and one not yet tried before the others", () => {
+Deno.test("Balancer picks live candidates, any where none is live, and one not yet tried before the others", () => {
   fc.assert(fc.property(
     strategy,
     candidates,
@@ -30,9 +30,10 @@ Deno.test("Balancer picks live candidates only, and one not yet tried before the
     fc.nat(),
     (strategy, list, tried, seed) => {
       const index = new Balancer(strategy, seeded(seed)).pick(list, tried);
-      const live = list.filter(({ live }) => live);
-      if (live.length === 0) return assertEquals(index, -1);
-      assert(list[index]!.live);
+      if (list.length === 0) return assertEquals(index, -1);
+      const some = list.some(({ live }) => live);
+      const live = list.filter(({ live }) => live || !some);
+      assert(live.includes(list[index]!));
       const fresh = live.some(({ id }) => !tried.includes(id));
       assertEquals(tried.includes(list[index]!.id), !fresh);
     },
@@ -116,10 +117,27 @@ Deno.test("Balancer random is uniform over the live candidates", () => {
 Deno.test("Balancer minimum-open-connections picks the least loaded, of equals the first", () => {
   fc.assert(fc.property(candidates, (list) => {
     const index = new Balancer("minimum-open-connections").pick(list, []);
-    const loads = list.map((one) => one.live ? one.load() : Infinity);
+    const some = list.some(({ live }) => live);
+    const loads = list.map((one) => one.live || !some ? one.load() : Infinity);
     const least = Math.min(...loads);
     assertEquals(index, least === Infinity ? -1 : loads.indexOf(least));
   }));
+});
+
+Deno.test("Balancer minimum-open-connections lets equals take turns", () => {
+  // Connections that end before the next one begins: every load is 0 again.
+  const balancer = new Balancer("minimum-open-connections");
+  const list = [candidate(0), candidate(1), candidate(2)];
+  assertEquals(
+    Array.from({ length: 6 }, () => balancer.pick(list, [])),
+    [0, 1, 2, 0, 1, 2],
+  );
+  // A candidate with more is passed over, and the turn goes on behind the last.
+  const busy = [candidate(0), candidate(1, true, 1), candidate(2)];
+  assertEquals(
+    Array.from({ length: 4 }, () => balancer.pick(busy, [])),
+    [0, 2, 0, 2],
+  );
 });
 
 Deno.test("Balancer minimum-open-connections keeps loads within one of each other", () => {

@@ -3,6 +3,7 @@ import type { LoadScenario } from "../../../net/tcp/load_plan.ts";
 import { LoadPace } from "../../../net/tcp/load_pace.ts";
 import { LoadTest } from "../../../net/tcp/load_test.ts";
 import {
+  close,
   echoServer,
   hangingServer,
   readExactly,
@@ -127,6 +128,56 @@ Deno.test("LoadTest connects again after a reset and counts each", async () => {
   await test.finished;
   assert(test.results[0]!.errors > 1);
   assertEquals(test.results[0]!.requests, 0);
+});
+
+Deno.test("LoadTest counts an answer that is not what was sent as an error", async () => {
+  await using server = new TestServer(async (conn) => {
+    for (;;) {
+      const message = await readExactly(conn, 100);
+      await writeAll(conn, message.fill(0x58));
+    }
+  });
+  await using test = new LoadTest({
+    target: server.address,
+    scenarios: [scenario({ durationMs: 50 })],
+  });
+  await test.finished;
+  const [result] = test.results;
+  assertEquals(result!.requests, 0);
+  assert(result!.errors > 0);
+  assertEquals(test.failed, true);
+});
+
+Deno.test("LoadTest at a rate counts all that was due over an outage, and goes on after it", async () => {
+  const echo = async (conn: Deno.TcpConn, answers: number) => {
+    for (let i = 0; i < answers; i++) {
+      await writeAll(conn, await readExactly(conn, 100));
+    }
+  };
+  // The first server goes after a few answers, and its port is refused for a while.
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { hostname, port } = listener.addr;
+  await using test = new LoadTest({
+    target: { hostname, port },
+    scenarios: [scenario({ connections: 1, durationMs: 1500 })],
+    ratePerSecond: 100,
+  });
+  const conn = await listener.accept();
+  listener.close();
+  await echo(conn, 10);
+  close(conn);
+  while (test.now()!.errors < 20) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const before = test.now()!.requests;
+  using back = Deno.listen({ hostname, port });
+  using again = await back.accept();
+  await echo(again, Infinity).catch(() => {});
+  await test.finished;
+  const [result] = test.results;
+  assertEquals(result!.requests + result!.errors, 150);
+  assert(result!.requests > before, "nothing was sent after the outage");
+  assert(result!.errors >= 20);
 });
 
 Deno.test("LoadTest.drain() ends early with the figures so far and runs no more", async () => {

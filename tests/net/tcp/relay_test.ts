@@ -212,7 +212,7 @@ Deno.test("TcpRelay logs and counts clients above its limit", async () => {
   }
   assertEquals(relay.stats().rejected.limit, 3);
   assertEquals(lines.length, 1);
-  assert(lines[0]!.includes("turned a client away"), lines[0]);
+  assert(lines[0]!.includes("client rejected"), lines[0]);
 });
 
 Deno.test("relayMetrics() and relayJson() hold the original's names and one truth", async () => {

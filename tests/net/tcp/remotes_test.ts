@@ -84,18 +84,43 @@ Deno.test("RemotesPolicy does not wait for a live remote because a dead one was 
   assertEquals(policy.retryDelayMs([id]), 0);
   const other = policy.choose("", [id]);
   policy.failed(other, "refused", 0);
-  assertEquals(policy.retryDelayMs([id, other]), 0);
-  assertEquals(policy.choose("", [id, other]), NO_REMOTE);
 });
 
-Deno.test("RemotesPolicy never connects with 0 attempts, nor without a live remote", () => {
+Deno.test("RemotesPolicy tries all remotes with retries and back-off where none is live", () => {
+  const policy = policyOf([remote(1), remote(2)], { ...SPEC, attempts: 5 });
+  const tried: number[] = [];
+  const waits: number[] = [];
+  for (let now = 0; now < 5; now++) {
+    const id = policy.choose("", tried);
+    tried.push(id);
+    policy.failed(id, "refused", now);
+    waits.push(policy.retryDelayMs(tried));
+  }
+  assertEquals(tried, [1, 2, 1, 2, 1]);
+  assertEquals(waits, [0, 50, 50, 100, 0]);
+  assertEquals(policy.choose("", tried), NO_REMOTE);
+  // The next client is served as soon as one is back, before any probe.
+  assertEquals(policy.choose("", []), 2);
+  policy.connected(2);
+  assertEquals(policy.choose("", []), 2);
+  assertEquals(policy.choose("", [2]), 2);
+});
+
+Deno.test("RemotesPolicy says when one remote is probed next", () => {
+  const policy = policyOf([remote(1), remote(2)]);
+  policy.failed(1, "refused", 10);
+  policy.failed(2, "refused", 400);
+  assertEquals(policy.probeDueMs(1), 1010);
+  assertEquals(policy.probeDueMs(2), 1400);
+  assertEquals(policy.probeDueMs(), 1010);
+  assertEquals(policy.probeDueMs(3), Infinity);
+});
+
+Deno.test("RemotesPolicy never connects with 0 attempts, nor without a remote", () => {
   assertEquals(
     policyOf([remote(1)], { ...SPEC, attempts: 0 }).choose("", []),
     NO_REMOTE,
   );
-  const policy = policyOf([remote(1)]);
-  policy.failed(1, "timeout", 0);
-  assertEquals(policy.choose("", []), NO_REMOTE);
   assertEquals(policyOf([]).choose("", []), NO_REMOTE);
 });
 
@@ -154,7 +179,7 @@ Deno.test("RemotesPolicy keeps health over a new spec, and balances by the new s
   assertEquals(policy.probeDueMs(), 150);
 });
 
-Deno.test("RemotesPolicy chooses only live remotes and loses none, under any schedule", () => {
+Deno.test("RemotesPolicy chooses live remotes where there are some and loses none, under any schedule", () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant("connect" as const), ok: fc.boolean() }),
     fc.record({ kind: fc.constant("probe" as const), ok: fc.boolean() }),
@@ -183,9 +208,10 @@ Deno.test("RemotesPolicy chooses only live remotes and loses none, under any sch
         );
         if (kind === "connect") {
           const id = policy.choose("", []);
-          assertEquals(id === NO_REMOTE, live.length === 0);
+          assertEquals(id === NO_REMOTE, remotes.length === 0);
           if (id === NO_REMOTE) continue;
-          assert(live.some((one) => one.id === id));
+          const chosenFrom = live.length > 0 ? live : remotes;
+          assert(chosenFrom.some((one) => one.id === id));
           late.push(id);
           if (ok) policy.connected(id);
           else policy.failed(id, "refused", now);

@@ -4,6 +4,7 @@ import {
   canonicalIp,
   formatAddress,
   formatIpv6,
+  parseAddress,
 } from "../../../net/address.ts";
 import { UsageError } from "../../../net/errors.ts";
 import {
@@ -22,7 +23,14 @@ function tunnelError(text: string): SpecError {
   return assertThrows(() => parseTunnel(text), SpecError);
 }
 
-const name = fc.stringMatching(/^[A-Za-z]([A-Za-z0-9.-]{0,20}[A-Za-z0-9])?$/);
+const label = fc.stringMatching(
+  /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,9}[A-Za-z0-9_])?$/,
+);
+const name = fc.tuple(
+  fc.array(label, { minLength: 1, maxLength: 4 }),
+  fc.constantFrom("", "."),
+).map(([labels, root]) => labels.join(".") + root)
+  .filter((text) => !/^[\d.]+$/.test(text));
 const v4 = fc.ipV4();
 const v6 = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(formatIpv6);
 const address = fc.record({
@@ -143,7 +151,15 @@ const FAILURES: [
   ["127.0.0.1=3000", 10, "Char", ".0.0.1=3000"],
   ["localhost:99999=1", 11, "Digit", "localhost:99999=1"],
   ["abc-:3=4", 4, "Digit", "abc-:3=4"],
-  ["a_b:3=4", 2, "Digit", "a_b:3=4"],
+  ["a.-b:3=4", 3, "Digit", "a.-b:3=4"],
+  ["a..b:3=4", 3, "Digit", "a..b:3=4"],
+  [".a:3=4", 1, "Digit", ".a:3=4"],
+  ["a!b:3=4", 2, "Digit", "a!b:3=4"],
+  ["31801:31802", 6, "Char", ":31802"],
+  ["31801:31802=4", 6, "Char", ":31802=4"],
+  ["*:31801=4", 1, "Digit", "*:31801=4"],
+  [":8080=4", 1, "Digit", ":8080=4"],
+  ["1=:8080", 3, "Digit", ":8080"],
   ["1.2.3.400:3=4", 1, "Char", ".2.3.400:3=4"],
   ["::1:3=4", 1, "Digit", "::1:3=4"],
   ["[::1]=4", 6, "Digit", "[::1]=4"],
@@ -174,6 +190,23 @@ for (const [text, column, kind, unparsed] of FAILURES) {
     assertEquals(error.message.includes("\n"), text.includes("\n"));
   });
 }
+
+Deno.test("parseTunnel hints at what is meant by a text of another program", () => {
+  for (
+    const [text, hint] of [
+      ["31801:31802", "such as 31801=31802"],
+      ["*:31801=4000", "use 0.0.0.0 or [::]"],
+      ["3000=*:31801", "use 0.0.0.0 or [::]"],
+      [":8080=4000", "use 8080 for 127.0.0.1, or 0.0.0.0:8080"],
+      ["3000=:8080", "use 8080 for 127.0.0.1, or 0.0.0.0:8080"],
+      ["::1:3=4", "such as [::1]:3000"],
+      ["3000:db:5432", "such as [::1]:3000"],
+    ] as const
+  ) {
+    const { wanted } = tunnelError(text);
+    assertEquals(wanted.includes(hint), true, `${text}: ${wanted}`);
+  }
+});
 
 Deno.test("parseTunnel refuses times that no timer holds, which stopped the original", () => {
   for (
@@ -228,6 +261,82 @@ Deno.test("parseSocket passes over spaces behind a socket and over nothing else"
     kind: "",
     unparsed: ".0.0.1:99999",
   });
+});
+
+/** Names that resolvers take (RFC 2181, 11, and what is found in pools and clusters). */
+const NAMES = [
+  "0.pool.ntp.org",
+  "3com.com",
+  "my_app_db_1",
+  "_sip._tcp.example.com",
+  "db.ns.svc.cluster.local.",
+  "localhost",
+  "localhost.",
+  "a",
+  "1a",
+  "xn--bcher-kva.example",
+  "1.2.3.4.in-addr.arpa",
+  "1.2.3.4a",
+  `${"a".repeat(63)}.com`,
+];
+
+const NO_NAMES = [
+  "",
+  ".",
+  "a..b",
+  ".a",
+  "-a",
+  "a-",
+  "a.-b",
+  "a-.b",
+  "a b",
+  "bücher.example",
+  "3000",
+  "1.2.3",
+  "1.2.3.400",
+  "01.2.3.4",
+  "*",
+  `${"a".repeat(64)}.com`,
+  `${"a.".repeat(126)}ab`,
+];
+
+Deno.test("host names are the same for tunnels and all other roles", () => {
+  for (const hostname of NAMES) {
+    const address = { hostname, port: 5 };
+    assertEquals(parseSocket(`${hostname}:5`), address);
+    assertEquals(parseAddress(`${hostname}:5`), address);
+    const { local, remotes } = parseTunnel(`${hostname}:5=${hostname}:5`);
+    assertEquals([local, ...remotes], [address, address]);
+  }
+  for (const hostname of NO_NAMES) {
+    assertThrows(() => parseSocket(`${hostname}:5`), UsageError);
+    assertThrows(() => parseAddress(`${hostname}:5`), UsageError);
+  }
+});
+
+Deno.test("parseSocket and parseAddress take the same hosts", () => {
+  const host = fc.string({
+    unit: fc.constantFrom(..."019.-_aZ:[]é".split("")),
+    maxLength: 12,
+  });
+  const taken = (read: () => unknown) => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+    }
+  };
+  fc.assert(
+    fc.property(host, (host) => {
+      const text = `${host}:5`;
+      assertEquals(
+        taken(() => parseSocket(text)),
+        taken(() => parseAddress(text)),
+        text,
+      );
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 Deno.test("parseSocket gives one spelling to each IP literal", () => {

@@ -49,6 +49,8 @@ export const CONNECT_VECTORS: readonly Vector[] = parseVectors(String.raw`
 3> first: 10 [ s'MQIsdp' 03 C2 003C s'c' ] => ok {"username":null,"password":null}
 # 3.1: the flag of a password where the packet ends before it
 3> first: 10 [ s'MQIsdp' 03 C2 003C s'c' s'u' ] => ok {"username":"u","password":null}
+# 3.1: a connect flag that 3.1 does not use
+3> first: 10 [ s'MQIsdp' 03 03 003C s'c' ] => ok {"clientId":"c","cleanStart":true}
 # 3.1: the longest client identifier, 23 characters
 3> first: 10 [ s'MQIsdp' 03 02 003C s'12345678901234567890123' ] => ok {"clientId":"12345678901234567890123"}
 # 3.1: 23 characters of 46 bytes
@@ -125,7 +127,6 @@ export const CONNECT_VECTORS: readonly Vector[] = parseVectors(String.raw`
 # of an unknown version only the level is read
 4> first: 10 [ s'MQTT' 06 ] => MQTT-3.1.2-2 connack 84
 # reserved connect flag
-3> first: 10 [ s'MQIsdp' 03 03 003C s'c' ] => MQTT-3.1.2-3 close
 4> first: 10 [ s'MQTT' 04 03 003C s'c' ] => MQTT-3.1.2-3 close
 5> first: 10 [ s'MQTT' 05 03 003C { } s'c' ] => MQTT-3.1.2-3 connack 81
 # will QoS 1 without a will

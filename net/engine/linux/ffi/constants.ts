@@ -36,6 +36,7 @@ export const SO_RCVBUFFORCE = 33;
 export const SO_RXQ_OVFL = 40;
 export const SO_ATTACH_BPF = 50;
 export const SO_MEMINFO = 55;
+export const SO_COOKIE = 57;
 
 // <linux/sock_diag.h>: what SO_MEMINFO fills, as 32-bit words
 export const SK_MEMINFO_RMEM_ALLOC = 0;
@@ -94,6 +95,13 @@ export const UDP_GRO = 104;
 
 // <netinet/tcp.h>
 export const TCP_NODELAY = 1;
+export const TCP_KEEPIDLE = 4;
+export const TCP_KEEPINTVL = 5;
+export const TCP_KEEPCNT = 6;
+export const TCP_INFO = 11;
+export const TCP_USER_TIMEOUT = 18;
+/** State of a socket that was reset, in the first byte of TCP_INFO. */
+export const TCP_CLOSE = 7;
 
 // <sys/epoll.h>
 export const EPOLL_CLOEXEC = 0o2000000;
@@ -148,6 +156,7 @@ export const BPF_SYSCALL: Readonly<Record<string, number>> = {
 export const EPERM = 1;
 export const EINTR = 4;
 export const EIO = 5;
+export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EACCES = 13;

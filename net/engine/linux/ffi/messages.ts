@@ -161,6 +161,12 @@ export class ReceiveVector {
     return decodeSockaddr(this.#names, index * NAME_SPACE);
   }
 
+  /** The port that a message was sent from: sin_port and sin6_port are at the same place. */
+  sourcePort(index: number): number {
+    const at = index * NAME_SPACE + 2;
+    return this.#names[at]! << 8 | this.#names[at + 1]!;
+  }
+
   /** The memory that is received into. */
   get memory(): Uint8Array<ArrayBuffer> {
     return this.#memory;

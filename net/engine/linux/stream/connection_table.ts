@@ -92,6 +92,8 @@ export class ConnectionTable {
   attemptMs!: Float64Array;
   /** When a byte, or an end, moved last. */
   movedMs!: Float64Array;
+  /** 1 where it is counted among those of its source. */
+  counted!: Uint8Array;
   /** The client's `struct sockaddr`, {@linkcode SOCKADDR_BYTES} each. */
   address!: Uint8Array;
   /** Whose it is. */
@@ -140,6 +142,7 @@ export class ConnectionTable {
     this.state[c] = State.pausing;
     this.service[c] = service;
     this.sinceMs[c] = nowMs;
+    this.counted[c] = 0;
     for (let s = 2 * c; s < 2 * c + 2; s++) {
       this.fd[s] = -1;
       this.bits[s] = 0;
@@ -209,6 +212,7 @@ export class ConnectionTable {
     this.capacity = capacity;
     const sides = 2 * capacity;
     this.state = larger(this.state, new Uint8Array(capacity));
+    this.counted = larger(this.counted, new Uint8Array(capacity));
     this.id = larger(this.id, new Float64Array(capacity));
     this.sinceMs = larger(this.sinceMs, new Float64Array(capacity));
     this.attemptMs = larger(this.attemptMs, new Float64Array(capacity));

@@ -32,10 +32,11 @@ export function dialFailure(errno: number): DialFailure {
     case ENETUNREACH:
     case EHOSTDOWN:
     case EHOSTUNREACH:
-    case EADDRNOTAVAIL:
     case EACCES:
     case EPERM:
       return "unreachable";
+    // Every port of this machine towards that address is in use.
+    case EADDRNOTAVAIL:
     case EMFILE:
     case ENFILE:
     case ENOBUFS:

@@ -46,6 +46,7 @@ import {
   type StartReactor,
   startReactorWorker,
 } from "./reactor_link.ts";
+import { sourceCountsBuffer } from "./source_counts.ts";
 import { DEFAULT_SPLICING, type Splicing } from "./splicing.ts";
 
 /** Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn. */
@@ -156,7 +157,8 @@ class LinuxStreamEngine implements StreamEngine {
 function refuseTls({ tls, remoteTls }: ForwardPlan | ForwardChange): void {
   if (!tls && !remoteTls) return;
   throw new UsageError(
-    "Cannot speak TLS on the linux engine: use --engine portable or auto",
+    "Cannot speak TLS on the linux engine: set `engine` to portable or auto",
+    { option: "engine" },
   );
 }
 
@@ -221,6 +223,7 @@ class LinuxForwarder implements Forwarder {
   readonly #remotes = new Map<number, Float64Array<SharedArrayBuffer>[]>();
   #current: ReadonlySet<number> = new Set();
   readonly #done = Promise.withResolvers<void>();
+  #sources: SharedArrayBuffer | undefined;
   #stopped: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
   /** Changes wait for each other, so that all reactors take them in one order. */
@@ -261,8 +264,15 @@ class LinuxForwarder implements Forwarder {
         slots: this.#slots[i]!.buffer,
         shared: this.#shared.buffer,
         remotes,
+        sources: this.#countSources(plan.maxConnectionsPerSource),
       })
     ));
+  }
+
+  /** Memory for clients by source; none as long as they are not limited. */
+  #countSources(limit: number | undefined): SharedArrayBuffer | undefined {
+    if (limit) this.#sources ??= sourceCountsBuffer();
+    return this.#sources;
   }
 
   /** Remotes with their slots; those whose id is known keep theirs. */
@@ -315,7 +325,8 @@ class LinuxForwarder implements Forwarder {
     const done = (async () => {
       await before;
       const remotes = change.remotes && this.#share(change.remotes);
-      await this.#askAll({ kind: "update", service, change, remotes });
+      const sources = this.#countSources(change.maxConnectionsPerSource);
+      await this.#askAll({ kind: "update", service, change, remotes, sources });
     })();
     this.#turn = done.catch(() => {});
     await done;

@@ -64,6 +64,8 @@ export type ReactorOrder =
     /** 32-bit slots: {@linkcode SharedSlot}. */
     readonly shared: SharedArrayBuffer;
     readonly remotes: readonly RemoteShare[];
+    /** Clients by source (`source_counts.ts`); none where they are not limited. */
+    readonly sources?: SharedArrayBuffer | undefined;
   }
   | {
     readonly kind: "update";
@@ -72,6 +74,8 @@ export type ReactorOrder =
     readonly change: ForwardChange;
     /** In place of the change's. */
     readonly remotes?: readonly RemoteShare[] | undefined;
+    /** As in `open`. */
+    readonly sources?: SharedArrayBuffer | undefined;
   }
   | {
     readonly kind: "connections" | "stop-accepting" | "close";

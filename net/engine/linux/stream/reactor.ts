@@ -40,6 +40,7 @@ import {
   RemoteSlot,
 } from "../../stream_counters.ts";
 import {
+  EADDRNOTAVAIL,
   EAGAIN,
   ECONNABORTED,
   EINTR,
@@ -370,6 +371,7 @@ export class Reactor implements Disposable {
     if (service.maxConnections > 0 && before >= service.maxConnections) {
       return this.#reject(c, "limit", false);
     }
+    if (!this.#enterSource(c)) return this.#reject(c, "source-limit", false);
     if (!service.policy.admit(this.#host(c), this.#nowMs)) {
       return this.#reject(c, "denied", false);
     }
@@ -380,6 +382,17 @@ export class Reactor implements Disposable {
       return this.#reject(c, "connect-failed");
     }
     this.#reach(c);
+  }
+
+  /** Counts a client among those of its source; false where these are too many. */
+  #enterSource(c: number): boolean {
+    const { address, counted, service } = this.#table;
+    const { maxConnectionsPerSource, sources } = service[c]!;
+    if (!sources) return true;
+    const max = maxConnectionsPerSource || Infinity;
+    if (!sources.enter(address, c * SOCKADDR_BYTES, max)) return false;
+    counted[c] = 1;
+    return true;
   }
 
   /** The client's host where the policy looks at it. */
@@ -427,7 +440,8 @@ export class Reactor implements Disposable {
     const service = table.service[c]!;
     const remote = table.remote[c]!;
     const dial = table.dialOf(c);
-    const lacking = failure === "resources";
+    // Ports are used up towards one address alone: others can still be dialled.
+    const lacking = failure === "resources" && errno !== EADDRNOTAVAIL;
     if (lacking) this.#acceptFailed(service, "socket", errno);
     this.#wheel.cancel(c);
     table.remote[c] = undefined;
@@ -454,7 +468,7 @@ export class Reactor implements Disposable {
         service.starved.push(c);
         return false;
       }
-    } else {
+    } else if (failure !== "resources") {
       const before = slots[RemoteSlot.state]!;
       service.policy.failed(remote.id, failure, this.#nowMs);
       this.#stateMayHaveChanged(service, remote, before);
@@ -527,16 +541,29 @@ export class Reactor implements Disposable {
     if (remote) remote.slots[RemoteSlot.pending]!--;
     if (admitted) service.slots[ForwardSlot.opening]!--;
     service.slots[ForwardSlot.rejected + REJECT_REASONS.indexOf(reason)]!++;
-    const attempts = (table.dial[c]?.tried.length ?? 0) + (remote ? 1 : 0);
-    this.#teller.rejected(c, reason, attempts, this.#nowMs);
+    const tried = table.dial[c]?.tried ?? NOTHING_TRIED;
+    this.#teller.rejected(
+      c,
+      reason,
+      remote ? [...tried, remote.id] : tried,
+      this.#nowMs,
+    );
     this.#calls.reset(table.fd[2 * c]!);
     table.fd[2 * c] = -1;
     if (admitted) service.policy.released(this.#host(c));
     const waited = service.starved.indexOf(c);
     if (waited >= 0) service.starved.splice(waited, 1);
+    this.#leaveSource(c);
     this.#free(c);
     if (remote) service.forget(remote);
     this.#clientLeft(service);
+  }
+
+  #leaveSource(c: number): void {
+    const { address, counted, service } = this.#table;
+    if (counted[c] === 0) return;
+    counted[c] = 0;
+    service[c]!.sources!.leave(address, c * SOCKADDR_BYTES);
   }
 
   #clientLeft(service: Service): void {
@@ -638,6 +665,7 @@ export class Reactor implements Disposable {
       }
     }
     service.policy.released(this.#host(c));
+    this.#leaveSource(c);
     this.#free(c);
     service.forget(remote);
     this.#clientLeft(service);
@@ -819,8 +847,9 @@ export class Reactor implements Disposable {
 
   #update(
     service: Service,
-    { change, remotes }: Extract<ReactorOrder, { kind: "update" }>,
+    { change, remotes, sources }: Extract<ReactorOrder, { kind: "update" }>,
   ): void {
+    service.countSources(sources);
     const { deadlines, report } = change;
     service.change(change, this.#nowMs);
     if (remotes) service.setRemotes(remotes, this.#nowMs);

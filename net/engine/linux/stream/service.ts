@@ -18,6 +18,8 @@ import {
   SharedSlot,
 } from "./orders.ts";
 
+import { SourceCounts } from "./source_counts.ts";
+
 /** Reads have this size at the most, and so has what a short send leaves of one. */
 export const LARGEST_READ_BYTES = 262_144;
 
@@ -73,6 +75,10 @@ export class Service {
   chosenFrom: readonly Remote[] = [];
   deadlines: Deadlines;
   maxConnections: number;
+  /** Of one source; 0 is no limit. */
+  maxConnectionsPerSource: number;
+  /** Clients by source, where they are limited. */
+  sources: SourceCounts | undefined;
   /** Descriptor of the listener; -1 once it is closed. */
   listener: number;
   /** When accepting goes on after it has failed; Infinity where it does. */
@@ -109,9 +115,16 @@ export class Service {
     this.pipeBytes = bufferBytes;
     this.deadlines = { ...DEFAULT_DEADLINES, ...plan.deadlines };
     this.maxConnections = plan.maxConnections ?? 0;
+    this.maxConnectionsPerSource = plan.maxConnectionsPerSource ?? 0;
+    this.countSources(order.sources);
     this.#reactor = reactor;
     this.#reactors = reactors;
     this.#nextId = reactor + 1;
+  }
+
+  /** Counts clients by source from now on. */
+  countSources(buffer: SharedArrayBuffer | undefined): void {
+    if (buffer) this.sources ??= new SourceCounts(buffer);
   }
 
   /** What is told: the owner may change it from one event to the next. */
@@ -128,11 +141,14 @@ export class Service {
 
   /** Serves otherwise from now on. What is told of it is the owner's to say. */
   change(
-    { deadlines, maxConnections, policy }: ForwardChange,
+    { deadlines, maxConnections, maxConnectionsPerSource, policy }:
+      ForwardChange,
     nowMs: number,
   ): void {
     this.deadlines = { ...this.deadlines, ...deadlines };
     this.maxConnections = maxConnections ?? this.maxConnections;
+    this.maxConnectionsPerSource = maxConnectionsPerSource ??
+      this.maxConnectionsPerSource;
     if (policy) this.policy.configure(policy, nowMs);
   }
 

@@ -54,11 +54,11 @@ export class Teller {
     }, nowMs);
   }
 
-  /** A client was let go without a remote, after so many attempts. */
+  /** A client was let go without a remote, after attempts at these. */
   rejected(
     c: number,
     reason: RejectReason,
-    attempts: number,
+    tried: readonly number[],
     nowMs: number,
   ): void {
     this.#tell(this.#table.service[c]!, {
@@ -66,7 +66,9 @@ export class Teller {
       atMs: Date.now(),
       client: this.client(c),
       reason,
-      attempts,
+      attempts: tried.length,
+      remotes: tried,
+      durationMs: nowMs - this.#table.sinceMs[c]!,
     }, nowMs);
   }
 
@@ -107,11 +109,13 @@ export class Teller {
 
   /** A remote has come to life, or is chosen from no more. */
   remoteState(service: Service, remote: Remote, nowMs: number): void {
+    const dueMs = service.policy.probeDueMs(remote.id);
     this.#tell(service, {
       type: "remote-state",
       atMs: Date.now(),
       remote: remote.id,
       live: remote.slots[RemoteSlot.state] === 0,
+      probeInMs: dueMs === Infinity ? undefined : Math.max(0, dueMs - nowMs),
     }, nowMs);
   }
 

@@ -135,6 +135,7 @@ Deno.test("every known defect of mqtt-packet is there and is told apart by its c
     ["refuses an AUTH", 5, "F0 00", "downstream"],
     ["refuses PUBREL", 3, "6A 02 00 01", "upstream"],
     ["refuses PUBREL", 3, "8A [ 0001 s't' 00 ]", "upstream"],
+    ["refuses connect flag", 3, "10 [ s'MQIsdp' 03 03 003C s'c' ]", "first"],
     ["refuses a CONNECT", 3, "10 [ s'MQIsdp' 03 C2 003C s'c' ]", "first"],
     ["refuses a CONNECT", 3, "10 [ s'MQIsdp' 03 C2 003C s'c' s'u' ]", "first"],
     ["refuses a DISCONNECT", 5, "E0 [ 8C { } ]", "downstream"],

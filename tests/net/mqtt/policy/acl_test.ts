@@ -191,3 +191,48 @@ Deno.test("matchesAny() lets * stand for any characters", () => {
     ]);
   }
 });
+
+Deno.test("subjectAcl() puts the username into client identifiers, and denies those without one", () => {
+  const own = { clientIds: ["%u", "%u-*"] };
+  const acl = (effect: "allow" | "deny", who: Partial<typeof alice>) =>
+    subjectAcl([rule(effect, ["a"], own)], effect === "deny", {
+      ...alice,
+      ...who,
+    }).allowsTopic("publish", "a");
+  assertEquals(acl("allow", { clientId: "alice-1" }), true);
+  assertEquals(acl("allow", { clientId: "c1" }), false);
+  assertEquals(acl("deny", { clientId: "alice" }), false);
+  assertEquals(acl("deny", { clientId: "c1" }), true);
+  const nameless = { ...alice, username: undefined };
+  for (const effect of ["allow", "deny"] as const) {
+    assertEquals(
+      subjectAcl([rule(effect, ["a"], own)], effect === "deny", nameless)
+        .allowsTopic("publish", "a"),
+      false,
+    );
+  }
+});
+
+Deno.test("SubjectAcl lets nothing pass by a prefix that brokers take off, unless a rule names it", () => {
+  const deny = rule("deny", ["secret/#"]);
+  const hidden = [
+    "$queue/secret/a",
+    "$exclusive/secret/a",
+    "$delayed/1/secret/a",
+  ];
+  const acl = subjectAcl([deny], true, alice);
+  for (const topic of hidden) {
+    assertEquals(acl.allowsTopic("publish", topic), false);
+    assertEquals(acl.allowsFilter(topic), false);
+  }
+  assertEquals(acl.allowsTopic("publish", "$SYS/x"), true);
+  const named = subjectAcl(
+    [deny, rule("allow", ["$queue/open/#"])],
+    true,
+    alice,
+  );
+  assertEquals(named.allowsFilter("$queue/open/a"), true);
+  assertEquals(named.allowsFilter("$queue/secret/a"), false);
+  // Where there are no rules, there is nothing to pass by.
+  assertEquals(subjectAcl([], true, alice).allowsFilter(hidden[0]!), true);
+});

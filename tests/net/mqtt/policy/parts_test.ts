@@ -76,6 +76,17 @@ Deno.test("checkHash() refuses what is no hash, or costs too much, without showi
 
 // Token bucket
 
+Deno.test("TokenBucket.excessMs() tells when tokens will be there, and takes none", () => {
+  const bucket = new TokenBucket(10, 5, 0);
+  assertEquals(bucket.excessMs(5, 0), 0);
+  bucket.take(5, 0);
+  assertEquals(bucket.excessMs(1, 0), 100);
+  assertEquals(bucket.excessMs(1, 60), 40);
+  assertEquals(bucket.excessMs(1, 100), 0);
+  // More than it holds is there when it is full.
+  assertEquals(bucket.excessMs(50, 100), 400);
+});
+
 Deno.test("TokenBucket never lets more pass than its rate and its burst", () => {
   fc.assert(fc.property(
     fc.integer({ min: 1, max: 1000 }),
@@ -248,7 +259,7 @@ Deno.test("parsePolicy() says where a file is wrong", () => {
     ],
     [
       '[acl]\n[[acl.rules]]\neffect = "allow"\ntopics = ["a/#/b"]',
-      '"policy.toml:4:11": "acl.rules.0.topics.0": a topic filter is wanted',
+      '"policy.toml:4:11": "acl.rules.0.topics.0": expected a topic filter',
     ],
     [
       '[[users]]\nname = "a"\npassword = "plain"',
@@ -273,6 +284,83 @@ Deno.test("parsePolicy() says where a file is wrong", () => {
     const error = assertThrows(() => parse(text), UsageError) as UsageError;
     assertEquals([text, error.message.includes(says)], [text, true]);
     assertEquals(error.message.includes("\n"), false);
+  }
+});
+
+Deno.test("parsePolicy() refuses the placeholders of other products, with their place", () => {
+  // EMQX, HiveMQ, RabbitMQ, AWS IoT, VerneMQ, flespi, Solace, Kubernetes.
+  const foreign = [
+    "devices/${username}/#",
+    "devices/${clientid}",
+    "devices/${{clientid}}",
+    "devices/{username}/#",
+    "devices/{{client_id}}",
+    "devices/${iot:Connection.Thing.ThingName}",
+    "devices/%{user}",
+    "devices/%(user)s",
+    "devices/$(VAR)",
+    "devices/$client-id",
+    "devices/$username/x",
+    "devices/%d",
+    "devices/%e/x",
+    "devices/%m",
+    "devices/%U",
+    "devices/%username",
+    "devices/%clientid",
+    "devices/%ccn",
+  ];
+  const rule = (lines: string) =>
+    `[acl]\n[[acl.rules]]\neffect = "deny"\n${lines}`;
+  const refused = (text: string, place: string) => {
+    const { message } = assertThrows(() => parse(text), UsageError);
+    assertEquals([text, message.slice(0, place.length)], [text, place]);
+    assertEquals([text, message.includes("unknown placeholder")], [text, true]);
+  };
+  for (const topic of foreign) {
+    refused(
+      rule(`topics = ["a", "${topic}"]`),
+      'Cannot use "policy.toml:4:16": "acl.rules.0.topics.1"',
+    );
+  }
+  const others = [
+    'users = ["${username}"]',
+    'users = ["%u"]',
+    'client_ids = ["%c"]',
+    'client_ids = ["{username}-*"]',
+    'common_names = ["%cn"]',
+  ];
+  for (const line of others) {
+    refused(rule(`topics = ["a"]\n${line}`), 'Cannot use "policy.toml:5:');
+  }
+  refused('[auth]\nclient_ids = ["%d-*"]', 'Cannot use "policy.toml:2:15"');
+});
+
+Deno.test("parsePolicy() takes its own placeholders, and what only looks like one", () => {
+  const topics = ["%u", "a/%c/%cn/#", "%u-%c/x", "100%", "50%/x", "$SYS/#"];
+  const config = parse(
+    `[auth]\nclient_ids = ["%u", "%u-*"]\n[[acl.rules]]\neffect = "allow"\ntopics = ${
+      JSON.stringify(topics)
+    }\nclient_ids = ["%u-*"]`,
+  );
+  assertEquals(config.rules[0]!.topics, topics);
+  assertEquals(config.clientIds, ["%u", "%u-*"]);
+});
+
+Deno.test("parsePolicy() refuses $share in a rule, which sees filters without it", () => {
+  assertThrows(
+    () => parse('[[acl.rules]]\neffect = "deny"\ntopics = ["$share/g/a"]'),
+    UsageError,
+    'policy.toml:3:11": "acl.rules.0.topics.0": expected the filter without $share',
+  );
+});
+
+Deno.test("parsePolicy() lets no broker prove names that never sees them", () => {
+  for (const line of ['username = "gateway"', "hide_credentials = true"]) {
+    assertThrows(
+      () => parse(`[auth]\nbroker = true\n[broker]\n${line}`),
+      UsageError,
+      '"auth.broker" requires',
+    );
   }
 });
 

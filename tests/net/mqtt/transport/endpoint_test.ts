@@ -4,6 +4,7 @@ import {
   formatEndpoint,
   hostHeader,
   parseEndpoint,
+  reaches,
 } from "../../../../net/mqtt/transport/endpoint.ts";
 
 Deno.test("parseEndpoint() reads the four schemes with their ports", () => {
@@ -16,6 +17,13 @@ Deno.test("parseEndpoint() reads the four schemes with their ports", () => {
     ["mqtt://[::1]", "mqtt://[::1]:1883"],
     ["mqtt://[fe80::1%eth0]:5", "mqtt://[fe80::1%eth0]:5"],
     ["mqtt://broker/", "mqtt://broker:1883"],
+    // As other clients and brokers write them.
+    ["broker:1884", "mqtt://broker:1884"],
+    ["broker", "mqtt://broker:1883"],
+    ["[::1]:1884", "mqtt://[::1]:1884"],
+    ["tcp://broker", "mqtt://broker:1883"],
+    ["ssl://broker", "mqtts://broker:8883"],
+    ["tls://broker:1", "mqtts://broker:1"],
   ];
   for (const [text, expected] of cases) {
     assertEquals(formatEndpoint(parseEndpoint(text)), expected);
@@ -28,15 +36,23 @@ Deno.test("parseEndpoint() lets a listener leave its host out, on this machine o
     formatEndpoint(parseEndpoint("mqtt://:0", listens)),
     "mqtt://127.0.0.1:0",
   );
+  assertEquals(
+    formatEndpoint(parseEndpoint("1884", listens)),
+    "mqtt://127.0.0.1:1884",
+  );
+  assertEquals(
+    formatEndpoint(parseEndpoint(":1884", listens)),
+    "mqtt://127.0.0.1:1884",
+  );
   assertThrows(() => parseEndpoint("mqtt://:1883"), UsageError);
   assertThrows(() => parseEndpoint("mqtt://broker:0"), UsageError);
 });
 
 Deno.test("parseEndpoint() refuses what it cannot mean, and shows it", () => {
   const wrong = [
-    "broker:1883",
+    "1883",
     "http://broker",
-    "tcp://broker",
+    "constructor://broker",
     "mqtt://user:secret@broker",
     "mqtt://broker:99999",
     "mqtt://broker/path",
@@ -62,4 +78,26 @@ Deno.test("hostHeader() leaves the scheme's own port out", () => {
   assertEquals(hostHeader(parseEndpoint("ws://broker/x")), "broker");
   assertEquals(hostHeader(parseEndpoint("ws://broker:8080/x")), "broker:8080");
   assertEquals(hostHeader(parseEndpoint("wss://[::1]/x")), "[::1]");
+});
+
+Deno.test("reaches() tells a target that is the listener itself", () => {
+  const cases: [string, string, boolean][] = [
+    ["127.0.0.1:1883", "127.0.0.1:1883", true],
+    ["localhost:1883", "127.0.0.1:1883", true],
+    ["127.0.0.1:1883", "localhost:1883", true],
+    ["127.0.0.1:1883", "0.0.0.0:1883", true],
+    ["[::1]:1883", "[::]:1883", true],
+    ["broker:1883", "broker:1883", true],
+    ["127.0.0.1:1883", "127.0.0.1:1884", false],
+    ["127.0.0.2:1883", "127.0.0.1:1883", false],
+    ["broker:1883", "0.0.0.0:1883", false],
+    ["broker:1883", "127.0.0.1:1883", false],
+  ];
+  for (const [target, listener, expected] of cases) {
+    assertEquals(
+      reaches(parseEndpoint(target), parseEndpoint(listener)),
+      expected,
+      `${target} at ${listener}`,
+    );
+  }
 });

@@ -3,6 +3,7 @@ import {
   answerUpgrade,
   checkUpgradeAnswer,
   headEnd,
+  type UpgradeOptions,
   upgradeRequest,
 } from "../../../../net/mqtt/transport/websocket_handshake.ts";
 
@@ -34,7 +35,10 @@ function request(
   ].join("\r\n");
 }
 
-function status(head: string, options = { path: "/mqtt" }): string {
+function status(
+  head: string,
+  options: UpgradeOptions = { path: "/mqtt" },
+): string {
   return /^HTTP\/1\.1 (\d+)/.exec(answerUpgrade(head, options).text)![1]!;
 }
 
@@ -90,6 +94,20 @@ Deno.test("answerUpgrade() refuses what is no such request, with the status that
     [request({ "Sec-WebSocket-Version": "8" }), "426"],
     [request({ "Sec-WebSocket-Key": "short" }), "400"],
     [request({ "Bad Name": "x" }), "400"],
+    // A body would be read as frames here, and as a body by a proxy.
+    [request({ "Transfer-Encoding": "chunked" }), "400"],
+    [request({ "Content-Length": "5" }), "400"],
+    [request({ "Content-Length": "0" }), "101"],
+    [request({ "X-Token": "a\0b" }), "400"],
+    [request({ "X-Token": "a\rb" }), "400"],
+    [request({ "X-Token": "a\nb" }), "400"],
+    [request({ "X-Token": "a\r\n b" }), "400"],
+    [request({ "X-Token": "caf\xe9\tx" }), "101"],
+    [request({}, "GET /mqtt\0 HTTP/1.1"), "400"],
+    [request({ Host: "a, b" }), "400"],
+    [request({ host: "again" }), "400"],
+    [request({ Host: "user@broker" }), "400"],
+    [request({ Host: "[::1]:8080" }), "101"],
   ];
   for (const [head, expected] of cases) assertEquals(status(head), expected);
 });
@@ -107,6 +125,30 @@ Deno.test("answerUpgrade() lets browsers in only from the origins given", () => 
   assertEquals(from("https://good.example"), "101");
   assertEquals(from("https://evil.example"), "403");
   assertEquals(from(""), "101");
+});
+
+Deno.test("answerUpgrade() without a list lets in pages of its own origin, and of no host that a stranger can name", () => {
+  const from = (Origin: string, Host: string, more = {}) =>
+    status(request({ Origin, Host }), { path: "/", ...more });
+  const cases: [string, string, string, object?][] = [
+    ["http://127.0.0.1:8080", "127.0.0.1:8080", "101"],
+    ["http://[::1]:8080", "[::1]:8080", "101"],
+    ["http://localhost", "localhost", "101"],
+    ["https://localhost", "localhost:443", "101"],
+    ["", "evil.example", "101"],
+    ["http://evil.example", "127.0.0.1:8080", "403"],
+    ["http://127.0.0.1:9", "127.0.0.1:8080", "403"],
+    ["null", "127.0.0.1:8080", "403"],
+    ["http://127.0.0.1:8080/x", "127.0.0.1:8080", "403"],
+    // A name that a stranger has made resolve to this machine.
+    ["http://evil.example", "evil.example", "403"],
+    ["http://broker.lan", "broker.lan", "101", { hostname: "broker.lan" }],
+    ["https://mqtt.example", "mqtt.example", "101", { secure: true }],
+    ["https://evil.example", "mqtt.example", "403", { secure: true }],
+  ];
+  for (const [origin, host, expected, more] of cases) {
+    assertEquals(from(origin, host, more), expected, `${origin} at ${host}`);
+  }
 });
 
 Deno.test("checkUpgradeAnswer() takes the answer to its own request only", () => {
