@@ -28,6 +28,8 @@ Description=mproxy ${role}: ${summary}
 Documentation=man:mproxy-${role}(1)
 Wants=network-online.target
 After=network-online.target
+# What is missing at boot may come late: no start is the last one.
+StartLimitIntervalSec=0
 
 [Service]
 # Ready is when it listens.
@@ -38,6 +40,7 @@ ${
       ? "ExecReload=/bin/kill -HUP $MAINPID\n"
       : ""
   }Restart=on-failure
+RestartSec=2
 RestartPreventExitStatus=2
 # One second more than it gives itself to drain.
 TimeoutStopSec=${graceSeconds + 1}

@@ -65,6 +65,28 @@ export const loopOption: Option<boolean | undefined> = toggle(
   SOCKET,
 );
 
+/** `--reuse-port`. */
+export const reusePortOption: Option<boolean> = flag(
+  "Share UDP listening ports with other programs that do (SO_REUSEADDR, SO_REUSEPORT)",
+  SOCKET,
+);
+
+/** `--resolve-interval`. */
+export const resolveIntervalOption: Option<number> = value(
+  "Resolve names of UDP destinations again every SECONDS, and when sends fail",
+  "SECONDS",
+  positiveSeconds,
+  { ...SOCKET, fallback: 30 },
+);
+
+/** `--ready-within`. */
+export const readyWithinOption: Option<number | undefined> = value(
+  "Answer 503 to /readyz while a UDP listener has received nothing for SECONDS",
+  "SECONDS",
+  positiveSeconds,
+  SOCKET,
+);
+
 /** `--tee`. */
 export const teeOption: Option<boolean> = flag(
   "Copy all data to stdout, and nothing else",

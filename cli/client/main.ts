@@ -58,6 +58,7 @@ const options = {
   interface: cli.interfaceOption,
   ttl: cli.ttlOption,
   loop: cli.loopOption,
+  resolveInterval: cli.resolveIntervalOption,
   engine: cli.engineOption,
 };
 
@@ -98,6 +99,7 @@ export const command: cli.Command = cli.defineCommand({
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,
+      resolveIntervalMs: Math.ceil(values.resolveInterval * 1000),
       engine: values.engine,
       holdsThread: true,
       log,
@@ -105,6 +107,7 @@ export const command: cli.Command = cli.defineCommand({
     const rate = new cli.RateMeter();
     return {
       role: client,
+      ready: () => client.ready(),
       metrics: () => metrics(values.path!, client.stats()),
       progress: () => progress(client.stats(), rate),
       summary: () => summary(values.path!, client.stats()),

@@ -80,6 +80,9 @@ const options = {
   loop: cli.loopOption,
   rcvbuf: cli.rcvbufOption,
   workers: cli.workersOption,
+  reusePort: cli.reusePortOption,
+  resolveInterval: cli.resolveIntervalOption,
+  readyWithin: cli.readyWithinOption,
   engine: cli.engineOption,
 };
 
@@ -136,6 +139,9 @@ export const command: cli.Command = cli.defineCommand({
       loop: values.loop,
       receiveBufferBytes: values.rcvbuf,
       workers: values.workers,
+      sharePort: values.reusePort,
+      resolveIntervalMs: Math.ceil(values.resolveInterval * 1000),
+      readyWithinMs: values.readyWithin && Math.ceil(values.readyWithin * 1000),
       engine: values.engine,
       holdsThread: true,
       log,
@@ -143,6 +149,7 @@ export const command: cli.Command = cli.defineCommand({
     const rate = new cli.RateMeter();
     return {
       role: proxy,
+      ready: () => proxy.ready(),
       metrics: () => metrics(proxy.stats()),
       progress: () => progress(proxy.stats(), rate),
       summary: () => summary(proxy.stats()),

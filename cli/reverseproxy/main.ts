@@ -89,6 +89,9 @@ const options = {
   ttl: cli.ttlOption,
   loop: cli.loopOption,
   rcvbuf: cli.rcvbufOption,
+  reusePort: cli.reusePortOption,
+  resolveInterval: cli.resolveIntervalOption,
+  readyWithin: cli.readyWithinOption,
   engine: cli.engineOption,
 };
 
@@ -152,12 +155,16 @@ export const command: cli.Command = cli.defineCommand({
       ttl: values.ttl,
       loop: values.loop,
       receiveBufferBytes: values.rcvbuf,
+      sharePort: values.reusePort,
+      resolveIntervalMs: Math.ceil(values.resolveInterval * 1000),
+      readyWithinMs: values.readyWithin && Math.ceil(values.readyWithin * 1000),
       engine: values.engine,
       log,
     });
     const rate = new cli.RateMeter();
     return {
       role: reverse,
+      ready: () => reverse.ready(),
       metrics: () => metrics(reverse.stats()),
       progress: () => progress(reverse.stats(), rate),
       summary: () => summary(reverse.stats()),

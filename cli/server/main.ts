@@ -101,6 +101,8 @@ const options = {
   interface: cli.interfaceOption,
   rcvbuf: cli.rcvbufOption,
   workers: cli.workersOption,
+  reusePort: cli.reusePortOption,
+  readyWithin: cli.readyWithinOption,
   engine: cli.engineOption,
 };
 
@@ -148,6 +150,8 @@ export const command: cli.Command = cli.defineCommand({
       networkInterface: values.interface,
       receiveBufferBytes: values.rcvbuf,
       workers: values.workers,
+      sharePort: values.reusePort,
+      readyWithinMs: values.readyWithin && Math.ceil(values.readyWithin * 1000),
       engine: values.engine,
       holdsThread: true,
       log,
@@ -155,6 +159,7 @@ export const command: cli.Command = cli.defineCommand({
     const rate = new cli.RateMeter();
     return {
       role: server,
+      ready: () => server.ready(),
       metrics: () => metrics(server.stats()),
       progress: () => progress(server.stats(), rate),
       summary: () => summary(path, server.stats()),

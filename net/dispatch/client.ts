@@ -107,7 +107,8 @@ export async function startClient(
   );
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "wait")) : undefined;
-  const opened = await destinations.open();
+  // A file is sent once: with no destination at all it must not be.
+  const opened = await (follow ? destinations.open() : destinations.openSome());
   opening.defer(() => closeAll(opened));
   const source = opening.use(
     await openFileSource(path, {
@@ -157,6 +158,7 @@ export async function startClient(
       destinations: destinations.stats(),
       tee: teeStats(tee),
     }),
+    ready: () => destinations.ready(),
     stop: () => tasks.stop(),
     // A reader of stdout that takes nothing, or a full send queue, is waited for no more.
     abort: () => resources.disposeAsync(),

@@ -10,22 +10,21 @@
 import { type Address, formatAddress } from "../address.ts";
 import type { DatagramBatch } from "../engine/batch.ts";
 import { SEND_COUNTERS } from "../engine/engine.ts";
-import type { CounterBlock } from "../observe/counters.ts";
-import type { SendCounterName } from "./destination.ts";
 import {
   closeAll,
   type Destinations,
   type DestinationStats,
+  type ElsewhereDestinations,
 } from "./destinations.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** Makes the destinations of a set of addresses. */
 export type MakeDestinations = (addresses: readonly Address[]) => Destinations;
 
-/** Has a loop of another thread send to other addresses, counted in the blocks. */
+/** Has a loop of another thread send to other addresses; it disposes of what they share. */
 export type PlacedLoop = (
   addresses: readonly Address[],
-  blocks: readonly CounterBlock<SendCounterName>[],
+  sent: ElsewhereDestinations,
 ) => Promise<void>;
 
 /** The destinations of a role's loops. */
@@ -52,17 +51,28 @@ export class LiveDestinations {
 
   /** The sink of one loop of this thread. */
   async open(): Promise<DatagramSink[]> {
-    const loop = new SwitchSink(
-      await this.#current.open(),
-      () => this.#loops.delete(loop),
-    );
+    return this.#add(await this.#current.open());
+  }
+
+  /** The same, where a role that can reach none of them must not begin. */
+  async openSome(): Promise<DatagramSink[]> {
+    return this.#add(await this.#current.openSome());
+  }
+
+  #add(sinks: readonly DatagramSink[]): DatagramSink[] {
+    const loop = new SwitchSink(sinks, () => this.#loops.delete(loop));
     this.#loops.add(loop);
     return [loop];
   }
 
-  /** Slots for a loop of another thread, which keeps the destinations that it has. */
-  countElsewhere(): CounterBlock<SendCounterName>[] {
-    return this.#current.countElsewhere();
+  /** What a loop of another thread shares, until it is disposed of. */
+  openElsewhere(): Promise<ElsewhereDestinations> {
+    return this.#current.openElsewhere();
+  }
+
+  /** Whether all sockets are open, or which one is not. */
+  ready(): true | string {
+    return this.#current.ready();
   }
 
   /** Takes note of a loop of another thread, which is told of other destinations. */
@@ -88,7 +98,7 @@ export class LiveDestinations {
     try {
       await Promise.all(loops.map((loop, i) => loop.replace(opened[i]!)));
       for (const loop of this.#placed) {
-        await loop(addresses, next.countElsewhere());
+        await loop(addresses, await next.openElsewhere());
       }
     } finally {
       this.#leaving = undefined;
@@ -121,6 +131,9 @@ function sumUp(rows: readonly DestinationStats[]): DestinationStats[] {
       for (const name of [...SEND_COUNTERS, "droppedDatagrams"] as const) {
         sum[name] += row[name];
       }
+      sum.open &&= row.open;
+      sum.losses += row.losses;
+      sum.reopens += row.reopens;
     }
   }
   return [...sums.values()];

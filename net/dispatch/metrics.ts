@@ -64,6 +64,72 @@ export function listenerMetrics(listeners: readonly ListenerStats[]): Metric[] {
         value: receiveErrors,
       }),
     ),
+    ...socketMetrics("listener", listeners),
+    {
+      name: "mproxy_listener_last_received_seconds",
+      help: "Seconds since a datagram was received, or since the start.",
+      type: "gauge",
+      samples: listeners.map(({ address, silentMs }) => ({
+        labels: { listener: address },
+        value: Math.floor(silentMs / 1000),
+      })),
+    },
+  ];
+}
+
+/** Names in full, so that a search finds them. */
+const SOCKET_METRICS = {
+  listener: {
+    open: "mproxy_listener_open",
+    lost: "mproxy_listener_lost_total",
+    reopened: "mproxy_listener_reopened_total",
+  },
+  destination: {
+    open: "mproxy_destination_open",
+    lost: "mproxy_destination_lost_total",
+    reopened: "mproxy_destination_reopened_total",
+  },
+} as const;
+
+/** Whether sockets are open, and how often they were not. */
+function socketMetrics(
+  label: keyof typeof SOCKET_METRICS,
+  rows: readonly {
+    address: string;
+    open: boolean;
+    losses: number;
+    reopens: number;
+  }[],
+): Metric[] {
+  const names = SOCKET_METRICS[label];
+  return [
+    {
+      name: names.open,
+      help: `Whether the ${label}'s socket is open.`,
+      type: "gauge",
+      samples: rows.map(({ address, open }) => ({
+        labels: { [label]: address },
+        value: open ? 1 : 0,
+      })),
+    },
+    counterMetric(
+      names.lost,
+      `Times that an interface, address, route or name of the ${label} was lost.`,
+      rows,
+      ({ address, losses }) => ({
+        labels: { [label]: address },
+        value: losses,
+      }),
+    ),
+    counterMetric(
+      names.reopened,
+      `Times that the ${label}'s socket was opened again.`,
+      rows,
+      ({ address, reopens }) => ({
+        labels: { [label]: address },
+        value: reopens,
+      }),
+    ),
   ];
 }
 
@@ -102,6 +168,7 @@ export function destinationMetrics(
           value: stats[name],
         })),
     ),
+    ...socketMetrics("destination", destinations),
   ];
 }
 

@@ -42,6 +42,19 @@ export interface DispatchOptions {
    * @default {false}
    */
   holdsThread?: boolean | undefined;
+  /** How often names of destinations are resolved again, in milliseconds. @default {30000} */
+  resolveIntervalMs?: number | undefined;
+  /**
+   * Silence of a listener after which the role is not ready, in milliseconds.
+   * Default: a silent listener is ready.
+   */
+  readyWithinMs?: number | undefined;
+  /**
+   * Whether other programs may listen on the same addresses and ports
+   * (SO_REUSEADDR and SO_REUSEPORT of socket(7)). Groups are always shared.
+   * @default {false}
+   */
+  sharePort?: boolean | undefined;
   /** Copies all data to stdout. @default {false} */
   tee?: boolean | undefined;
   /** Where log lines go. Default: stderr. */
@@ -52,7 +65,9 @@ export interface DispatchOptions {
 
 /** Checks what no engine is needed for; throws a UsageError. */
 export function checkDispatchOptions(options: DispatchOptions): void {
-  const { ttl, receiveBufferBytes } = options;
+  const { ttl, receiveBufferBytes, resolveIntervalMs, readyWithinMs } = options;
+  checkRange("resolveIntervalMs", resolveIntervalMs, 1, 2 ** 31 - 1);
+  checkRange("readyWithinMs", readyWithinMs, 1, 2 ** 31 - 1);
   checkRange("ttl", ttl, 0, 255);
   checkRange("receiveBufferBytes", receiveBufferBytes, 1, 2 ** 31 - 1);
 }
@@ -113,8 +128,8 @@ export function chooseEngine(
 }
 
 /**
- * Throws a UsageError for what the engine never does, and for interfaces that it
- * does not find, before anything is opened.
+ * Throws a UsageError for what the engine never does, and for what can be no
+ * interface's name, before anything is opened.
  */
 export function checkEngine(
   engine: DatagramEngine,
@@ -137,6 +152,7 @@ export function checkEngine(
       networkInterface,
       receiveBufferBytes,
       reusePort: workers > 1,
+      sharePort: options.sharePort,
     });
   }
   for (const address of to) engine.checkConnect({ address, ttl });

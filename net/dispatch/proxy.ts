@@ -21,7 +21,7 @@ import {
   logOf,
 } from "./options.ts";
 import { checkRecordOptions, refuseRecordOptions } from "./record_options.ts";
-import { endOnAbort, type RoleHandle } from "./role.ts";
+import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import {
   TcpSource,
   type TcpSourceStats,
@@ -178,6 +178,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
         tee: teeStats(tee),
         elapsedMs: performance.now() - startedMs,
       }),
+      ready: () => firstMissing(listeners, destinations),
       stop: () => tasks.stop(),
     }),
     addresses,

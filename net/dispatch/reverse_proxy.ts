@@ -32,7 +32,7 @@ import {
 } from "./options.ts";
 import { Producers, type ProducersStats } from "./producers.ts";
 import { checkRecordOptions, refuseRecordOptions } from "./record_options.ts";
-import { endOnAbort, type RoleHandle } from "./role.ts";
+import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import { openTee, type TeeStats, teeStats } from "./tee.ts";
 import type { SlowPolicy } from "./subscriber_queue.ts";
 import { Subscribers, type SubscribersStats } from "./subscribers.ts";
@@ -291,6 +291,7 @@ export async function startReverseProxy(
         tee: teeStats(tee),
         elapsedMs: performance.now() - startedMs,
       }),
+      ready: () => firstMissing(listeners, fromGroup, toGroup, outputs),
       stop: () => stop.resolve(),
       abort: () => abort.resolve(),
     }),

@@ -6,6 +6,8 @@ export interface RoleHandle<Stats> extends AsyncDisposable {
   readonly finished: Promise<void>;
   /** Its figures now. */
   stats(): Stats;
+  /** Whether all its sockets are open and every required feed is alive, or what is missing. */
+  ready(): true | string;
   /** Takes nothing new, ends what is in flight; resolves when it has ended. */
   drain(): Promise<void>;
 }
@@ -14,6 +16,8 @@ export interface RoleHandle<Stats> extends AsyncDisposable {
 export interface RoleParts<Stats> {
   finished: Promise<void>;
   stats(): Stats;
+  /** Default: it is ready. */
+  ready?(): true | string;
   /** Begins an end in order. */
   stop(): void;
   /** Ends at once what an end in order would wait for. */
@@ -23,7 +27,7 @@ export interface RoleParts<Stats> {
 /** Makes a handle of a role's parts; an aborted signal drains it. */
 export function endOnAbort<Stats>(
   signal: AbortSignal | undefined,
-  { finished, stats, stop, abort }: RoleParts<Stats>,
+  { finished, stats, ready = () => true, stop, abort }: RoleParts<Stats>,
 ): RoleHandle<Stats> {
   // Whoever awaits `finished` sees a failure; it is no unhandled one otherwise.
   finished.catch(() => {});
@@ -37,6 +41,7 @@ export function endOnAbort<Stats>(
   return {
     finished,
     stats,
+    ready,
     drain: () => {
       stop();
       return finished;
@@ -47,4 +52,15 @@ export function endOnAbort<Stats>(
       await finished.catch(() => {});
     },
   };
+}
+
+/** The first thing that is missing, or true. */
+export function firstMissing(
+  ...parts: ({ ready(): true | string } | undefined)[]
+): true | string {
+  for (const part of parts) {
+    const state = part?.ready() ?? true;
+    if (state !== true) return state;
+  }
+  return true;
 }

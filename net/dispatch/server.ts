@@ -151,6 +151,7 @@ export async function startServer(
         tee: teeStats(tee),
         elapsedMs: performance.now() - startedMs,
       }),
+      ready: () => listeners.ready(),
       stop: () => tasks.stop(),
       abort: () => void output.abort(),
     }),

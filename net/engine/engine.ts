@@ -37,6 +37,16 @@ export interface DatagramListenOptions extends DatagramSocketOptions {
   onNote?: ((message: string) => void) | undefined;
   /** Whether several sockets share the port, the kernel spreading unicast senders over them. */
   reusePort?: boolean | undefined;
+  /**
+   * Whether the port is the caller's already, such as by another socket of
+   * `reusePort`: then a socket of another program on it is not looked for.
+   * @default {false}
+   */
+  ownsPort?: boolean | undefined;
+  /** Whether other programs may listen on the same address and port. @default {false} */
+  sharePort?: boolean | undefined;
+  /** Whether `[::]` takes IPv6 alone. Default: IPv4 too, as the system's default is. */
+  v6Only?: boolean | undefined;
 }
 
 /** How a socket that sends to one destination is opened. */
@@ -101,6 +111,12 @@ export interface DatagramSender extends Disposable {
   /** Datagrams that one slot may join; falls to 1 where the system refuses joined sends. */
   readonly maxSegments: number;
   /**
+   * What the system chose for the socket when it was opened: the local address
+   * and the interface. Another socket to the same destination with another path
+   * sends what this one cannot send any more.
+   */
+  readonly path: string;
+  /**
    * Sends every datagram of a batch, in order. Errors of single datagrams do
    * not throw: they are counted by reason, because one destination's failure
    * must not end the others. The batch must be left alone until the promise, if
@@ -141,12 +157,25 @@ export interface DatagramEngine {
   readonly description: string;
   /** Slots that a batch should have so that one call can be worth it. */
   readonly batchSize: number;
-  /** Throws a UsageError where there is no interface of a name or an address. */
+  /**
+   * Throws a UsageError where a text can be neither an interface's name nor an
+   * address. Whether there is such an interface is found when a socket opens.
+   */
   checkInterface(nameOrAddress: string): void;
   /** Throws a UsageError for what `listen` never does; opens and resolves nothing. */
   checkListen(options: DatagramListenOptions): void;
   /** Throws a UsageError for what `connect` never does; opens and resolves nothing. */
   checkConnect(target: DatagramTarget): void;
+  /**
+   * Where the system would bind and join now, as text that changes when an open
+   * listener has to be opened again. Throws an OperationError where it cannot.
+   */
+  placement(options: DatagramListenOptions): string;
+  /**
+   * Calls `onChange` when interfaces, addresses or routes may have changed,
+   * once for changes that come together, until it is disposed of.
+   */
+  watchNetwork(onChange: () => void): AsyncDisposable;
   /** Binds, and joins where the address is a group. */
   listen(
     options: DatagramListenOptions,

@@ -2,8 +2,17 @@
  * Network interfaces by name or address, as `--interface` and zones name them,
  * for engines that know what Deno knows. `linux/interfaces.ts` asks the kernel.
  */
-import { canonicalIp, isIp, isOfOneLink } from "../address.ts";
-import { UsageError } from "../errors.ts";
+import {
+  type Address,
+  canonicalIp,
+  formatAddress,
+  isIp,
+  isIpv6,
+  isMulticast,
+  isOfOneLink,
+  isUnspecified,
+} from "../address.ts";
+import { OperationError, UsageError } from "../errors.ts";
 
 /** One interface with what joining and sending need. */
 export interface NetworkInterface {
@@ -29,7 +38,7 @@ export function scopedHostname(
   return on && isOfOneLink(hostname) ? `${hostname}%${on.index}` : hostname;
 }
 
-/** Finds an interface; throws a UsageError that lists those there are. */
+/** Finds an interface; throws an OperationError that lists those there are. */
 export function findInterface(nameOrAddress: string): NetworkInterface {
   const all = Deno.networkInterfaces();
   const name = isIp(nameOrAddress)
@@ -57,14 +66,106 @@ export function nameOfAddress(address: string): string | undefined {
   )?.name;
 }
 
-/** What to throw where there is no such interface: it names those there are. */
-export function unknownInterface(nameOrAddress: string): UsageError {
+/** The error of an interface that is missing, with those there are. It may come later. */
+export function unknownInterface(nameOrAddress: string): OperationError {
   const names = new Set(Deno.networkInterfaces().map(({ name }) => name));
-  return new UsageError(
+  return new OperationError(
     `Unknown interface "${nameOrAddress}": this machine has ${
       [...names].join(", ")
     }`,
+    { code: "ENODEV" },
   );
+}
+
+/** Throws a UsageError where a text can be no interface's name, number or address. */
+export function checkInterfaceName(nameOrAddress: string): void {
+  // dev_valid_name() of Linux; Windows and macOS have longer names.
+  const valid = nameOrAddress !== "" && nameOrAddress.length <= 256 &&
+    !/[/\0]|^\.{1,2}$/.test(nameOrAddress) &&
+    (Deno.build.os !== "linux" || isIp(nameOrAddress) ||
+      !/[\s:]/.test(nameOrAddress) &&
+        new TextEncoder().encode(nameOrAddress).length < 16);
+  if (valid) return;
+  throw new UsageError(
+    `Unknown interface "${nameOrAddress}": an interface name has at most 15 bytes and no "/", ":" or space`,
+  );
+}
+
+/** The IPv4 address of a sender that a socket on `[::]` shows as `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2). */
+export function unmapped(hostname: string): string {
+  return hostname.startsWith("::ffff:") && hostname.includes(".")
+    ? hostname.slice(7)
+    : hostname;
+}
+
+/** Throws a UsageError where a destination is the unspecified address. */
+export function checkDestination(address: Address): void {
+  if (!isUnspecified(address.hostname)) return;
+  throw new UsageError(
+    `Cannot send to "${
+      formatAddress(address)
+    }": it is the address of no host; use ${
+      isIpv6(address.hostname) ? "[::1]" : "127.0.0.1"
+    } for this machine`,
+  );
+}
+
+/** Whether interfaces may be listed without asking the user. */
+export function mayListInterfaces(): boolean {
+  const sys = { name: "sys", kind: "networkInterfaces" } as const;
+  return Deno.permissions.querySync(sys).state === "granted";
+}
+
+/** All interfaces with their numbers and addresses, as text that changes with them. */
+export function interfacesText(): string {
+  return Deno.networkInterfaces()
+    .map((entry) => `${entry.name} ${indexOf(entry)} ${entry.address}`)
+    .sort().join("\n");
+}
+
+/** Where a listener without FFI would bind and join now; {@linkcode DatagramEngine.placement}. */
+export function placementOf(
+  groups: readonly Address[],
+  networkInterface: string | undefined,
+): string {
+  return groups.map(({ hostname, zone }) => {
+    const group = isMulticast(hostname);
+    const on = zone ?? (group ? networkInterface : undefined);
+    if (on !== undefined) return findInterface(on).index;
+    if (!isIp(hostname) || isUnspecified(hostname)) return "";
+    if (!mayListInterfaces()) return "";
+    // Only the system knows which interface it takes for the group.
+    if (group) return interfaceNumbers();
+    if (
+      nameOfAddress(hostname) === undefined && !isBroadcastOrLocal(hostname)
+    ) {
+      throw new OperationError(
+        `Cannot listen on "${hostname}": no interface has this address`,
+        { code: "EADDRNOTAVAIL" },
+      );
+    }
+    return "";
+  }).join(",");
+}
+
+function interfaceNumbers(): string {
+  const numbers = new Set(Deno.networkInterfaces().map(indexOf));
+  return [...numbers].sort((a, b) => a - b).join(" ");
+}
+
+/** Whether an address can be bound that is not listed: of 127.0.0.0/8, or a broadcast address. */
+function isBroadcastOrLocal(hostname: string): boolean {
+  if (hostname.startsWith("127.") || hostname === "255.255.255.255") {
+    return true;
+  }
+  return Deno.networkInterfaces().some(({ family, address, netmask }) => {
+    if (family !== "IPv4") return false;
+    const mask = netmask.split(".").map(Number);
+    const broadcast = address.split(".").map((byte, i) =>
+      Number(byte) | ~mask[i]! & 255
+    ).join(".");
+    return broadcast === hostname;
+  });
 }
 
 function indexOf(entry: Deno.NetworkInterfaceInfo): number {

@@ -49,6 +49,10 @@ export class MemoryNetwork {
     checkInterface: () => {},
     checkListen: () => {},
     checkConnect: ({ address }) => checkSendable(address),
+    placement: () => "",
+    watchNetwork: () => ({
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    }),
     listen: (options) => this.#listen(options),
     connect: (options) => this.#connect(options),
   };
@@ -157,6 +161,7 @@ class MemoryListener implements DatagramListener {
 class MemorySender implements DatagramSender {
   readonly engine: EngineName = "portable";
   readonly maxSegments = 1;
+  readonly path = "";
   readonly address: Address;
   readonly #counters: Float64Array;
   readonly #deliver: (datagram: Uint8Array) => boolean;

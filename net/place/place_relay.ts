@@ -1,5 +1,6 @@
 /** Puts a relay into a Worker and stands for it here. */
 import type { Address } from "../address.ts";
+import type { SocketState } from "../engine/socket_state.ts";
 import { OperationError, UsageError } from "../errors.ts";
 import type { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
@@ -22,13 +23,27 @@ export function placeRelayUnavailable(): string | undefined {
   return workerModuleUnreadable(WORKER_MODULE);
 }
 
+/** What the destinations of a relay in a Worker share with this thread. */
+export interface SharedDestinations {
+  /** Slots of SEND_COUNTERS, for each destination. */
+  readonly counters: readonly CounterBlock<string>[];
+  /** A state for each destination. */
+  readonly states: readonly SocketState[];
+  /** Called when a destination is lost, with the reason. */
+  readonly onLost: (index: number, reason: string) => void;
+}
+
 /** What a relay in a Worker shares with this thread. */
 export interface PlaceRelayOptions {
   plan: RelayPlan;
   /** Slots of RECEIVE_COUNTERS. */
   received: CounterBlock<string>;
-  /** Slots of SEND_COUNTERS, for each destination. */
-  sent: readonly CounterBlock<string>[];
+  /** The listener's state. */
+  state: SocketState;
+  /** What the destinations share; none where there are no destinations. */
+  sent: SharedDestinations | undefined;
+  /** Called when the listener is lost, with the reason. */
+  onLost: (reason: string) => void;
   /** Where its lines go. */
   log: Log;
 }
@@ -45,12 +60,11 @@ export interface PlacedRelay extends Task, AsyncDisposable {
     void
   >;
   /**
-   * Has it send to other destinations, with their slots of SEND_COUNTERS, while
-   * it runs. Rejects where one cannot be opened: it keeps those that it has.
+   * Has it send to other destinations, with what they share, while it runs. Rejects where one cannot be opened: it keeps those that it has.
    */
   setDestinations(
     destinations: PlannedDestination[],
-    sent: readonly CounterBlock<string>[],
+    sent: SharedDestinations,
   ): Promise<void>;
 }
 
@@ -68,6 +82,8 @@ class WorkerRelay implements PlacedRelay {
   readonly listening: Promise<void>;
   readonly #worker: Worker;
   readonly #log: Log;
+  readonly #onLost: (reason: string) => void;
+  #sent: SharedDestinations | undefined;
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
   readonly #listening = Promise.withResolvers<void>();
   readonly #logOpen = Promise.withResolvers<void>();
@@ -78,7 +94,10 @@ class WorkerRelay implements PlacedRelay {
   #paused = Promise.withResolvers<void>();
   #destinationsSet = Promise.withResolvers<ReportedError | undefined>();
 
-  constructor({ plan, received, sent, log }: PlaceRelayOptions) {
+  constructor(options: PlaceRelayOptions) {
+    const { plan, received, state, sent, log } = options;
+    this.#onLost = options.onLost;
+    this.#sent = sent;
     this.#log = log;
     this.listening = this.#listening.promise;
     // Whoever waits sees a failure; nobody has to.
@@ -99,7 +118,8 @@ class WorkerRelay implements PlacedRelay {
       kind: "listen",
       plan,
       received: received.buffer,
-      sent: sent.map((block) => block.buffer),
+      state: state.buffer,
+      ...buffersOf(sent),
       stop: this.#stop.buffer,
     });
   }
@@ -119,7 +139,7 @@ class WorkerRelay implements PlacedRelay {
 
   async setDestinations(
     destinations: PlannedDestination[],
-    sent: readonly CounterBlock<string>[],
+    sent: SharedDestinations,
   ): Promise<void> {
     const { run, pause } = StopSlot;
     if (Atomics.compareExchange(this.#stop, 0, run, pause) !== run) {
@@ -130,12 +150,11 @@ class WorkerRelay implements PlacedRelay {
     this.#paused = Promise.withResolvers();
     this.#destinationsSet = Promise.withResolvers();
     await Promise.race([this.#paused.promise, this.#ended.promise]);
-    this.#tell({
-      kind: "setDestinations",
-      destinations,
-      sent: sent.map((block) => block.buffer),
-    });
+    const before = this.#sent;
+    this.#sent = sent;
+    this.#tell({ kind: "setDestinations", destinations, ...buffersOf(sent) });
     const error = await this.#destinationsSet.promise;
+    if (error) this.#sent = before;
     // A drain that was asked for meanwhile stays.
     Atomics.compareExchange(this.#stop, 0, pause, run);
     this.#tell({ kind: "run" });
@@ -185,6 +204,11 @@ class WorkerRelay implements PlacedRelay {
       case "note":
         this.#log.once(report.message);
         break;
+      case "lost":
+        if (report.destination === undefined) {
+          this.#onLost(report.reason);
+        } else this.#sent?.onLost(report.destination, report.reason);
+        break;
       case "debug":
         this.#log.debug(report.message, report.fields);
         break;
@@ -216,4 +240,11 @@ function errorOf({ usage, options, message, code }: ReportedError): Error {
   return usage
     ? new UsageError(message, { option: options })
     : new OperationError(message, { code });
+}
+
+function buffersOf(sent: SharedDestinations | undefined) {
+  return {
+    sent: sent?.counters.map(({ buffer }) => buffer) ?? [],
+    sentStates: sent?.states.map(({ buffer }) => buffer) ?? [],
+  };
 }

@@ -22,15 +22,21 @@ export interface PlannedDestination {
   maxWaitMs: number;
 }
 
+/** Where a relay listens; see DatagramListenOptions. */
+export interface ListenPlan {
+  address: Address;
+  networkInterface: string | undefined;
+  receiveBufferBytes: number | undefined;
+  reusePort: boolean | undefined;
+  ownsPort: boolean | undefined;
+  sharePort: boolean | undefined;
+  v6Only: boolean | undefined;
+}
+
 /** What a relay in a Worker does. */
 export interface RelayPlan {
   engine: EngineChoice;
-  listen: {
-    address: Address;
-    networkInterface: string | undefined;
-    receiveBufferBytes: number | undefined;
-    reusePort: boolean | undefined;
-  };
+  listen: ListenPlan;
   destinations: PlannedDestination[];
 }
 
@@ -60,8 +66,12 @@ export type RelayOrder =
     plan: RelayPlan;
     /** Slots of RECEIVE_COUNTERS. */
     received: SharedArrayBuffer;
+    /** The listener's SocketState. */
+    state: SharedArrayBuffer;
     /** Slots of SEND_COUNTERS, for each destination. */
     sent: SharedArrayBuffer[];
+    /** A SocketState for each destination. */
+    sentStates: SharedArrayBuffer[];
     /** One Int32: a StopSlot. */
     stop: SharedArrayBuffer;
   }
@@ -71,6 +81,8 @@ export type RelayOrder =
     kind: "setDestinations";
     destinations: PlannedDestination[];
     sent: SharedArrayBuffer[];
+    /** A SocketState for each destination. */
+    sentStates: SharedArrayBuffer[];
   }
   | { kind: "run" }
   | { kind: "close" };
@@ -93,6 +105,8 @@ export type RelayReport =
   | { kind: "destinationsSet"; error: ReportedError | undefined }
   | { kind: "logEnded"; error: ReportedError }
   | { kind: "note"; message: string }
+  /** The listener or a destination was lost. */
+  | { kind: "lost"; destination: number | undefined; reason: string }
   | { kind: "debug"; message: string; fields: LogFields | undefined }
   | {
     kind: "warning";

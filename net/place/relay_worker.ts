@@ -21,6 +21,8 @@ import {
   type DatagramListener,
   SEND_COUNTERS,
 } from "../engine/engine.ts";
+import { ReopeningListener } from "../engine/reopening_listener.ts";
+import { SocketState } from "../engine/socket_state.ts";
 import { errorCode, errorText, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import {
@@ -47,22 +49,26 @@ class WorkerRelay {
 
   async listen(order: ListenOrder): Promise<void> {
     this.#order = order;
-    const { plan, sent } = order;
+    const { plan, state, sent, sentStates } = order;
     const onWarning = (message: string) => warn(message);
     const engine = this.#engine = chooseDatagramEngine(plan.engine, {
       blocking: true,
       onWarning,
     });
     // The port first: the system gives a sender any port that is free, also this one.
-    this.#listener = await engine.listen({
+    this.#listener = await ReopeningListener.open(engine, {
       ...plan.listen,
+      state: new SocketState(state),
       onWarning,
       onNote: (message) => report({ kind: "note", message }),
+      onLost: (reason) =>
+        report({ kind: "lost", destination: undefined, reason }),
     });
     this.#destinations = await openDestinations(
       engine,
       plan.destinations,
       sent,
+      sentStates,
     );
     report({ kind: "listening", address: this.#listener.address });
   }
@@ -93,9 +99,15 @@ class WorkerRelay {
   async setDestinations(
     planned: readonly PlannedDestination[],
     sent: readonly SharedArrayBuffer[],
+    states: readonly SharedArrayBuffer[],
   ): Promise<void> {
     try {
-      const opened = await openDestinations(this.#engine!, planned, sent);
+      const opened = await openDestinations(
+        this.#engine!,
+        planned,
+        sent,
+        states,
+      );
       await closeAll(this.#destinations);
       this.#destinations = opened;
       report({ kind: "destinationsSet", error: undefined });
@@ -136,6 +148,7 @@ async function openDestinations(
   engine: DatagramEngine,
   planned: readonly PlannedDestination[],
   sent: readonly SharedArrayBuffer[],
+  states: readonly SharedArrayBuffer[],
 ): Promise<Destination[]> {
   const opened: Destination[] = [];
   try {
@@ -144,7 +157,9 @@ async function openDestinations(
         await Destination.open(engine, {
           ...destination,
           counters: new CounterBlock(SEND_COUNTERS, sent[i]!),
+          state: new SocketState(states[i]!),
           onWarning: (message) => warn(message),
+          onLost: (reason) => report({ kind: "lost", destination: i, reason }),
         }),
       );
     }
@@ -188,7 +203,11 @@ self.onmessage = async ({ data }: MessageEvent<RelayOrder>) => {
         relay.openLog(data.log);
         return;
       case "setDestinations":
-        await relay.setDestinations(data.destinations, data.sent);
+        await relay.setDestinations(
+          data.destinations,
+          data.sent,
+          data.sentStates,
+        );
         return;
       case "run":
         if (await relay.run()) {

@@ -709,10 +709,10 @@ Deno.test("server refuses wrong usage in one line with exit code 2 before it ope
       [["--path=folder", listen], /Cannot log to "folder": it is a folder/],
       [["--path=missing/a.log", listen], /the folder "missing" is missing/],
       [
-        ["--path=a.log", listen, "--interface=nope9"],
-        /Unknown interface "nope9"/,
+        ["--path=a.log", listen, "--interface=no/name"],
+        /Unknown interface "no\/name"/,
       ],
-      [["--path=a.log", "--listen-addr=[fe80::1%nope9]:0"], /nope9/],
+      [["--path=a.log", "--listen-addr=[fe80::1%no/name]:0"], /no\/name/],
       [["--path=a.log", listen, "--format=xml"], /"xml" is none of raw, lines/],
       [["--path=a.log", listen, "--split=port"], /"port" is none of address/],
       [["--path=a.log", listen, "--keep=3"], /nothing rotates it/],

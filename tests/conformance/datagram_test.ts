@@ -1,11 +1,13 @@
 /** What every datagram engine must do, asked of every one. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import type { Address } from "../../net/address.ts";
 import { errorCode, OperationError, UsageError } from "../../net/errors.ts";
 import { DatagramBatch, MAX_DATAGRAM_BYTES } from "../../net/engine/batch.ts";
 import type {
   DatagramEngine,
   DatagramListener,
+  DatagramListenOptions,
 } from "../../net/engine/engine.ts";
 import { SentSlot } from "../../net/engine/engine.ts";
 import {
@@ -13,6 +15,7 @@ import {
   linuxEngineUnavailable,
 } from "../../net/engine/linux/engine.ts";
 import { MemoryNetwork } from "../../net/engine/memory.ts";
+import { isRecoverable } from "../../net/engine/recoverable.ts";
 import {
   denoDatagramEngine,
   hasDenoDatagram,
@@ -27,7 +30,12 @@ import {
   pattern,
   receive,
 } from "../support/datagrams.ts";
-import { needsLinux, type SkipReason, testUnless } from "../support/skip.ts";
+import {
+  needsIpv6,
+  needsLinux,
+  type SkipReason,
+  testUnless,
+} from "../support/skip.ts";
 
 /** What an engine can do; what it cannot it must refuse with a UsageError. */
 interface DatagramAbilities {
@@ -57,6 +65,7 @@ function datagramConformance(
       `${name}: ${title}`,
       () => despiteReordering(fn),
     );
+  const lo = { networkInterface: "lo" };
   const noSockets = abilities.sockets ? undefined : "it has no sockets";
   const notLinux = noSockets ?? needsLinux();
   const holds = abilities.blocking ? "a wait holds the thread" : undefined;
@@ -204,7 +213,7 @@ function datagramConformance(
         counters[SentSlot.bytes],
         9 * counters[SentSlot.datagrams]!,
       );
-      using again = await listenAgain(engine, listener);
+      using again = await listenAgain(engine, listener.address);
       await sender.send(batchOf([pattern(3)]));
       assertEquals((await receive(again, 1))[0]!.bytes, pattern(3));
     },
@@ -316,7 +325,7 @@ function datagramConformance(
       OperationError,
     ).then((error) => assertEquals(errorCode(error), "EADDRINUSE"));
     first[Symbol.dispose]();
-    using second = await listenAgain(engine, first);
+    using second = await listenAgain(engine, first.address);
     assertEquals(second.address, first.address);
   });
 
@@ -333,30 +342,142 @@ function datagramConformance(
     assertEquals((await receive(listener, 1))[0]!.bytes, pattern(8));
   }, noSockets);
 
-  test("listen() and connect() refuse an unknown interface", async () => {
+  test("checkInterface() refuses what can be no interface's name", () => {
     const engine = makeEngine();
-    const group = { hostname: "239.77.1.1", port: 0 };
     engine.checkInterface("127.0.0.1");
-    for (const networkInterface of ["nosuch0", "192.0.2.254"]) {
-      assertThrows(
-        () => engine.checkInterface(networkInterface),
-        UsageError,
-        networkInterface,
-      );
-      await assertRejects(
-        async () => await engine.listen({ address: group, networkInterface }),
-        UsageError,
-        networkInterface,
-      );
-      await assertRejects(
-        () => openSender(engine, { ...group, port: 9 }, { networkInterface }),
-        UsageError,
-        networkInterface,
-      );
+    engine.checkInterface("fe80::1");
+    engine.checkInterface("nosuch0");
+    for (const text of ["", ".", "a/b", "of more than 15 bytes", "a:b"]) {
+      assertThrows(() => engine.checkInterface(text), UsageError, text);
     }
-  }, noSockets);
+    return Promise.resolve();
+  }, notLinux);
 
-  const lo = { networkInterface: "lo" };
+  test(
+    "listen(), connect() and placement() fail where an interface is missing",
+    async () => {
+      const engine = makeEngine();
+      const group = { hostname: "239.77.1.1", port: 0 };
+      for (const networkInterface of ["nosuch0", "192.0.2.254"]) {
+        const failing = [
+          async () => await engine.listen({ address: group, networkInterface }),
+          () => openSender(engine, { ...group, port: 9 }, { networkInterface }),
+          () =>
+            Promise.resolve().then(() =>
+              engine.placement({ address: group, networkInterface })
+            ),
+        ];
+        for (const call of failing) {
+          const error = await assertRejects(
+            call,
+            OperationError,
+            networkInterface,
+          );
+          // An interface may come: whoever opens the socket tries again.
+          assert(isRecoverable(error));
+        }
+      }
+    },
+    noSockets,
+  );
+
+  test(
+    "checkConnect() and connect() refuse the unspecified address",
+    async () => {
+      const engine = makeEngine();
+      for (const hostname of ["0.0.0.0", "::"]) {
+        const address = { hostname, port: 9 };
+        assertThrows(() => engine.checkConnect({ address }), UsageError);
+        await assertRejects(() => openSender(engine, address), UsageError);
+      }
+    },
+    noSockets,
+  );
+
+  test(
+    "listen() on the unspecified address shares its port with groups, and with nobody else",
+    async () => {
+      const engine = makeEngine();
+      const group = { hostname: "239.77.1.9", port: 0 };
+      using first = await engine.listen({ address: group, ...lo });
+      const { port } = first.address;
+      const any = { hostname: "0.0.0.0", port };
+      using listener = await engine.listen({ address: any });
+      using second = await engine.listen({
+        address: { hostname: "239.77.1.10", port },
+        ...lo,
+      });
+      const { sender } = await openSender(engine, {
+        hostname: "127.0.0.1",
+        port,
+      });
+      using _ = sender;
+      await sender.send(batchOf([pattern(5)]));
+      assertEquals((await receive(listener, 1))[0]!.bytes, pattern(5));
+      for (const joined of [first, second]) {
+        const { sender } = await openSender(engine, joined.address, lo);
+        using _ = sender;
+        await sender.send(batchOf([pattern(6)]));
+        assertEquals((await receive(joined, 1))[0]!.bytes, pattern(6));
+      }
+      const error = await assertRejects(
+        async () => await makeEngine().listen({ address: any }),
+        OperationError,
+      );
+      assertEquals(error.code, "EADDRINUSE");
+      using shared = await engine.listen({ address: any, sharePort: true });
+      assertEquals(shared.address.port, port);
+    },
+    notLinux,
+  );
+
+  for (const first of ["0.0.0.0", "::"]) {
+    test(
+      `listen() takes [::] and 0.0.0.0 on one port, ${first} first`,
+      async () => {
+        const engine = makeEngine();
+        using free = await engine.listen({ address: loopback });
+        const { port } = free.address;
+        free[Symbol.dispose]();
+        const open = (hostname: string) =>
+          listenAgain(engine, { hostname, port }, {
+            v6Only: true,
+            // An engine that cannot leave IPv4 out takes its own for another's.
+            ownsPort: first === "::" && hostname !== "::" &&
+              !abilities.receiveBuffer,
+          });
+        using one = await open(first);
+        using other = await open(first === "::" ? "0.0.0.0" : "::");
+        for (const listener of [one, other]) {
+          const hostname = listener.address.hostname === "::"
+            ? "::1"
+            : "127.0.0.1";
+          const { sender } = await openSender(engine, { hostname, port });
+          using _ = sender;
+          await sender.send(batchOf([pattern(7)]));
+          const [received] = await receive(listener, 1);
+          assertEquals(received!.source.hostname, hostname);
+        }
+      },
+      notLinux ?? needsIpv6(),
+    );
+  }
+
+  test("an IPv4 sender is an IPv4 address on [::] too", async () => {
+    const engine = makeEngine();
+    using listener = await engine.listen({
+      address: { hostname: "::", port: 0 },
+    });
+    const { port } = listener.address;
+    const { sender } = await openSender(engine, {
+      hostname: "127.0.0.1",
+      port,
+    });
+    using _ = sender;
+    await sender.send(batchOf([pattern(7)]));
+    const [received] = await receive(listener, 1);
+    assertEquals(received!.source.hostname, "127.0.0.1");
+  }, notLinux ?? needsIpv6());
 
   test("listen() joins a group that all who joined hear", async () => {
     const engine = makeEngine();
@@ -464,8 +585,16 @@ function datagramConformance(
       using two = await engine.listen({
         address: one.address,
         reusePort: true,
+        ownsPort: true,
       });
       assertEquals(two.address, one.address);
+      // Another program that shares a port of its own is a stranger.
+      await assertRejects(
+        async () =>
+          await engine.listen({ address: one.address, reusePort: true }),
+        OperationError,
+        "EADDRINUSE",
+      );
       let received = 0;
       const batch = new DatagramBatch(one.batchSize);
       // The kernel spreads senders by a hash of both ends.
@@ -523,11 +652,12 @@ async function silent(listener: DatagramListener): Promise<boolean> {
 /** Listens where a closed listener was; some close their socket in a later turn of the event loop. */
 async function listenAgain(
   engine: DatagramEngine,
-  { address }: DatagramListener,
+  address: Address,
+  options: Partial<DatagramListenOptions> = {},
 ): Promise<DatagramListener> {
   for (let turn = 0;; turn++) {
     try {
-      return await engine.listen({ address });
+      return await engine.listen({ address, ...options });
     } catch (error) {
       if (turn === 100) throw error;
       await new Promise((resolve) => setTimeout(resolve, 0));

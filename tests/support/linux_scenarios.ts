@@ -187,7 +187,7 @@ const scenarios: Record<string, () => Promise<void>> = {
     await say({ hostname: "127.0.0.1", port: dual.address.port }, 3);
     assertEquals(
       (await receive(dual, 1))[0]!.source.hostname,
-      "::ffff:127.0.0.1",
+      "127.0.0.1",
     );
   },
 

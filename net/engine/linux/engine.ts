@@ -11,16 +11,18 @@ import type {
   DatagramListenOptions,
   DatagramSender,
 } from "../engine.ts";
+import { checkInterfaceName } from "../interfaces.ts";
 import { resolveAll } from "../resolve.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import { findLibc, type Libc, openLibc } from "./ffi/libc.ts";
-import { findLinuxInterface } from "./interfaces.ts";
 import { BATCH_SLOTS } from "./listener.ts";
 import {
   checkListenOptions,
   type JoinReads,
+  listenPlacement,
   openListener,
 } from "./open_listener.ts";
+import { LinuxNetworkWatch } from "./network_watch.ts";
 import { checkConnectOptions, openSender } from "./open_sender.ts";
 import { WakeEvent } from "./wake_event.ts";
 
@@ -72,6 +74,10 @@ export function linuxEngineUnavailable(): string | undefined {
 export function createLinuxEngine(options: LinuxEngineOptions): LinuxEngine {
   const { blocking, wakeDescriptor, joinReads = "counted", libc } = options;
   const shared = new SharedLibc(libc);
+  const networkWatch = new LinuxNetworkWatch(
+    () => shared.acquire(),
+    () => shared.release(),
+  );
   return {
     name: "linux",
     get description(): string {
@@ -79,16 +85,24 @@ export function createLinuxEngine(options: LinuxEngineOptions): LinuxEngine {
     },
     batchSize: BATCH_SLOTS,
 
-    checkInterface(nameOrAddress: string): void {
+    checkInterface: checkInterfaceName,
+    checkListen: checkListenOptions,
+    checkConnect: checkConnectOptions,
+
+    placement(options: DatagramListenOptions): string {
       const libc = shared.acquire();
       try {
-        findLinuxInterface(libc, nameOrAddress);
+        return listenPlacement(libc, options);
+      } catch (error) {
+        if (!(error instanceof SystemCallError)) throw error;
+        throw failedCall("listen on", formatAddress(options.address), error);
       } finally {
         shared.release();
       }
     },
-    checkListen: checkListenOptions,
-    checkConnect: checkConnectOptions,
+
+    watchNetwork: (onChange: () => void): AsyncDisposable =>
+      networkWatch.watch(onChange),
 
     async listen(options: DatagramListenOptions): Promise<DatagramListener> {
       checkListenOptions(options);

@@ -8,6 +8,7 @@
  * 4. `dropped` asks the kernel what it could not queue.
  */
 import { type Address, formatAddress } from "../../address.ts";
+import { unmapped } from "../interfaces.ts";
 import { failedCall, OperationError } from "../../errors.ts";
 import { DatagramBatch, SLOT_BYTES } from "../batch.ts";
 import type { DatagramListener } from "../engine.ts";
@@ -255,7 +256,7 @@ export class LinuxListener implements DatagramListener {
 
   #source(batch: DatagramBatch, slot: number): Address {
     const { hostname, port, scopeId } = this.#vectorOf(batch).source(slot);
-    if (scopeId === 0) return { hostname, port };
+    if (scopeId === 0) return { hostname: unmapped(hostname), port };
     let zone = this.#zones.get(scopeId);
     if (zone === undefined) {
       zone = interfaceName(this.#context.libc, scopeId) ?? String(scopeId);

@@ -2,6 +2,7 @@
 import {
   type Address,
   formatAddress,
+  isIp,
   isIpv6,
   isMulticast,
   isUnspecified,
@@ -12,6 +13,7 @@ import { ArrivalCount } from "./arrivals.ts";
 import {
   AF_INET,
   AF_INET6,
+  EADDRNOTAVAIL,
   EPERM,
   IP_MULTICAST_ALL,
   IP_MULTICAST_LOOP,
@@ -20,6 +22,7 @@ import {
   IPPROTO_UDP,
   IPV6_MULTICAST_ALL,
   IPV6_MULTICAST_LOOP,
+  IPV6_V6ONLY,
   SK_MEMINFO_DROPS,
   SK_MEMINFO_VARS,
   SO_BROADCAST,
@@ -38,6 +41,7 @@ import {
 } from "./ffi/constants.ts";
 import { SystemCallError } from "./ffi/errno.ts";
 import type { Libc } from "./ffi/libc.ts";
+import { routeInterface } from "./ffi/netlink.ts";
 import { encodeSockaddr } from "./ffi/sockaddr.ts";
 import {
   bindSocket,
@@ -109,6 +113,37 @@ export function checkListenOptions(options: DatagramListenOptions): void {
   }
 }
 
+/**
+ * Where the kernel would bind and join now: the number of each group's
+ * interface. Throws where an interface, a route or the address is missing.
+ */
+export function listenPlacement(
+  libc: Libc,
+  { address, groups = [], networkInterface }: DatagramListenOptions,
+): string {
+  return [address, ...groups].map(({ hostname, zone }) => {
+    const group = isMulticast(hostname);
+    const on = zone ?? (group ? networkInterface : undefined);
+    if (on !== undefined) return findLinuxInterface(libc, on).index;
+    if (group) return routeInterface(libc, hostname);
+    if (isIp(hostname) && !isUnspecified(hostname)) {
+      checkLocal(libc, hostname);
+    }
+    return 0;
+  }).join(",");
+}
+
+/** Throws a SystemCallError where an address cannot be bound now. */
+function checkLocal(libc: Libc, hostname: string): void {
+  const family = isIpv6(hostname) ? AF_INET6 : AF_INET;
+  const fd = openSocket(libc, family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+  try {
+    bindSocket(libc, fd, encodeSockaddr(hostname, 0));
+  } finally {
+    closeDescriptor(libc, fd);
+  }
+}
+
 /** Opens a listener on one IP literal. */
 export function openListener(
   context: OpenListenerContext,
@@ -116,7 +151,7 @@ export function openListener(
   hostname: string,
 ): LinuxListener {
   const { libc } = context;
-  const { address, groups = [], networkInterface, loop, reusePort } = options;
+  const { address, groups = [], networkInterface, loop } = options;
   const v6 = isIpv6(hostname);
   const all = [{ ...address, hostname }, ...groups];
   const joins = all.filter((one) => isMulticast(one.hostname)).map((group) => {
@@ -145,8 +180,6 @@ export function openListener(
     setReceiveBuffer(libc, fd, options);
     counting = countDrops(context, fd, options.onNote);
     if (joins.length > 0) {
-      // Others on this machine may listen to the same group; each gets a copy.
-      setIntOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
       // Else a socket hears every group that any program here has joined.
       setIntOption(
         libc,
@@ -156,7 +189,13 @@ export function openListener(
         0,
       );
     }
-    if (reusePort) setIntOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    const port = sharePortOptions(
+      libc,
+      fd,
+      options,
+      hostname,
+      joins.length > 0,
+    );
     if (!v6) setIntOption(libc, fd, SOL_SOCKET, SO_BROADCAST, 1);
     if (loop !== undefined) {
       // Linux asks only the sending socket; set here so that none differs.
@@ -169,7 +208,7 @@ export function openListener(
       );
     }
     const [bindTo, scopeId] = bindAddress(libc, all, joins, v6);
-    bindSocket(libc, fd, encodeSockaddr(bindTo, address.port, scopeId));
+    bindSocket(libc, fd, encodeSockaddr(bindTo, port, scopeId));
     for (const { group, on } of joins) {
       joinGroup(
         libc,
@@ -182,17 +221,81 @@ export function openListener(
           : encodeSockaddr(group.source, 0),
       );
     }
-    const { port } = localAddress(libc, fd);
     return new LinuxListener(
       context,
       fd,
-      { ...address, hostname, port },
+      { ...address, hostname, port: localAddress(libc, fd).port },
       counting,
     );
   } catch (error) {
     counting?.arrivals?.[Symbol.dispose]();
     closeDescriptor(libc, fd);
     throw error;
+  }
+}
+
+/**
+ * Who else may have the port, and which port to bind: SO_REUSEADDR lets sockets
+ * on groups and on the unspecified address stand on one port, each with what is
+ * sent to it. Two on the unspecified address would take each other's datagrams,
+ * and so would strangers that share it by SO_REUSEPORT: a port that is held by
+ * one is refused, unless the user wants to share it.
+ */
+function sharePortOptions(
+  libc: Libc,
+  fd: number,
+  { address, reusePort, ownsPort, sharePort, v6Only }: DatagramListenOptions,
+  hostname: string,
+  group: boolean,
+): number {
+  const v6 = isIpv6(hostname);
+  const unspecified = isUnspecified(hostname);
+  // A group of IPv6 bound to [::] must not take IPv4.
+  if (v6 && (v6Only || group)) {
+    setIntOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  }
+  let { port } = address;
+  if (!group && !ownsPort && !sharePort && (unspecified || reusePort)) {
+    const probes = !unspecified
+      ? [hostname]
+      : v6
+      ? v6Only ? ["::1"] : ["::1", UNUSED_LOOPBACK]
+      : [UNUSED_LOOPBACK];
+    for (const probe of probes) port = exclusivePort(libc, probe, port);
+  }
+  // With port 0 the kernel must give a port of its own: it would take one that can be shared.
+  if (group || sharePort || unspecified && port !== 0) {
+    setIntOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  }
+  if (!group && (reusePort || sharePort)) {
+    setIntOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  }
+  return port;
+}
+
+/** An address that nobody binds for itself: it conflicts with the unspecified address alone. */
+const UNUSED_LOOPBACK = "127.255.255.254";
+
+/** Binds a port for a moment without sharing it: throws EADDRINUSE where somebody has it. */
+function exclusivePort(libc: Libc, hostname: string, port: number): number {
+  const v6 = isIpv6(hostname);
+  const fd = openSocket(
+    libc,
+    v6 ? AF_INET6 : AF_INET,
+    SOCK_DGRAM | SOCK_CLOEXEC,
+    IPPROTO_UDP,
+  );
+  try {
+    bindSocket(libc, fd, encodeSockaddr(hostname, port));
+    return localAddress(libc, fd).port;
+  } catch (error) {
+    // Without IPv6 on the loopback interface there is nothing to look for.
+    if (error instanceof SystemCallError && error.errno === EADDRNOTAVAIL) {
+      if (hostname === "::1" || hostname === UNUSED_LOOPBACK) return port;
+    }
+    throw error;
+  } finally {
+    closeDescriptor(libc, fd);
   }
 }
 

@@ -10,6 +10,7 @@ import {
 } from "../../address.ts";
 import { UsageError } from "../../errors.ts";
 import type { DatagramConnectOptions, DatagramTarget } from "../engine.ts";
+import { checkDestination } from "../interfaces.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -59,6 +60,7 @@ const SEND_BUFFER_BYTES = 4 * 1024 * 1024;
 /** Refuses what no socket could do, before one is opened. */
 export function checkConnectOptions({ address, ttl }: DatagramTarget): void {
   checkSendable(address);
+  checkDestination(address);
   if (ttl !== undefined && (!Number.isInteger(ttl) || ttl < 0 || ttl > 255)) {
     throw new UsageError(`Cannot send with ttl ${ttl}: 0 to 255 is wanted`);
   }
@@ -165,10 +167,15 @@ export function openSender(
       fd,
       encodeSockaddr(hostname, address.port, v6 ? scopeId : 0),
     );
-    return new LinuxSender(context, fd, options, { ...address, hostname }, {
+    const local = localAddress(libc, fd);
+    return new LinuxSender(context, fd, options, {
+      address: { ...address, hostname },
+      path: `${local.hostname}%${local.scopeId || (on?.index ?? 0)}`,
+      local: local.hostname === hostname || /^127\./.test(hostname),
+    }, {
       maxSegments: cutsSegments(libc, fd) ? MAX_SEGMENTS : 1,
       maxSegmentBytes: maxSegmentBytes(libc, fd, v6),
-    }, localAddress(libc, fd).hostname === hostname || /^127\./.test(hostname));
+    });
   } catch (error) {
     closeDescriptor(libc, fd);
     throw error;

@@ -72,6 +72,16 @@ export interface SenderContext {
   readonly blocking: boolean;
 }
 
+/** Where a connected socket sends. */
+export interface SenderRoute {
+  /** Where it sends, after resolving. */
+  readonly address: Address;
+  /** The local address and the interface that the kernel chose. */
+  readonly path: string;
+  /** Whether it sends to this machine. */
+  readonly local: boolean;
+}
+
 /** What is to be done after a send has failed. */
 const Next = {
   /** Send the same message again. */
@@ -115,6 +125,7 @@ function counterOf(errno: number): number {
 export class LinuxSender implements DatagramSender {
   readonly engine = "linux" as const;
   readonly address: Address;
+  readonly path: string;
 
   readonly #context: SenderContext;
   readonly #fd: number;
@@ -157,13 +168,13 @@ export class LinuxSender implements DatagramSender {
     context: SenderContext,
     fd: number,
     options: DatagramConnectOptions,
-    address: Address,
+    { address, path, local }: SenderRoute,
     limits: SegmentLimits,
-    local: boolean,
   ) {
     this.#context = context;
     this.#fd = fd;
     this.address = address;
+    this.path = path;
     this.#v6 = isIpv6(address.hostname);
     this.#maxWaitMs = options.maxWaitMs;
     this.#counters = options.counters;

@@ -12,8 +12,9 @@ import {
   isIp,
   isIpv6,
   isMulticast,
+  isOfOneLink,
 } from "../../address.ts";
-import { failedCall, UsageError } from "../../errors.ts";
+import { failedCall, OperationError, UsageError } from "../../errors.ts";
 import { formatAddress } from "../../address.ts";
 import type { DatagramBatch } from "../batch.ts";
 import type {
@@ -26,10 +27,19 @@ import type {
   EngineName,
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
-import { findInterface, scopedHostname } from "../interfaces.ts";
+import {
+  checkDestination,
+  checkInterfaceName,
+  findInterface,
+  placementOf,
+  scopedHostname,
+  unmapped,
+} from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
+import { watchInterfaces } from "./network_poll.ts";
+import { portProbes } from "./port_probes.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Whether `Deno.listenDatagram` is there: it wants `--unstable-net`. */
@@ -42,15 +52,21 @@ export const denoDatagramEngine: DatagramEngine = {
   name: "portable",
   description: "Deno.listenDatagram",
   batchSize: 1,
-  checkInterface: findInterface,
+  checkInterface: checkInterfaceName,
   checkListen,
   checkConnect,
+  placement: ({ address, groups = [], networkInterface }) =>
+    placementOf([address, ...groups], networkInterface),
+  watchNetwork: watchInterfaces,
   listen: listenDeno,
   connect: connectDeno,
 };
 
 function checkListen(options: DatagramListenOptions): void {
   const { address, groups = [], receiveBufferBytes, reusePort } = options;
+  if (Deno.build.os !== "linux") {
+    refuse(options.sharePort || undefined, "`sharePort`");
+  }
   refuse(receiveBufferBytes, "`receiveBufferBytes`");
   refuse(reusePort || undefined, "`workers`");
   for (const { source } of [address, ...groups]) {
@@ -60,6 +76,7 @@ function checkListen(options: DatagramListenOptions): void {
 
 function checkConnect({ address, ttl }: DatagramTarget): void {
   checkSendable(address);
+  checkDestination(address);
   // A name tells only when it is resolved whether it is a group's.
   if (isIp(address.hostname)) checkTtl(address.hostname, ttl);
 }
@@ -78,14 +95,22 @@ async function listenDeno(
   const address = await resolveOne(options.address);
   const all = [address, ...groups];
   const group = isMulticast(address.hostname);
+  const bindings = portProbes(options, address);
   const before = ownSockets();
   let socket: Deno.DatagramConn | undefined;
   try {
+    for (const hostname of bindings ?? []) {
+      Deno.listenDatagram({
+        transport: "udp",
+        hostname,
+        port: address.port,
+      }).close();
+    }
     socket = Deno.listenDatagram({
       transport: "udp",
       hostname: bindHostname(address, networkInterface, group, all.length),
       port: address.port,
-      reuseAddress: group,
+      reuseAddress: group || bindings !== undefined,
       loopback: true,
     });
     for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
@@ -93,7 +118,7 @@ async function listenDeno(
     }
   } catch (cause) {
     socket?.close();
-    throw cause instanceof UsageError
+    throw cause instanceof UsageError || cause instanceof OperationError
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
   }
@@ -137,8 +162,9 @@ async function join(
     return;
   }
   if (found && found.ipv4 === undefined) {
-    throw new UsageError(
+    throw new OperationError(
       `Cannot join ${group.hostname} on "${on}": it has no IPv4 address`,
+      { code: "EADDRNOTAVAIL" },
     );
   }
   await socket.joinMulticastV4(group.hostname, found?.ipv4 ?? "0.0.0.0");
@@ -194,7 +220,10 @@ class DenoDatagramListener implements DatagramListener {
     return 0;
   }
 
-  readonly #readSource = (): Address => this.#sender;
+  readonly #readSource = (): Address => {
+    const { hostname, port } = this.#sender;
+    return { hostname: unmapped(hostname), port };
+  };
 
   readonly #onReceived = ([data, address]: [Uint8Array, Deno.Addr]): void => {
     this.#receiving = false;
@@ -250,8 +279,18 @@ async function connectDeno(
   // IPv6 only a link-local one binds it to the interface (Linux, inet6_bind).
   const local = v6 ? found?.ipv6 : found?.ipv4;
   if (found && local === undefined) {
-    throw new UsageError(
+    throw new OperationError(
       `Cannot send from "${on}": it has no ${v6 ? "IPv6" : "IPv4"} address`,
+      { code: "EADDRNOTAVAIL" },
+    );
+  }
+  if (
+    found && v6 && isMulticast(address.hostname) && !isOfOneLink(local!)
+  ) {
+    // Bound to any other address, the routing table chooses the interface.
+    throw new OperationError(
+      `The portable engine cannot send to the group ${address.hostname} from "${on}", which has no link-local address: use --engine linux on Linux`,
+      { code: "ENOTSUP" },
     );
   }
   let socket: Deno.DatagramConn | undefined;
@@ -279,25 +318,28 @@ async function connectDeno(
     throw failedCall("send to", formatAddress(address), cause);
   }
   const to = scopedHostname(address.hostname, found);
-  return new DenoDatagramSender(socket, address, to, counters);
+  const path = `${local ?? ""}%${found?.index ?? 0}`;
+  return new DenoDatagramSender(socket, { address, path }, to, counters);
 }
 
 class DenoDatagramSender implements DatagramSender {
   readonly engine: EngineName = "portable";
   readonly maxSegments = 1;
   readonly address: Address;
+  readonly path: string;
   readonly #socket: Deno.DatagramConn;
   readonly #to: Deno.NetAddr;
   readonly #counters: Float64Array;
 
   constructor(
     socket: Deno.DatagramConn,
-    address: Address,
+    { address, path }: Pick<DatagramSender, "address" | "path">,
     hostname: string,
     counters: Float64Array,
   ) {
     this.#socket = socket;
     this.address = address;
+    this.path = path;
     this.#counters = counters;
     this.#to = { transport: "udp", hostname, port: address.port };
   }

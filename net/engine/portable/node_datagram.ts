@@ -10,7 +10,7 @@ import {
   isIpv6,
   isMulticast,
 } from "../../address.ts";
-import { failedCall, UsageError } from "../../errors.ts";
+import { failedCall, OperationError, UsageError } from "../../errors.ts";
 import type { DatagramBatch } from "../batch.ts";
 import type {
   DatagramConnectOptions,
@@ -23,14 +23,20 @@ import type {
 } from "../engine.ts";
 import { SentSlot } from "../engine.ts";
 import {
+  checkDestination,
+  checkInterfaceName,
   findInterface,
   type NetworkInterface,
+  placementOf,
   scopedHostname,
+  unmapped,
 } from "../interfaces.ts";
 import { resolveOne } from "../resolve.ts";
 import { slotOfError } from "../send_outcome.ts";
 import { Waiter } from "../waiter.ts";
 import { DatagramQueue } from "./datagram_queue.ts";
+import { watchInterfaces } from "./network_poll.ts";
+import { portProbes } from "./port_probes.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 
 /** Datagrams that one turn takes from the queue. */
@@ -44,9 +50,12 @@ export const nodeDatagramEngine: DatagramEngine = {
   name: "portable",
   description: "node:dgram",
   batchSize: BATCH_SIZE,
-  checkInterface: findInterface,
+  checkInterface: checkInterfaceName,
   checkListen,
   checkConnect,
+  placement: ({ address, groups = [], networkInterface }) =>
+    placementOf([address, ...groups], networkInterface),
+  watchNetwork: watchInterfaces,
   listen: listenNode,
   connect: connectNode,
 };
@@ -59,8 +68,9 @@ function interfaceText(
   if (found === undefined) return undefined;
   if (v6) return `::%${Deno.build.os === "windows" ? found.index : found.name}`;
   if (found.ipv4 !== undefined) return found.ipv4;
-  throw new UsageError(
+  throw new OperationError(
     `Cannot use interface "${found.name}": it has no IPv4 address`,
+    { code: "EADDRNOTAVAIL" },
   );
 }
 
@@ -74,6 +84,9 @@ function interfaceOf(
 
 function checkListen(options: DatagramListenOptions): void {
   const { address, groups = [], receiveBufferBytes, reusePort } = options;
+  if (Deno.build.os !== "linux") {
+    refuse(options.sharePort || undefined, "`sharePort`");
+  }
   // setRecvBufferSize sets nothing here: it only enlarges each datagram's array.
   refuse(receiveBufferBytes, "`receiveBufferBytes`");
   refuse(reusePort || undefined, "`workers`");
@@ -84,6 +97,7 @@ function checkListen(options: DatagramListenOptions): void {
 
 function checkConnect({ address, ttl }: DatagramTarget): void {
   checkSendable(address);
+  checkDestination(address);
   checkTtl(address.hostname, ttl);
 }
 
@@ -107,9 +121,14 @@ async function listenNode(
     : Deno.build.os === "windows" || v6 || groups.length > 0
     ? wildcard
     : address.hostname;
+  const bindings = portProbes(options, address);
   const before = ownSockets();
-  const socket = createSocket({ type: v6 ? "udp6" : "udp4", reuseAddr: group });
+  const socket = createSocket({
+    type: v6 ? "udp6" : "udp4",
+    reuseAddr: group || bindings !== undefined,
+  });
   try {
+    for (const hostname of bindings ?? []) await probe(hostname, address.port);
     await bind(socket, address.port, bindTo);
     for (const one of all.filter(({ hostname }) => isMulticast(hostname))) {
       const on = interfaceText(interfaceOf(one, networkInterface), v6);
@@ -118,7 +137,7 @@ async function listenNode(
     }
   } catch (cause) {
     await close(socket);
-    throw cause instanceof UsageError
+    throw cause instanceof UsageError || cause instanceof OperationError
       ? cause
       : failedCall("listen on", formatAddress(address), cause);
   }
@@ -128,6 +147,16 @@ async function listenNode(
     { ...address, port },
     ProcDrops.find(port, before),
   );
+}
+
+/** Binds an address for a moment, without sharing it. */
+async function probe(hostname: string, port: number): Promise<void> {
+  const socket = createSocket(isIpv6(hostname) ? "udp6" : "udp4");
+  try {
+    await bind(socket, port, hostname);
+  } finally {
+    await close(socket);
+  }
 }
 
 function bind(socket: Socket, port: number, address: string): Promise<void> {
@@ -211,7 +240,7 @@ class NodeDatagramListener implements DatagramListener {
     this.address = address;
     this.#kernelDrops = kernelDrops;
     socket.on("message", (message: Uint8Array, from: RemoteInfo) => {
-      const source = { hostname: from.address, port: from.port };
+      const source = { hostname: unmapped(from.address), port: from.port };
       if (this.#queue.put(message, source)) this.#waiter.wake();
       else this.#dropped++;
       release(message);
@@ -287,19 +316,26 @@ async function connectNode(
     await close(socket);
     throw failedCall("send to", formatAddress(address), cause);
   }
-  return new NodeDatagramSender(socket, address, counters);
+  const path = `${socket.address().address}%${found?.index ?? 0}`;
+  return new NodeDatagramSender(socket, { address, path }, counters);
 }
 
 class NodeDatagramSender implements DatagramSender {
   readonly engine: EngineName = "portable";
   readonly maxSegments = 1;
   readonly address: Address;
+  readonly path: string;
   readonly #socket: Socket;
   readonly #counters: Float64Array;
 
-  constructor(socket: Socket, address: Address, counters: Float64Array) {
+  constructor(
+    socket: Socket,
+    { address, path }: Pick<DatagramSender, "address" | "path">,
+    counters: Float64Array,
+  ) {
     this.#socket = socket;
     this.address = address;
+    this.path = path;
     this.#counters = counters;
   }
 

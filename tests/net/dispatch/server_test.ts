@@ -96,7 +96,7 @@ Deno.test("startServer refuses what cannot be right before it opens anything", a
         "Cannot use --on-write-error retry",
       ],
       [{ path: folder, listen }, "it is a folder"],
-      [{ path, listen, networkInterface: "nope9" }, "Unknown interface"],
+      [{ path, listen, networkInterface: "no/name" }, "Unknown interface"],
       [{ path, listen, keepFiles: 1 }, "nothing rotates it"],
     ];
     for (const [options, message] of refused) {

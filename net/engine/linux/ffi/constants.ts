@@ -6,8 +6,10 @@
 // <bits/socket.h>
 export const AF_INET = 2;
 export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const MSG_DONTWAIT = 0x40;
@@ -63,7 +65,24 @@ export const IPV6_MULTICAST_HOPS = 18;
 export const IPV6_MULTICAST_LOOP = 19;
 export const IPV6_MTU = 24;
 export const IPV6_RECVERR = 25;
+export const IPV6_V6ONLY = 26;
 export const IPV6_MULTICAST_ALL = 29;
+
+// <linux/netlink.h>
+export const NETLINK_ROUTE = 0;
+export const NLMSG_ERROR = 2;
+export const NLM_F_REQUEST = 1;
+
+// <linux/rtnetlink.h>
+export const RTM_NEWROUTE = 24;
+export const RTM_GETROUTE = 26;
+export const RTA_DST = 1;
+export const RTA_OIF = 4;
+export const RTMGRP_LINK = 1;
+export const RTMGRP_IPV4_IFADDR = 0x10;
+export const RTMGRP_IPV4_ROUTE = 0x40;
+export const RTMGRP_IPV6_IFADDR = 0x100;
+export const RTMGRP_IPV6_ROUTE = 0x400;
 
 // <linux/errqueue.h>
 export const SO_EE_ORIGIN_ICMP = 2;

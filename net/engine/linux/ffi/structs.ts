@@ -140,6 +140,41 @@ export const groupSourceReq = {
   at: { gsrInterface: 0, gsrGroup: 8, gsrSource: 136 },
 } as const satisfies Struct;
 
+export const sockaddrNl = {
+  type: "struct sockaddr_nl",
+  header: "linux/netlink.h",
+  size: 12,
+  at: { nlFamily: 0, nlPid: 4, nlGroups: 8 },
+} as const satisfies Struct;
+
+export const nlmsghdr = {
+  type: "struct nlmsghdr",
+  header: "linux/netlink.h",
+  size: 16,
+  at: { nlmsgLen: 0, nlmsgType: 4, nlmsgFlags: 6, nlmsgSeq: 8, nlmsgPid: 12 },
+} as const satisfies Struct;
+
+export const nlmsgerr = {
+  type: "struct nlmsgerr",
+  header: "linux/netlink.h",
+  size: 20,
+  at: { error: 0 },
+} as const satisfies Struct;
+
+export const rtmsg = {
+  type: "struct rtmsg",
+  header: "linux/rtnetlink.h",
+  size: 12,
+  at: { rtmFamily: 0, rtmDstLen: 1 },
+} as const satisfies Struct;
+
+export const rtattr = {
+  type: "struct rtattr",
+  header: "linux/rtnetlink.h",
+  size: 4,
+  at: { rtaLen: 0, rtaType: 2 },
+} as const satisfies Struct;
+
 export const bpfInsn = {
   type: "struct bpf_insn",
   header: "linux/bpf.h",
@@ -194,6 +229,11 @@ export const STRUCTS: readonly Struct[] = [
   ifreq,
   groupReq,
   groupSourceReq,
+  sockaddrNl,
+  nlmsghdr,
+  nlmsgerr,
+  rtmsg,
+  rtattr,
   bpfInsn,
   skBuff,
   bpfAttr,
