@@ -50,6 +50,11 @@ export function checkCertificate(
   keyFile: string,
 ): void {
   const [leaf] = certificatesOf(cert, certFile);
+  if (!isVersion3(leaf!.raw)) {
+    throw new CertificateError(
+      `Cannot use "${certFile}": its first certificate is X.509 version 1, and TLS requires version 3; make it again with an extension, such as -addext subjectAltName=DNS:NAME`,
+    );
+  }
   let fits: boolean;
   try {
     fits = leaf!.checkPrivateKey(createPrivateKey(key));
@@ -126,6 +131,19 @@ function certificatesOf(pem: string, file: string): X509Certificate[] {
   throw new CertificateError(
     `Cannot use "${file}": it holds no PEM certificate`,
   );
+}
+
+/** Whether a certificate in DER says `version 3` first (RFC 5280, section 4.1). */
+export function isVersion3(der: Uint8Array): boolean {
+  const outer = contentAt(der, 0);
+  const inner = contentAt(der, outer);
+  return [0xa0, 3, 2, 1, 2].every((byte, i) => der[inner + i] === byte);
+}
+
+/** Where the content of the DER value at an index begins. */
+function contentAt(der: Uint8Array, at: number): number {
+  const length = der[at + 1]!;
+  return at + 2 + (length & 0x80 ? length & 0x7f : 0);
 }
 
 /** Tells whether files have changed since they were taken last. */

@@ -8,7 +8,6 @@ import {
   DIAL_FAILURES,
   type DialFailure,
   type ForwardPolicy,
-  NO_REMOTE,
   type PolicyRemote,
   type RemoteSpec,
   type RemoteStats,

@@ -389,10 +389,7 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
       assert(await howTurnedAway(forwarder.address) !== "");
       assertEquals((await log.next("rejected")).reason, "source-limit");
       assertEquals(forwarder.stats().rejected["source-limit"], 1);
-      using _other = await Deno.connect({
-        hostname: "127.0.0.1",
-        port: forwarder.address.port,
-      });
+      await howTurnedAway(forwarder.address);
       assertEquals((await log.next("rejected")).reason, "source-limit");
       await forwarder.update({ maxConnectionsPerSource: 2 });
       using _second = await connectTo(forwarder.address);
@@ -443,6 +440,25 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
       await client.closeWrite();
       await howItEnds(client);
       assertEquals((await log.next("closed")).reason, "half-close-timeout");
+    },
+  );
+
+  test(
+    "leaves a quiet connection alone that is not half-closed",
+    async (forward, log) => {
+      await using server = hangingServer();
+      const forwarder = await forward(server.address, {
+        deadlines: { halfCloseTimeoutMs: 100 },
+      });
+      using _quiet = await connectTo(forwarder.address);
+      await log.next("opened");
+      using half = await connectTo(forwarder.address);
+      await log.next("opened");
+      await half.closeWrite();
+      assertEquals((await log.next("closed")).reason, "half-close-timeout");
+      // The quiet one is older, and would have been ended before.
+      assertEquals(forwarder.stats().open, 1);
+      server.release();
     },
   );
 

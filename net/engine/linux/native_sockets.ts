@@ -48,7 +48,8 @@ export class NativeSockets implements SocketControl, Disposable {
 
   find(ends: SocketEnds): ControlledSocket | undefined {
     const { getpeername, getsockname } = this.#libc.symbols;
-    for (let fd = FIRST_DESCRIPTOR, free = 0; free < FREE_IN_A_ROW; fd++) {
+    let free = 0;
+    for (let fd = FIRST_DESCRIPTOR; free < FREE_IN_A_ROW; fd++) {
       if (this.#controlled.has(fd)) {
         free = 0;
         continue;

@@ -3,7 +3,7 @@ import { createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { type Address, isIp } from "../../address.ts";
-import type { RemoteTls } from "../../tls_files.ts";
+import { isVersion3, type RemoteTls } from "../../tls_files.ts";
 import type { SocketControl } from "../socket_control.ts";
 import { TlsConn } from "./tls_conn.ts";
 
@@ -57,17 +57,4 @@ export function keyPin(certificate: Uint8Array): string {
   return createHash("sha256")
     .update(publicKey.export({ type: "spki", format: "der" }))
     .digest("base64");
-}
-
-/** Whether a certificate in DER says `version 3` first (RFC 5280, section 4.1). */
-export function isVersion3(der: Uint8Array): boolean {
-  const outer = contentAt(der, 0);
-  const inner = contentAt(der, outer);
-  return [0xa0, 3, 2, 1, 2].every((byte, i) => der[inner + i] === byte);
-}
-
-/** Where the content of the DER value at an index begins. */
-function contentAt(der: Uint8Array, at: number): number {
-  const length = der[at + 1]!;
-  return at + 2 + (length & 0x80 ? length & 0x7f : 0);
 }

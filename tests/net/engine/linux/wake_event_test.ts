@@ -3,6 +3,8 @@ import {
   createLinuxEngine,
   linuxEngineUnavailable,
 } from "../../../../net/engine/linux/engine.ts";
+import { WakeEvent } from "../../../../net/engine/linux/wake_event.ts";
+import { FaultyLibc } from "../../../support/faulty_libc.ts";
 import { testUnless } from "../../../support/skip.ts";
 import { TestWorker } from "../../../support/workers.ts";
 
@@ -34,5 +36,24 @@ testUnless(
     event[Symbol.dispose]();
     event[Symbol.dispose]();
     event.wake();
+  },
+);
+
+testUnless(
+  linuxEngineUnavailable(),
+  "WakeEvent closes a descriptor of its own, and no one else's",
+  () => {
+    using libc = new FaultyLibc();
+    const closed: number[] = [];
+    libc.put("close", (real, fd) => {
+      closed.push(fd);
+      return real(fd);
+    });
+    const own = new WakeEvent(libc);
+    const other = new WakeEvent(libc, own.descriptor);
+    other[Symbol.dispose]();
+    assertEquals(closed, []);
+    own[Symbol.dispose]();
+    assertEquals(closed, [own.descriptor]);
   },
 );

@@ -43,3 +43,19 @@ Deno.test("TimerWheel meets every deadline once, never early and at most a tick 
     }
   }));
 });
+
+Deno.test("TimerWheel knows the next deadline to the tick after one was met", () => {
+  const wheel = new TimerWheel(0);
+  wheel.grow(4);
+  wheel.set(0, 100);
+  wheel.set(1, 5000);
+  // More than a turn of 10 240 ms away: met early once per turn, and kept.
+  wheel.set(2, 26_000);
+  const met: number[] = [];
+  for (const next of [5000, 5520, 15_760, 26_000, Infinity]) {
+    const nowMs = met.length === 0 ? 100 : wheel.nextMs();
+    wheel.advance(nowMs, (number) => met.push(number));
+    assertEquals(wheel.nextMs(), next);
+  }
+  assertEquals(met, [0, 1, 2]);
+});
