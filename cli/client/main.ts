@@ -75,6 +75,7 @@ export const command: cli.Command = cli.defineCommand({
     datagramBytes: "datagramSize",
     bitsPerSecond: "rate",
     networkInterface: "interface",
+    resolveIntervalMs: "resolveInterval",
   },
   examples: [
     "--path /dev/random --server-addr 127.0.0.1:9920 --server-addr '[::1]:9921'",

@@ -100,6 +100,9 @@ export const command: cli.Command = cli.defineCommand({
     datagramBytes: "datagramSize",
     networkInterface: "interface",
     receiveBufferBytes: "rcvbuf",
+    sharePort: "reusePort",
+    resolveIntervalMs: "resolveInterval",
+    readyWithinMs: "readyWithin",
   },
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --udp-downstream-addr '[::1]:9921' " +

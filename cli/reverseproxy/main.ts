@@ -117,6 +117,9 @@ export const command: cli.Command = cli.defineCommand({
     datagramBytes: "datagramSize",
     networkInterface: "interface",
     receiveBufferBytes: "rcvbuf",
+    sharePort: "reusePort",
+    resolveIntervalMs: "resolveInterval",
+    readyWithinMs: "readyWithin",
   },
   examples: [
     "--udp-listen-addr 0.0.0.0:9920 --tcp-output-addr '[::1]:9921' --multicast-addr 224.0.0.1:9922",

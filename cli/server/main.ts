@@ -120,6 +120,8 @@ export const command: cli.Command = cli.defineCommand({
     keepFiles: "keep",
     networkInterface: "interface",
     receiveBufferBytes: "rcvbuf",
+    sharePort: "reusePort",
+    readyWithinMs: "readyWithin",
   },
   examples: [
     "--path logfile.log --listen-addr 127.0.0.1:9920 --listen-addr '[::1]:9921'",

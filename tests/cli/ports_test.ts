@@ -66,6 +66,9 @@ testOnEngines("a destination that is no host's is refused", async (engine) => {
       ...["--engine", engine],
     ]).end;
     assertEquals(code, 2, stderr);
-    assertMatch(stderr, /Cannot send to ".*": it is the address of no host/);
+    assertMatch(
+      stderr,
+      /cannot send to ".*": the unspecified address is no destination/,
+    );
   }
 });

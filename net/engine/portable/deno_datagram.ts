@@ -289,7 +289,7 @@ async function connectDeno(
   ) {
     // Bound to any other address, the routing table chooses the interface.
     throw new OperationError(
-      `The portable engine cannot send to the group ${address.hostname} from "${on}", which has no link-local address: use --engine linux on Linux`,
+      `The portable engine cannot send to the group ${address.hostname} from "${on}", which has no link-local address: set the engine to linux on Linux`,
       { code: "ENOTSUP" },
     );
   }
@@ -385,7 +385,13 @@ class DenoDatagramSender implements DatagramSender {
 }
 
 /** Options that a refusal names. */
-const REFUSED = ["receiveBufferBytes", "workers", "ttl", "engine"];
+const REFUSED = [
+  "receiveBufferBytes",
+  "workers",
+  "sharePort",
+  "ttl",
+  "engine",
+];
 
 function refuse(value: unknown, name: string): void {
   if (value !== undefined) {

@@ -374,7 +374,13 @@ class NodeDatagramSender implements DatagramSender {
 }
 
 /** Options that a refusal names. */
-const REFUSED = ["receiveBufferBytes", "workers", "ttl", "engine"];
+const REFUSED = [
+  "receiveBufferBytes",
+  "workers",
+  "sharePort",
+  "ttl",
+  "engine",
+];
 
 function refuse(value: unknown, name: string): void {
   if (value !== undefined) {
