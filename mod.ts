@@ -27,82 +27,79 @@ export {
   type ClientHandle,
   type ClientOptions,
   type ClientStats,
-} from "./net/dispatch/client.ts";
-export { startClient } from "./net/dispatch/client.ts";
-export type { SendCounterName } from "./net/dispatch/destination.ts";
-export type { DestinationStats } from "./net/dispatch/destinations.ts";
-export type {
-  ListenerStats,
-  ReceiveCounterName,
-} from "./net/dispatch/listeners.ts";
-export type { DispatchOptions } from "./net/dispatch/options.ts";
-export type { ProducersStats } from "./net/dispatch/producers.ts";
+} from "./net/udp/client.ts";
+export { startClient } from "./net/udp/client.ts";
+export type { SendCounterName } from "./net/udp/sinks/destination.ts";
+export type { DestinationStats } from "./net/udp/sinks/destinations.ts";
+export type { ListenerStats, ReceiveCounterName } from "./net/udp/listeners.ts";
+export type { DispatchOptions } from "./net/udp/options.ts";
+export type { ProducersStats } from "./net/udp/sources/producers.ts";
 export {
   type ProxyHandle,
   type ProxyOptions,
   type ProxyStats,
-} from "./net/dispatch/proxy.ts";
-export { checkProxyAddresses, startProxy } from "./net/dispatch/proxy.ts";
-export { checkDestinations, checkListeners } from "./net/dispatch/distinct.ts";
-export { checkReverseProxyAddresses } from "./net/dispatch/reverse_proxy.ts";
-export {
-  DEFAULT_GROUP,
-  startReverseProxy,
-} from "./net/dispatch/reverse_proxy.ts";
+} from "./net/udp/proxy.ts";
+export { checkProxyAddresses, startProxy } from "./net/udp/proxy.ts";
+export { checkDestinations, checkListeners } from "./net/udp/distinct.ts";
+export { checkReverseProxyAddresses } from "./net/udp/reverse_proxy.ts";
+export { DEFAULT_GROUP, startReverseProxy } from "./net/udp/reverse_proxy.ts";
 export type {
   ReverseProxyHandle,
   ReverseProxyOptions,
   ReverseProxyStats,
-} from "./net/dispatch/reverse_proxy.ts";
-export type { RoleHandle } from "./net/dispatch/role.ts";
-export { FSYNC_CHOICES, WRITE_ERROR_CHOICES } from "./net/dispatch/log_file.ts";
+} from "./net/udp/reverse_proxy.ts";
+export type { RoleHandle } from "./net/udp/role.ts";
+export {
+  FSYNC_CHOICES,
+  WRITE_ERROR_CHOICES,
+} from "./net/udp/file_log/log_file.ts";
 export type {
   Fsync,
   OnWriteError,
   SenderSplit,
-} from "./net/dispatch/log_file.ts";
+} from "./net/udp/file_log/log_file.ts";
 export {
   STREAM_FORMATS,
   type StreamFormat,
-} from "./net/dispatch/log_format.ts";
-export type { CutOptions, RecordOptions } from "./net/dispatch/cut.ts";
+} from "./net/udp/file_log/log_format.ts";
+export type { CutOptions, RecordOptions } from "./net/udp/sources/splitter.ts";
 export {
   DATAGRAM_FORMATS,
   type DatagramFormat,
-} from "./net/dispatch/log_format.ts";
-export type { LogCounter } from "./net/dispatch/append_file.ts";
-export type { FileState } from "./net/dispatch/file_state.ts";
-export type { Timers } from "./net/dispatch/timers.ts";
-export { LOG_COUNTERS } from "./net/dispatch/append_file.ts";
-export type { LogFileOptions } from "./net/dispatch/log_file.ts";
-export { startServer } from "./net/dispatch/server.ts";
+} from "./net/udp/file_log/log_format.ts";
+export type { LogCounter } from "./net/udp/file_log/append_file.ts";
+export type { FileState } from "./net/udp/file_log/file_state.ts";
+export type { Timers } from "./net/udp/timers.ts";
+export { LOG_COUNTERS } from "./net/udp/file_log/append_file.ts";
+export type { LogFileOptions } from "./net/udp/file_log/log_file.ts";
+export { startServer } from "./net/udp/server.ts";
 export type {
   ServerHandle,
   ServerOptions,
   ServerStats,
-} from "./net/dispatch/server.ts";
+} from "./net/udp/server.ts";
 export {
   type LogStats,
   type OutputOptions,
   type Split,
   SPLIT_CHOICES,
   type StreamStats,
-} from "./net/dispatch/server_output.ts";
+} from "./net/udp/server_output.ts";
 export {
   SLOW_POLICIES,
   type SlowPolicy,
-} from "./net/dispatch/subscriber_queue.ts";
+} from "./net/udp/sinks/subscriber_queue.ts";
 export type {
   SubscribersStats,
   SubscriberStats,
-} from "./net/dispatch/subscribers.ts";
-export type { TcpSourceStats, TcpUpstream } from "./net/dispatch/tcp_source.ts";
-export type { StdoutCounter } from "./net/dispatch/stdout_sink.ts";
-export { STDOUT_COUNTERS } from "./net/dispatch/stdout_sink.ts";
-export { RECEIVE_COUNTERS } from "./net/dispatch/relay.ts";
-export { SEND_COUNTERS } from "./net/engine/engine.ts";
-export type { TeeStats } from "./net/dispatch/tee.ts";
-export type { EngineChoice, EngineName } from "./net/engine/engine.ts";
+} from "./net/udp/sinks/subscribers.ts";
+export type { TcpSourceStats, TcpUpstream } from "./net/udp/sources/tcp.ts";
+export type { StdoutCounter } from "./net/udp/sinks/stdout.ts";
+export { STDOUT_COUNTERS } from "./net/udp/sinks/stdout.ts";
+export { RECEIVE_COUNTERS } from "./net/udp/datagram_loop.ts";
+export { SEND_COUNTERS } from "./net/engine/datagram.ts";
+export type { TeeStats } from "./net/udp/sinks/tee.ts";
+export type { EngineChoice, EngineName } from "./net/engine/datagram.ts";
 export { failedCall, OperationError, UsageError } from "./net/errors.ts";
 export type { OperationErrorOptions } from "./net/errors.ts";
 export { CounterBlock } from "./net/observe/counters.ts";
@@ -130,13 +127,13 @@ export type {
   RemoteStats,
   Spread,
 } from "./net/engine/stream.ts";
-export { EchoServer } from "./net/tcp/echo_server.ts";
-export type { EchoProtocol, EchoServerOptions } from "./net/tcp/echo_server.ts";
-export { loadChart } from "./net/tcp/load_chart.ts";
+export { EchoServer } from "./net/echo/server.ts";
+export type { EchoProtocol, EchoServerOptions } from "./net/echo/server.ts";
+export { loadChart } from "./net/loadtest/chart.ts";
 export {
   LoadConsole,
   type LoadConsoleOptions,
-} from "./net/tcp/load_console.ts";
+} from "./net/loadtest/console.ts";
 export {
   DEFAULT_LOAD_TARGET,
   DEFAULT_SCENARIO,
@@ -146,38 +143,38 @@ export {
   readLoadTarget,
   readScenario,
   SHIPPED_MATRIX,
-} from "./net/tcp/load_plan.ts";
-export { loadJson } from "./net/tcp/load_report.ts";
+} from "./net/loadtest/plan.ts";
+export { loadJson } from "./net/loadtest/report.ts";
 export {
   type LoadNow,
   type LoadPhase,
   type LoadResult,
   LoadTest,
   type LoadTestOptions,
-} from "./net/tcp/load_test.ts";
+} from "./net/loadtest/load_test.ts";
 export { LatencyHistogram } from "./net/observe/latency_histogram.ts";
-export { type RelayEvent, TcpRelay } from "./net/tcp/relay.ts";
-export type { RelaySnapshot, TcpRelayOptions } from "./net/tcp/relay.ts";
-export { bannerLines, RelayConsole } from "./net/tcp/relay_console.ts";
-export { relayJson, relayMetrics } from "./net/tcp/relay_metrics.ts";
-export { openHttpDoor } from "./net/control/http_door.ts";
-export type { HttpDoorOptions } from "./net/control/http_door.ts";
+export { type RelayEvent, TcpRelay } from "./net/relay/relay.ts";
+export type { RelaySnapshot, TcpRelayOptions } from "./net/relay/relay.ts";
+export { bannerLines, RelayConsole } from "./net/relay/console.ts";
+export { relayJson, relayMetrics } from "./net/relay/metrics.ts";
+export { openHttpDoor } from "./net/tunnel/admin/http_server.ts";
+export type { HttpDoorOptions } from "./net/tunnel/admin/http_server.ts";
 export type { LostLines } from "./net/line_writer.ts";
 export { ADMISSION_COUNTERS, type AdmissionStats } from "./net/admission.ts";
-export { openLineDoor } from "./net/control/line_door.ts";
-export type { ControlDoor, LineDoorOptions } from "./net/control/line_door.ts";
-export { readToken } from "./net/control/token.ts";
-export { startTunnelRole } from "./net/control/tunnel_role.ts";
+export { openLineDoor } from "./net/tunnel/admin/line_server.ts";
 export type {
-  TunnelRole,
-  TunnelRoleOptions,
-} from "./net/control/tunnel_role.ts";
-export { AccessLog } from "./net/tcp/access_log.ts";
+  ControlDoor,
+  LineDoorOptions,
+} from "./net/tunnel/admin/line_server.ts";
+export { readToken } from "./net/tunnel/admin/token.ts";
+export { startTunnelRole } from "./net/tunnel/role.ts";
+export type { TunnelRole, TunnelRoleOptions } from "./net/tunnel/role.ts";
+export { AccessLog } from "./net/tunnel/access_log.ts";
 export type {
   AccessEntry,
   AccessLogFormat,
   AccessLogOptions,
-} from "./net/tcp/access_log.ts";
+} from "./net/tunnel/access_log.ts";
 export {
   DEFAULT_TUNNEL_OPTIONS,
   formatTunnel,
@@ -189,7 +186,7 @@ export {
   SpecError,
   STRATEGIES,
   TUNNEL_OPTIONS,
-} from "./net/tcp/spec.ts";
+} from "./net/tunnel/spec.ts";
 export type {
   GivenTunnelOptions,
   OriginalFailure,
@@ -197,29 +194,26 @@ export type {
   TunnelOption,
   TunnelOptions,
   TunnelSpec,
-} from "./net/tcp/spec.ts";
-export { Tunnel, TunnelError } from "./net/tcp/tunnel.ts";
+} from "./net/tunnel/spec.ts";
+export { Tunnel, TunnelError } from "./net/tunnel/tunnel.ts";
 export type {
   TunnelConnection,
   TunnelErrorKind,
   TunnelRemote,
-} from "./net/tcp/tunnel.ts";
+} from "./net/tunnel/tunnel.ts";
 export {
   checkTunnelFiles,
   readTunnelArguments,
   readTunnelConfig,
   TUNNEL_SECTIONS,
-} from "./net/tcp/tunnel_config.ts";
-export type {
-  ConfiguredTunnel,
-  TunnelConfig,
-} from "./net/tcp/tunnel_config.ts";
-export { tunnelHelp } from "./net/tcp/tunnel_help.ts";
-export { Tunnels } from "./net/tcp/tunnels.ts";
+} from "./net/tunnel/config.ts";
+export type { ConfiguredTunnel, TunnelConfig } from "./net/tunnel/config.ts";
+export { tunnelHelp } from "./net/tunnel/help.ts";
+export { Tunnels } from "./net/tunnel/tunnels.ts";
 export type {
   Ending,
   ReloadReport,
   TunnelsConfig,
   TunnelsOptions,
   TunnelTotals,
-} from "./net/tcp/tunnels.ts";
+} from "./net/tunnel/tunnels.ts";

@@ -10,9 +10,9 @@
  *     deno task bench:seam
  */
 import process from "node:process";
-import { Destination } from "../net/dispatch/destination.ts";
-import { RECEIVE_COUNTERS, Relay } from "../net/dispatch/relay.ts";
-import { denoDatagramEngine } from "../net/engine/portable/deno_datagram.ts";
+import { Destination } from "../net/udp/sinks/destination.ts";
+import { RECEIVE_COUNTERS, Relay } from "../net/udp/datagram_loop.ts";
+import { denoDatagramEngine } from "../net/engine/portable/datagram/deno.ts";
 import { CounterBlock } from "../net/observe/counters.ts";
 import { startLoad } from "./dispatch/turn.ts";
 import { median } from "./harness/bench.ts";

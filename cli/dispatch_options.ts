@@ -1,6 +1,6 @@
 /** Options that the dispatch roles share on the command line. */
-import type { RecordOptions } from "../net/dispatch/cut.ts";
-import type { EngineChoice } from "../net/engine/engine.ts";
+import type { RecordOptions } from "../net/udp/sources/splitter.ts";
+import type { EngineChoice } from "../net/engine/datagram.ts";
 import { parseScaled } from "../net/observe/units.ts";
 import { UsageError } from "../net/errors.ts";
 import {

@@ -1,6 +1,6 @@
 /** SIGHUP of the roles with UDP destinations: the configuration is read again, destinations change at once. */
 import type { Address } from "../net/address.ts";
-import { sameAddresses } from "../net/dispatch/live_destinations.ts";
+import { sameAddresses } from "../net/udp/sinks/live_destinations.ts";
 import type { CommandContext } from "./command.ts";
 
 /** What a role reloads. */

@@ -1,10 +1,10 @@
 /** What the dispatch roles show of their figures: a progress line and a summary. */
-import type { DestinationStats } from "../net/dispatch/destinations.ts";
-export { dropReasons } from "../net/dispatch/destinations.ts";
-import { dropReasons } from "../net/dispatch/destinations.ts";
-import type { ListenerStats } from "../net/dispatch/listeners.ts";
-import type { LogStats, StreamStats } from "../net/dispatch/server_output.ts";
-import type { TeeStats } from "../net/dispatch/tee.ts";
+import type { DestinationStats } from "../net/udp/sinks/destinations.ts";
+export { dropReasons } from "../net/udp/sinks/destinations.ts";
+import { dropReasons } from "../net/udp/sinks/destinations.ts";
+import type { ListenerStats } from "../net/udp/listeners.ts";
+import type { LogStats, StreamStats } from "../net/udp/server_output.ts";
+import type { TeeStats } from "../net/udp/sinks/tee.ts";
 import {
   formatBytes,
   formatCount,

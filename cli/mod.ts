@@ -64,7 +64,7 @@ export {
 export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
 export type { Log } from "../net/observe/log.ts";
 export { VERSION } from "./version.ts";
-export * from "../net/dispatch/metrics.ts";
+export * from "../net/udp/metrics.ts";
 export { mergeMetrics } from "../net/observe/metrics.ts";
 export type {
   Metric,

@@ -1,8 +1,8 @@
 /**
  * Draws docs/img/roles.svg: what comes into each role, and what goes out.
  *
- *     deno run -A .ci/draw_roles.ts          draws it
- *     deno run -A .ci/draw_roles.ts --check  fails where it is not up to date
+ *     deno run -A tools/draw_roles.ts          draws it
+ *     deno run -A tools/draw_roles.ts --check  fails where it is not up to date
  */
 import { commands } from "@mproxy/cli";
 import { fromFileUrl } from "@std/path";
@@ -135,6 +135,6 @@ ${names.map(row).join("\n")}
 if (import.meta.main) {
   await checkOrWrite(
     [{ path: FILE, text: rolesPicture() }],
-    "deno run -A .ci/draw_roles.ts",
+    "deno run -A tools/draw_roles.ts",
   );
 }

@@ -23,23 +23,32 @@ export const GROUPS: readonly Group[] = [
   },
   {
     name: "balance",
-    files: ["net/tcp/balance.ts", "net/tcp/remotes.ts"],
-    tests: ["tests/net/tcp/balance_test.ts", "tests/net/tcp/remotes_test.ts"],
+    files: [
+      "net/engine/balancing/balancer.ts",
+      "net/engine/balancing/tunnel_policy.ts",
+    ],
+    tests: [
+      "tests/net/engine/balancing/balancer_test.ts",
+      "tests/net/engine/balancing/tunnel_policy_test.ts",
+    ],
   },
   {
     name: "health",
-    files: ["net/tcp/health.ts"],
-    tests: ["tests/net/tcp/health_test.ts"],
+    files: ["net/engine/balancing/health.ts"],
+    tests: ["tests/net/engine/balancing/health_test.ts"],
   },
   {
     name: "limits",
-    files: ["net/dispatch/pace.ts", "net/mqtt/policy/token_bucket.ts"],
-    tests: ["tests/net/dispatch/pace_test.ts", "tests/net/mqtt/policy"],
+    files: ["net/udp/sources/pacer.ts", "net/mqtt/policy/token_bucket.ts"],
+    tests: ["tests/net/udp/sources/pacer_test.ts", "tests/net/mqtt/policy"],
   },
   {
     name: "filters",
     files: ["net/mqtt/topic.ts"],
-    tests: ["tests/net/mqtt/topic_test.ts", "tests/net/mqtt/filters_test.ts"],
+    tests: [
+      "tests/net/mqtt/topic_test.ts",
+      "tests/net/mqtt/hooks/filters_test.ts",
+    ],
   },
   {
     name: "policy",
@@ -49,12 +58,12 @@ export const GROUPS: readonly Group[] = [
   {
     name: "framing",
     files: [
-      "net/dispatch/cut.ts",
+      "net/udp/sources/splitter.ts",
       "net/mqtt/packet/fixed_header.ts",
       "net/mqtt/packet/framer.ts",
     ],
     tests: [
-      "tests/net/dispatch/cut_test.ts",
+      "tests/net/udp/sources/splitter_test.ts",
       "tests/net/mqtt/packet/framer_test.ts",
       "tests/net/mqtt/packet/reader_test.ts",
     ],

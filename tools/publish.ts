@@ -3,7 +3,7 @@
  * the stand-ins of offline/: they are part of no package. In a workflow with
  * an identity token; anywhere else Deno asks who publishes.
  *
- *     deno run -A .ci/publish.ts [--dry-run]
+ *     deno run -A tools/publish.ts [--dry-run]
  */
 import { join } from "@std/path";
 import { packageFolders, stageTree } from "./publish_check.ts";

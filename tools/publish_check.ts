@@ -2,7 +2,7 @@
  * Publishes every package as a dry run, from a copy of the tree in which the
  * stand-ins of `offline/` lie outside: they are part of no package.
  *
- *     deno run -A .ci/publish_check.ts
+ *     deno run -A tools/publish_check.ts
  */
 import { dirname, fromFileUrl, join } from "@std/path";
 

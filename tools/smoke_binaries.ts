@@ -1,7 +1,7 @@
 /**
  * Runs each program of a target: its version, and its role once over loopback.
  *
- *     deno run -A .ci/smoke_binaries.ts dist x86_64-unknown-linux-gnu
+ *     deno run -A tools/smoke_binaries.ts dist x86_64-unknown-linux-gnu
  */
 import { resolve } from "@std/path";
 import { roleSmoke } from "../tests/support/role_smoke.ts";

@@ -1,8 +1,8 @@
 /**
  * Writes docs/roles/: a page per role, from its option table.
  *
- *     deno run -A .ci/write_docs.ts          writes the pages
- *     deno run -A .ci/write_docs.ts --check  fails where they are not up to date
+ *     deno run -A tools/write_docs.ts          writes the pages
+ *     deno run -A tools/write_docs.ts --check  fails where they are not up to date
  */
 import { commands } from "@mproxy/cli";
 import {
@@ -27,7 +27,7 @@ export function rolePage(command: Command): string {
   const { name, summary, description, examples, positionals } = command;
   const { least, more } = permissions.find(({ role }) => role === name)!;
   const lines = [
-    "<!-- written by .ci/write_docs.ts -->",
+    "<!-- written by tools/write_docs.ts -->",
     "",
     `# ${name}`,
     "",
@@ -76,5 +76,5 @@ if (import.meta.main) {
       text: await formatMarkdown(rolePage(command)),
     });
   }
-  await checkOrWrite(pages, "deno run -A .ci/write_docs.ts");
+  await checkOrWrite(pages, "deno run -A tools/write_docs.ts");
 }

@@ -1,8 +1,8 @@
 /**
  * Writes the README's tables: performance, permissions, flags.
  *
- *     deno run -A .ci/write_readme.ts          writes README.md
- *     deno run -A .ci/write_readme.ts --check  fails where it is not up to date
+ *     deno run -A tools/write_readme.ts          writes README.md
+ *     deno run -A tools/write_readme.ts --check  fails where it is not up to date
  */
 import { commands } from "@mproxy/cli";
 import {
@@ -77,7 +77,7 @@ if (import.meta.main) {
   const readme = await Deno.readTextFile(README);
   let text = readme;
   for (const [name, write] of Object.entries(PARTS)) {
-    const opening = `<!-- ${name}: written by .ci/write_readme.ts -->`;
+    const opening = `<!-- ${name}: written by tools/write_readme.ts -->`;
     const start = text.indexOf(opening);
     const end = text.indexOf(`<!-- /${name} -->`);
     if (start < 0 || end < start) {
@@ -92,7 +92,7 @@ if (import.meta.main) {
     if (formatted !== readme) {
       await Deno.stderr.write(
         new TextEncoder().encode(
-          "README.md is not up to date: run deno run -A .ci/write_readme.ts\n",
+          "README.md is not up to date: run deno run -A tools/write_readme.ts\n",
         ),
       );
       Deno.exit(1);

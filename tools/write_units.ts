@@ -1,8 +1,8 @@
 /**
  * Writes a systemd unit for each role that serves, with what it may do.
  *
- *     deno run -A .ci/write_units.ts          writes packaging/systemd/
- *     deno run -A .ci/write_units.ts --check  fails where they are not up to date
+ *     deno run -A tools/write_units.ts          writes packaging/systemd/
+ *     deno run -A tools/write_units.ts --check  fails where they are not up to date
  */
 import { commands } from "@mproxy/cli";
 import { fromFileUrl } from "@std/path";
@@ -22,7 +22,7 @@ const WRITING = ["server", "tunnel", "mqtt"];
 const RELOADING = ["tunnel", "mqtt"];
 
 function unit(role: string, summary: string, graceSeconds = 5): string {
-  return `# Written by .ci/write_units.ts
+  return `# Written by tools/write_units.ts
 [Unit]
 Description=mproxy ${role}: ${summary}
 Documentation=man:mproxy-${role}(1)
@@ -85,6 +85,6 @@ if (import.meta.main) {
       path: `${FOLDER}mproxy-${name}.service`,
       text: unit(name, summary, graceSeconds),
     })),
-    "deno run -A .ci/write_units.ts",
+    "deno run -A tools/write_units.ts",
   );
 }

@@ -5,8 +5,8 @@
  *     udp_receive.ts linux|portable
  */
 import { DatagramBatch } from "../../net/engine/batch.ts";
-import { chooseDatagramEngine } from "../../net/engine/choose.ts";
-import type { EngineChoice } from "../../net/engine/engine.ts";
+import { chooseDatagramEngine } from "../../net/engine/choose_datagram.ts";
+import type { EngineChoice } from "../../net/engine/datagram.ts";
 import { SAMPLE_MS, Samples, say } from "./samples.ts";
 
 const [choice] = Deno.args;

@@ -11,13 +11,13 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { parseAddress } from "../../net/address.ts";
 import { DatagramBatch, MAX_DATAGRAM_BYTES } from "../../net/engine/batch.ts";
-import { chooseDatagramEngine } from "../../net/engine/choose.ts";
+import { chooseDatagramEngine } from "../../net/engine/choose_datagram.ts";
 import {
   type DatagramEngine,
   SEND_COUNTERS,
   SentSlot,
-} from "../../net/engine/engine.ts";
-import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
+} from "../../net/engine/datagram.ts";
+import { createLinuxEngine } from "../../net/engine/linux/datagram/engine.ts";
 import {
   ENOPROTOOPT,
   SOL_UDP,

@@ -1,10 +1,10 @@
 /** An echo server over TCP, UDP or both on one port, as a role. */
 import { type Address, formatAddress } from "../address.ts";
-import { serveUdpEcho, type UdpEcho } from "../dispatch/echo.ts";
+import { serveUdpEcho, type UdpEcho } from "./udp_echo.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
 import { formatBytes, formatCount } from "../observe/units.ts";
-import { TcpEcho } from "./echo.ts";
+import { TcpEcho } from "./tcp_echo.ts";
 
 /** What an {@linkcode EchoServer} speaks. */
 export type EchoProtocol = "tcp" | "udp" | "both";

@@ -7,10 +7,10 @@ import {
   listenStream,
   prepareTcp,
   type StreamConn,
-} from "../engine/portable/stream.ts";
+} from "../engine/portable/stream/sockets.ts";
 import type { Log } from "../observe/log.ts";
 import { AcceptLoop } from "../accept_loop.ts";
-import { BufferPool, closeQuietly } from "./pipe.ts";
+import { BufferPool, closeQuietly } from "../engine/portable/stream/pipe.ts";
 import { errorText } from "../errors.ts";
 
 /** Options of {@linkcode TcpEcho}. */

@@ -9,7 +9,7 @@
 import { createSocket, type Socket } from "node:dgram";
 import { type Address, formatAddress, isIpv6 } from "../address.ts";
 import { MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
-import { hasDenoDatagram } from "../engine/portable/deno_datagram.ts";
+import { hasDenoDatagram } from "../engine/portable/datagram/deno.ts";
 import { resolveOne } from "../engine/resolve.ts";
 import { failedCall } from "../errors.ts";
 

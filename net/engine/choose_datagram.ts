@@ -1,12 +1,15 @@
 /** Which engine serves: the one asked for, or the best that works here. */
 import { UsageError } from "../errors.ts";
-import type { DatagramEngine, EngineChoice } from "./engine.ts";
-import { createLinuxEngine, linuxEngineUnavailable } from "./linux/engine.ts";
+import type { DatagramEngine, EngineChoice } from "./datagram.ts";
+import {
+  createLinuxEngine,
+  linuxEngineUnavailable,
+} from "./linux/datagram/engine.ts";
 import {
   denoDatagramEngine,
   hasDenoDatagram,
-} from "./portable/deno_datagram.ts";
-import { nodeDatagramEngine } from "./portable/node_datagram.ts";
+} from "./portable/datagram/deno.ts";
+import { nodeDatagramEngine } from "./portable/datagram/node.ts";
 
 /** Options of {@linkcode chooseDatagramEngine}. */
 export interface ChooseEngineOptions {

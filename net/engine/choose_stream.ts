@@ -1,17 +1,17 @@
 /** Which engine serves streams: the one asked for; `auto` is the linux one where it can be had. */
 import { UsageError } from "../errors.ts";
-import type { EngineChoice } from "../engine/engine.ts";
+import type { EngineChoice } from "./datagram.ts";
 import {
   linuxStreamEngine,
   linuxStreamEngineUnavailable,
-} from "../engine/linux/stream/engine.ts";
-import type { StreamEngine } from "../engine/stream.ts";
-import { linuxEngineUnavailable } from "../engine/linux/engine.ts";
-import { openLibc } from "../engine/linux/ffi/libc.ts";
-import { NativeSockets } from "../engine/linux/native_sockets.ts";
-import type { SocketControl } from "../engine/socket_control.ts";
-import { portableStreamEngine } from "./forward.ts";
-import { createPolicy } from "./policy.ts";
+} from "./linux/stream/engine.ts";
+import type { StreamEngine } from "./stream.ts";
+import { linuxEngineUnavailable } from "./linux/datagram/engine.ts";
+import { openLibc } from "./linux/ffi/libc.ts";
+import { NativeSockets } from "./linux/native_sockets.ts";
+import type { SocketControl } from "./socket_control.ts";
+import { portableStreamEngine } from "./portable/stream/forwarder.ts";
+import { createPolicy } from "./balancing/policies.ts";
 
 /** Threads that an engine may have. */
 export const MAX_STREAM_WORKERS = 64;

@@ -18,8 +18,8 @@ import type {
   DatagramListenOptions,
   DatagramSender,
   EngineName,
-} from "./engine.ts";
-import { SentSlot } from "./engine.ts";
+} from "./datagram.ts";
+import { SentSlot } from "./datagram.ts";
 import { Waiter } from "./waiter.ts";
 
 /** Options of a {@linkcode MemoryNetwork}. */

@@ -16,7 +16,7 @@ import type {
   DatagramListener,
   DatagramListenOptions,
   EngineName,
-} from "./engine.ts";
+} from "./datagram.ts";
 import { isRecoverable } from "./recoverable.ts";
 import type { SocketState } from "./socket_state.ts";
 import { Waiter } from "./waiter.ts";

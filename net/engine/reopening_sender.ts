@@ -18,7 +18,7 @@ import {
   type DatagramSender,
   type EngineName,
   SentSlot,
-} from "./engine.ts";
+} from "./datagram.ts";
 import { isRecoverable } from "./recoverable.ts";
 import type { SocketState } from "./socket_state.ts";
 

@@ -1,6 +1,6 @@
 /** Why a datagram could not be sent, as a counter's slot. */
 import { errorCode } from "../errors.ts";
-import { SentSlot } from "./engine.ts";
+import { SentSlot } from "./datagram.ts";
 
 const SLOTS: Readonly<Record<string, number>> = {
   // ICMP port unreachable, told on the next call (udp(7)).

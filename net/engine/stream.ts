@@ -14,7 +14,7 @@
  */
 import type { Address } from "../address.ts";
 import type { RemoteTls, TlsTermination } from "../tls_files.ts";
-import type { EngineName } from "./engine.ts";
+import type { EngineName } from "./datagram.ts";
 
 /** Seen from the proxy: towards the remote, or back to the client. */
 export type Direction = "upstream" | "downstream";
@@ -32,7 +32,7 @@ export interface RemoteSpec {
 
 /**
  * What a policy is made from: plain data, of a kind that the maker of policies
- * (`net/tcp/policy.ts`) knows.
+ * (`net/engine/balancing/policies.ts`) knows.
  */
 export interface PolicySpec {
   /** Which policy. */

@@ -11,7 +11,7 @@ import {
   formatLatency,
   formatMessageSize,
   requestsPerSecond,
-} from "./load_report.ts";
+} from "./report.ts";
 
 const WIDTH = 960;
 const LEFT = 220;

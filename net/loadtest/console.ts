@@ -2,8 +2,8 @@
 import { type Address, formatAddress } from "../address.ts";
 import { failedCall } from "../errors.ts";
 import type { Metric } from "../observe/metrics.ts";
-import { loadChart } from "./load_chart.ts";
-import type { LoadScenario } from "./load_plan.ts";
+import { loadChart } from "./chart.ts";
+import type { LoadScenario } from "./plan.ts";
 import {
   loadJson,
   loadMetrics,
@@ -14,7 +14,7 @@ import {
   resultLine,
   runningLine,
   singleBanner,
-} from "./load_report.ts";
+} from "./report.ts";
 import { type LoadResult, LoadTest } from "./load_test.ts";
 
 /** Options of {@linkcode LoadConsole.start}. */

@@ -12,13 +12,13 @@
  * Functions stand in that order.
  */
 import { type Address, formatAddress } from "../address.ts";
-import { dialStream } from "../engine/portable/stream.ts";
-import type { StreamConn } from "../engine/portable/stream_conn.ts";
+import { dialStream } from "../engine/portable/stream/sockets.ts";
+import type { StreamConn } from "../engine/portable/stream/stream_conn.ts";
 import { errorText } from "../errors.ts";
 import { LatencyHistogram } from "../observe/latency_histogram.ts";
-import { LoadPace } from "./load_pace.ts";
-import type { LoadScenario } from "./load_plan.ts";
-import { closeQuietly } from "./pipe.ts";
+import { LoadPace } from "./pace.ts";
+import type { LoadScenario } from "./plan.ts";
+import { closeQuietly } from "../engine/portable/stream/pipe.ts";
 
 /** How long the last answers are waited for. */
 const SETTLE_MS = 1000;

@@ -1,7 +1,7 @@
 /** What a load test prints: the banner, lines, report and table of Monkey D. TCP, and JSON. Pure. */
 import { type Address, formatAddress } from "../address.ts";
 import type { Metric } from "../observe/metrics.ts";
-import type { LoadScenario } from "./load_plan.ts";
+import type { LoadScenario } from "./plan.ts";
 import type { LoadNow, LoadResult } from "./load_test.ts";
 
 const RULE = "========================================";

@@ -8,7 +8,7 @@
  */
 import { formatAddress } from "../address.ts";
 import { jsonLine } from "../line_text.ts";
-import type { MessageRequest, MqttSession } from "./hooks.ts";
+import type { MessageRequest, MqttSession } from "./hooks/hooks.ts";
 
 /** Longest line, without payloads and with them, in bytes. */
 const MAX_LINE_BYTES = 2048;

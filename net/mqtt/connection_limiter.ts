@@ -10,7 +10,7 @@ import {
   ConnectionGate,
 } from "../connection_gate.ts";
 import type { Log } from "../observe/log.ts";
-import type { TurnedAwayReason } from "./mqtt_metrics.ts";
+import type { TurnedAwayReason } from "./metrics.ts";
 import { TokenBucket } from "./policy/token_bucket.ts";
 
 /** Limits of a {@linkcode ConnectionLimiter}. */

@@ -13,17 +13,21 @@ import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
 import { formatBytes, formatCount } from "../observe/units.ts";
 import { AuditLog, type AuditOptions } from "./audit.ts";
-import { BufferPool } from "./buffer_pool.ts";
-import { checkHooks } from "./check_hooks.ts";
-import { HookChain, type NamedHooks } from "./hook_chain.ts";
-import type { MqttHooks } from "./hooks.ts";
-import type { OnDeny, SessionContext, SessionSettings } from "./link.ts";
+import { BufferPool } from "./session/buffer_pool.ts";
+import { checkHooks } from "./hooks/check_hooks.ts";
+import { HookChain, type NamedHooks } from "./hooks/hook_chain.ts";
+import type { MqttHooks } from "./hooks/hooks.ts";
+import type {
+  OnDeny,
+  SessionContext,
+  SessionSettings,
+} from "./session/link.ts";
 import { HeldBudget, MAX_PACKET_BYTES } from "./packet/mod.ts";
-import { MqttMetrics } from "./mqtt_metrics.ts";
+import { MqttMetrics } from "./metrics.ts";
 import type { Policy } from "./policy/policy.ts";
 import { ConnectionLimiter } from "./connection_limiter.ts";
-import { Session, type SessionPlace } from "./session.ts";
-import { runAs, watchStrayErrors } from "./stray_errors.ts";
+import { Session, type SessionPlace } from "./session/session.ts";
+import { runAs, watchStrayErrors } from "./session/stray_errors.ts";
 import { Targets } from "./targets.ts";
 import type { DialTlsOptions } from "./transport/dial.ts";
 import {

@@ -1,5 +1,5 @@
 /** What a gateway counts: slots while it runs, metrics when it is asked. */
-import { END_REASONS, type EndReason, type Qos } from "./hooks.ts";
+import { END_REASONS, type EndReason, type Qos } from "./hooks/hooks.ts";
 import type { Metric, MetricSample } from "../observe/metrics.ts";
 import {
   type Direction,

@@ -45,7 +45,7 @@ export type {
   OpenMqttGatewayOptions,
   PassedOptions,
 } from "./open_gateway.ts";
-export { Denial, deny, END_REASONS } from "./hooks.ts";
+export { Denial, deny, END_REASONS } from "./hooks/hooks.ts";
 export type {
   Answer,
   ConnectChange,
@@ -72,7 +72,7 @@ export type {
   UnsubscribeRequest,
   UserProperty,
   WillChange,
-} from "./hooks.ts";
+} from "./hooks/hooks.ts";
 export { TokenBucket } from "./policy/token_bucket.ts";
 export { filterCovers, topicMatches } from "./topic.ts";
 export type { AclAction, AclRule } from "./policy/acl.ts";
@@ -84,9 +84,9 @@ export {
 export { JWT_ALGORITHMS } from "./policy/jwt.ts";
 export type { JwtAlgorithm, JwtOptions } from "./policy/jwt.ts";
 export type { VerdictCacheOptions } from "./policy/verdict.ts";
-export type { OverLimit, Throttle } from "./link.ts";
+export type { OverLimit, Throttle } from "./session/link.ts";
 export type { AuditOptions } from "./audit.ts";
-export { watchProcessErrors } from "./stray_errors.ts";
+export { watchProcessErrors } from "./session/stray_errors.ts";
 export type { Address } from "../address.ts";
 export { Log, LOG_LEVELS } from "../observe/log.ts";
 export type {

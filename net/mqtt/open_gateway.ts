@@ -13,7 +13,7 @@ import {
   checkRoots,
 } from "../tls_files.ts";
 import { auditOptions, openAuditFile } from "./audit_file.ts";
-import { checkHookFile } from "./check_hooks.ts";
+import { checkHookFile } from "./hooks/check_hooks.ts";
 import { readEnvironment } from "./environment.ts";
 import {
   type MqttGateway,
@@ -21,8 +21,8 @@ import {
   type MqttListenerOptions,
   startMqttGateway,
 } from "./gateway.ts";
-import type { NamedHooks } from "./hook_chain.ts";
-import type { MqttHooks } from "./hooks.ts";
+import type { NamedHooks } from "./hooks/hook_chain.ts";
+import type { MqttHooks } from "./hooks/hooks.ts";
 import { Policy } from "./policy/policy.ts";
 import { parsePolicy, type PolicyConfig } from "./policy/policy_file.ts";
 import {

@@ -4,8 +4,8 @@
  */
 import type { Log } from "../observe/log.ts";
 import { rankTargets } from "./rendezvous.ts";
-import type { MqttMetrics } from "./mqtt_metrics.ts";
-import type { ConnectedBroker } from "./session.ts";
+import type { MqttMetrics } from "./metrics.ts";
+import type { ConnectedBroker } from "./session/session.ts";
 import { dial, type DialClient, type DialOptions } from "./transport/dial.ts";
 import { type Endpoint, formatEndpoint } from "./transport/endpoint.ts";
 

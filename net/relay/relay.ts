@@ -7,7 +7,7 @@
  */
 import { type Address, formatAddress, parseAddress } from "../address.ts";
 import type { Log } from "../observe/log.ts";
-import type { EngineChoice } from "../engine/engine.ts";
+import type { EngineChoice } from "../engine/datagram.ts";
 import type {
   ConnectionInfo,
   Deadlines,
@@ -18,9 +18,9 @@ import type {
   StreamEvent,
   StreamEventSink,
 } from "../engine/stream.ts";
-import { chooseStreamEngine } from "./choose.ts";
+import { chooseStreamEngine } from "../engine/choose_stream.ts";
 import { EventQueue } from "./event_queue.ts";
-import type { SingleRemoteSpec } from "./single_remote.ts";
+import type { SingleRemoteSpec } from "../engine/balancing/single_remote.ts";
 
 /** Options of {@linkcode TcpRelay.bind}. Deadlines are in milliseconds; 0 turns one off. */
 export interface TcpRelayOptions extends Partial<Deadlines> {

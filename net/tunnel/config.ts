@@ -32,8 +32,8 @@ import {
   type TunnelSpec,
 } from "./spec.ts";
 import { readCertificate, readRoots } from "../tls_files.ts";
-import { tunnelKey } from "./tunnel_changes.ts";
-import { checkTunnels, MAX_TUNNELS } from "./tunnel_limits.ts";
+import { tunnelKey } from "./changes.ts";
+import { checkTunnels, MAX_TUNNELS } from "./limits.ts";
 
 /** Reads the tunnels of a command line; throws a UsageError for the first that cannot be. */
 export function readTunnelArguments(

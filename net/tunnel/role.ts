@@ -10,13 +10,13 @@ import { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
 import { serveMetrics } from "../observe/metrics_server.ts";
 import { formatBytes, formatCount } from "../observe/units.ts";
-import { AccessLog, type AccessLogFormat } from "../tcp/access_log.ts";
-import { tunnelMetrics } from "../tcp/tunnel_metrics.ts";
-import { Tunnels, type TunnelsOptions } from "../tcp/tunnels.ts";
-import { openHttpDoor } from "./http_door.ts";
-import { openLineDoor } from "./line_door.ts";
-import { statusResult } from "./results.ts";
-import { checkExposure } from "./token.ts";
+import { AccessLog, type AccessLogFormat } from "./access_log.ts";
+import { tunnelMetrics } from "./metrics.ts";
+import { Tunnels, type TunnelsOptions } from "./tunnels.ts";
+import { openHttpDoor } from "./admin/http_server.ts";
+import { openLineDoor } from "./admin/line_server.ts";
+import { statusResult } from "./admin/results.ts";
+import { checkExposure } from "./admin/token.ts";
 
 /** Options of {@linkcode startTunnelRole}. */
 export interface TunnelRoleOptions extends Omit<TunnelsOptions, "accessLog"> {

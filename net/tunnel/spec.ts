@@ -12,7 +12,10 @@
  */
 import { type Address, formatAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
-import { diagnoseSocket, readSocket } from "./socket_text.ts";
+import {
+  diagnoseSocket,
+  readSocket,
+} from "../engine/portable/stream/socket_text.ts";
 
 /** How a tunnel spreads connections over its remotes. */
 export const STRATEGIES = [

@@ -9,7 +9,7 @@ import {
   TUNNEL_OPTIONS,
   type TunnelSpec,
 } from "./spec.ts";
-import { NO_CHANGES, type TunnelChanges } from "./tunnel_changes.ts";
+import { NO_CHANGES, type TunnelChanges } from "./changes.ts";
 
 /** Of the file's form; another one is refused. */
 const VERSION = 1;

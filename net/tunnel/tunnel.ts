@@ -25,7 +25,7 @@ import type {
   StreamEvent,
   StreamEventSink,
 } from "../engine/stream.ts";
-import type { RemotesPolicySpec } from "./remotes.ts";
+import type { RemotesPolicySpec } from "../engine/balancing/tunnel_policy.ts";
 import { resolveAll } from "../engine/resolve.ts";
 import {
   completeOptions,

@@ -8,7 +8,7 @@
  * each other; connections wait for none of them.
  */
 import { type Address, formatAddress } from "../address.ts";
-import type { EngineChoice } from "../engine/engine.ts";
+import type { EngineChoice } from "../engine/datagram.ts";
 import type {
   ForwardStats,
   RemoteStats,
@@ -19,7 +19,7 @@ import { writeFileAtomically } from "../atomic_file.ts";
 import { errorText, OperationError, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
-import { chooseStreamEngine } from "./choose.ts";
+import { chooseStreamEngine } from "../engine/choose_stream.ts";
 import { resolveAll } from "../engine/resolve.ts";
 import {
   DEFAULT_TUNNEL_OPTIONS,
@@ -44,10 +44,10 @@ import {
   withoutStale,
   withRemoteAdded,
   withRemoteRemoved,
-} from "./tunnel_changes.ts";
+} from "./changes.ts";
 import { warnIfPublic } from "../text_file.ts";
-import { checkTunnels } from "./tunnel_limits.ts";
-import { formatState, readState } from "./tunnel_state.ts";
+import { checkTunnels } from "./limits.ts";
+import { formatState, readState } from "./state.ts";
 
 /** What a configuration says; read at the start and at every reload. */
 export interface TunnelsConfig {

@@ -7,15 +7,15 @@ import {
   DEFAULT_DATAGRAM_BYTES,
   makeCutter,
   type RecordOptions,
-} from "./cut.ts";
+} from "./sources/splitter.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
-} from "./destinations.ts";
+} from "./sinks/destinations.ts";
 import { checkDestinations } from "./distinct.ts";
-import { Feed, FEED_COUNTERS } from "./feed.ts";
-import { checkFileSource, openFileSource } from "./file_source.ts";
+import { Feed, FEED_COUNTERS } from "./sources/stream_pump.ts";
+import { checkFileSource, openFileSource } from "./sources/file.ts";
 import {
   checkDispatchOptions,
   checkEngine,
@@ -23,12 +23,12 @@ import {
   type DispatchOptions,
   logOf,
 } from "./options.ts";
-import { checkRecordOptions } from "./record_options.ts";
-import { LiveDestinations } from "./live_destinations.ts";
-import { Pacer } from "./pace.ts";
+import { checkRecordOptions } from "./sources/record_options.ts";
+import { LiveDestinations } from "./sinks/live_destinations.ts";
+import { Pacer } from "./sources/pacer.ts";
 import { endOnAbort, type RoleHandle } from "./role.ts";
-import type { DatagramSink } from "./sink.ts";
-import { openTee, type TeeStats, teeStats } from "./tee.ts";
+import type { DatagramSink } from "./sinks/sink.ts";
+import { openTee, type TeeStats, teeStats } from "./sinks/tee.ts";
 
 /** What a client sends, and how. */
 export interface ClientOptions extends DispatchOptions, RecordOptions {

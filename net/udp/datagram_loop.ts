@@ -8,11 +8,11 @@
  * 5. The loop waits until there is more.
  */
 import { DatagramBatch } from "../engine/batch.ts";
-import type { DatagramListener } from "../engine/engine.ts";
-import { StopSlot } from "../place/relay_plan.ts";
+import type { DatagramListener } from "../engine/datagram.ts";
+import { StopSlot } from "./worker/loop_plan.ts";
 import { BusyLoop } from "./busy.ts";
 import type { LoopGuard } from "./loop_guard.ts";
-import type { DatagramSink } from "./sink.ts";
+import type { DatagramSink } from "./sinks/sink.ts";
 import type { PolledTimers } from "./timers.ts";
 
 /** What a relay counts about its listener, in the order of its slots. */

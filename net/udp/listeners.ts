@@ -4,7 +4,7 @@
  * changes, and opened again as long as that fails.
  */
 import { type Address, formatAddress, isUnspecified } from "../address.ts";
-import type { DatagramEngine } from "../engine/engine.ts";
+import type { DatagramEngine } from "../engine/datagram.ts";
 import { ReopeningListener } from "../engine/reopening_listener.ts";
 import { SocketState } from "../engine/socket_state.ts";
 import { type OperationError, UsageError } from "../errors.ts";
@@ -14,20 +14,20 @@ import {
   type PlacedRelay,
   placeRelay,
   placeRelayUnavailable,
-} from "../place/place_relay.ts";
+} from "./worker/start_loop.ts";
 import type {
   ListenPlan,
   PlannedDestination,
   PlannedLog,
-} from "../place/relay_plan.ts";
+} from "./worker/loop_plan.ts";
 import type { Task } from "../tasks.ts";
-import { closeAll, RELAY_WAIT_MS } from "./destinations.ts";
-import type { LiveDestinations } from "./live_destinations.ts";
+import { closeAll, RELAY_WAIT_MS } from "./sinks/destinations.ts";
+import type { LiveDestinations } from "./sinks/live_destinations.ts";
 import { type DispatchOptions, sendingInterface } from "./options.ts";
-import { countDrops, RECEIVE_COUNTERS, Relay } from "./relay.ts";
+import { countDrops, RECEIVE_COUNTERS, Relay } from "./datagram_loop.ts";
 import { loopGuardOf } from "./report_loop.ts";
 import { RetrySchedule } from "./retry_schedule.ts";
-import type { DatagramSink } from "./sink.ts";
+import type { DatagramSink } from "./sinks/sink.ts";
 
 /** One of {@linkcode RECEIVE_COUNTERS}. */
 export type ReceiveCounterName = typeof RECEIVE_COUNTERS[number];

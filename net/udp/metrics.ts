@@ -1,13 +1,13 @@
 /** The dispatch roles' figures as metrics. */
-import { SEND_COUNTERS } from "../engine/engine.ts";
+import { SEND_COUNTERS } from "../engine/datagram.ts";
 import type { Metric, MetricSample } from "../observe/metrics.ts";
-import type { DestinationStats } from "./destinations.ts";
+import type { DestinationStats } from "./sinks/destinations.ts";
 import type { ListenerStats } from "./listeners.ts";
-import type { ProducersStats } from "./producers.ts";
+import type { ProducersStats } from "./sources/producers.ts";
 import type { LogStats, StreamStats } from "./server_output.ts";
-import type { SubscribersStats } from "./subscribers.ts";
-import type { TcpSourceStats } from "./tcp_source.ts";
-import type { TeeStats } from "./tee.ts";
+import type { SubscribersStats } from "./sinks/subscribers.ts";
+import type { TcpSourceStats } from "./sources/tcp.ts";
+import type { TeeStats } from "./sinks/tee.ts";
 
 /** A counter with a value for each row. */
 export function counterMetric<Row>(

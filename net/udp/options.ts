@@ -1,8 +1,8 @@
 /** Options that the dispatch roles share. */
 import { UsageError } from "../errors.ts";
 import { MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
-import { chooseDatagramEngine } from "../engine/choose.ts";
-import type { DatagramEngine, EngineChoice } from "../engine/engine.ts";
+import { chooseDatagramEngine } from "../engine/choose_datagram.ts";
+import type { DatagramEngine, EngineChoice } from "../engine/datagram.ts";
 import {
   type Address,
   formatAddress,

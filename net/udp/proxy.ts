@@ -2,16 +2,16 @@
 import type { Address } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Tasks } from "../tasks.ts";
-import type { RecordOptions } from "./cut.ts";
+import type { RecordOptions } from "./sources/splitter.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
-} from "./destinations.ts";
+} from "./sinks/destinations.ts";
 import { checkDestinations, checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
-import { LiveDestinations } from "./live_destinations.ts";
-import { checkNoLoop } from "./loops.ts";
+import { LiveDestinations } from "./sinks/live_destinations.ts";
+import { checkNoLoop } from "./loop_check.ts";
 import {
   checkDispatchOptions,
   checkEngine,
@@ -20,14 +20,17 @@ import {
   type DispatchOptions,
   logOf,
 } from "./options.ts";
-import { checkRecordOptions, refuseRecordOptions } from "./record_options.ts";
+import {
+  checkRecordOptions,
+  refuseRecordOptions,
+} from "./sources/record_options.ts";
 import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import {
   TcpSource,
   type TcpSourceStats,
   type TcpUpstream,
-} from "./tcp_source.ts";
-import { openTee, type TeeStats, teeStats } from "./tee.ts";
+} from "./sources/tcp.ts";
+import { openTee, type TeeStats, teeStats } from "./sinks/tee.ts";
 
 /** What a proxy takes and where it sends it. */
 export interface ProxyOptions extends DispatchOptions, RecordOptions {

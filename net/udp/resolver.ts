@@ -3,7 +3,7 @@ import { type Address, isIp } from "../address.ts";
 import { resolveAll } from "../engine/resolve.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../observe/log.ts";
-import { byPreference } from "./destination.ts";
+import { byPreference } from "./sinks/destination.ts";
 
 /** A name that a service sends away after a failure is asked for again after this, in milliseconds. */
 const MIN_INTERVAL_MS = 1000;

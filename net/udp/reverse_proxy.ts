@@ -9,18 +9,18 @@
 import { type Address, formatAddress } from "../address.ts";
 import { OperationError, UsageError } from "../errors.ts";
 import { Tasks } from "../tasks.ts";
-import { type Acceptor, acceptTcp } from "./accept.ts";
-import type { RecordOptions } from "./cut.ts";
+import { type Acceptor, acceptTcp } from "./sources/accept.ts";
+import type { RecordOptions } from "./sources/splitter.ts";
 import {
   closeAll,
   Destinations,
   type DestinationStats,
-} from "./destinations.ts";
+} from "./sinks/destinations.ts";
 import { checkDestinations, checkListeners } from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
-import { LiveDestinations } from "./live_destinations.ts";
-import type { StreamFormat } from "./log_format.ts";
-import { checkNoLoop } from "./loops.ts";
+import { LiveDestinations } from "./sinks/live_destinations.ts";
+import type { StreamFormat } from "./file_log/log_format.ts";
+import { checkNoLoop } from "./loop_check.ts";
 import {
   checkDispatchOptions,
   checkEngine,
@@ -30,12 +30,15 @@ import {
   type DispatchOptions,
   logOf,
 } from "./options.ts";
-import { Producers, type ProducersStats } from "./producers.ts";
-import { checkRecordOptions, refuseRecordOptions } from "./record_options.ts";
+import { Producers, type ProducersStats } from "./sources/producers.ts";
+import {
+  checkRecordOptions,
+  refuseRecordOptions,
+} from "./sources/record_options.ts";
 import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
-import { openTee, type TeeStats, teeStats } from "./tee.ts";
-import type { SlowPolicy } from "./subscriber_queue.ts";
-import { Subscribers, type SubscribersStats } from "./subscribers.ts";
+import { openTee, type TeeStats, teeStats } from "./sinks/tee.ts";
+import type { SlowPolicy } from "./sinks/subscriber_queue.ts";
+import { Subscribers, type SubscribersStats } from "./sinks/subscribers.ts";
 
 /** The original's default group: all nodes of the link. */
 export const DEFAULT_GROUP: Address = { hostname: "ff02::1", port: 9918 };

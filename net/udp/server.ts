@@ -22,8 +22,8 @@ import {
   type OutputOptions,
   type StreamStats,
 } from "./server_output.ts";
-import type { DatagramSink } from "./sink.ts";
-import { openTee, type TeeStats, teeStats } from "./tee.ts";
+import type { DatagramSink } from "./sinks/sink.ts";
+import { openTee, type TeeStats, teeStats } from "./sinks/tee.ts";
 
 /** What a server takes and how it keeps it; a `path` of `-` is stdout. */
 export interface ServerOptions

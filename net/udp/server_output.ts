@@ -4,21 +4,21 @@ import type { Address } from "../address.ts";
 import { type OperationError, UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
-import type { PlannedLog } from "../place/relay_plan.ts";
-import { LOG_COUNTERS, type LogCounter } from "./append_file.ts";
-import { fileError } from "./file_error.ts";
-import { FileState } from "./file_state.ts";
+import type { PlannedLog } from "./worker/loop_plan.ts";
+import { LOG_COUNTERS, type LogCounter } from "./file_log/append_file.ts";
+import { fileError } from "./file_log/file_error.ts";
+import { FileState } from "./file_log/file_state.ts";
 import {
   checkLogFileOptions,
   LogFile,
   type LogFileOptions,
   type SenderSplit,
-} from "./log_file.ts";
-import { FormattedStdout } from "./log_format.ts";
-import { splitName } from "./log_name.ts";
-import { checkLogPath, type LogPathKind } from "./log_path.ts";
-import type { DatagramSink } from "./sink.ts";
-import { type StdoutCounter, StdoutSink } from "./stdout_sink.ts";
+} from "./file_log/log_file.ts";
+import { FormattedStdout } from "./file_log/log_format.ts";
+import { splitName } from "./file_log/log_name.ts";
+import { checkLogPath, type LogPathKind } from "./file_log/log_path.ts";
+import type { DatagramSink } from "./sinks/sink.ts";
+import { type StdoutCounter, StdoutSink } from "./sinks/stdout.ts";
 
 /** How a server's datagrams are spread over files. */
 export const SPLIT_CHOICES = ["address", "source", "source-port"] as const;

@@ -1,6 +1,6 @@
 /** Which listeners share a port, as real processes. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/datagram/engine.ts";
 import { freeUdpPort, Sender } from "../support/datagram_peer.ts";
 import { testOnEngines } from "../support/engines.ts";
 import { startRole } from "../support/process.ts";

@@ -2,7 +2,7 @@
 import { STREAM_ENGINE } from "../support/engines.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "../../net/address.ts";
-import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/datagram/engine.ts";
 import { formatAddress } from "../../net/address.ts";
 import {
   assertWrongUsage,

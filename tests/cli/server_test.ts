@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { gunzipSync } from "node:zlib";
-import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/datagram/engine.ts";
 import { numbered } from "../support/batches.ts";
 import {
   fileAppears,

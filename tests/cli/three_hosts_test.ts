@@ -7,7 +7,7 @@
  *     fe80::a     fe80::b   fe80::c
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/datagram/engine.ts";
 import { testOnEngines } from "../support/engines.ts";
 import { TestFolder } from "../support/folder.ts";
 import { NetworkNamespace } from "../support/namespaces.ts";

@@ -8,19 +8,19 @@ import type {
   DatagramEngine,
   DatagramListener,
   DatagramListenOptions,
-} from "../../net/engine/engine.ts";
-import { SentSlot } from "../../net/engine/engine.ts";
+} from "../../net/engine/datagram.ts";
+import { SentSlot } from "../../net/engine/datagram.ts";
 import {
   createLinuxEngine,
   linuxEngineUnavailable,
-} from "../../net/engine/linux/engine.ts";
+} from "../../net/engine/linux/datagram/engine.ts";
 import { MemoryNetwork } from "../../net/engine/memory.ts";
 import { isRecoverable } from "../../net/engine/recoverable.ts";
 import {
   denoDatagramEngine,
   hasDenoDatagram,
-} from "../../net/engine/portable/deno_datagram.ts";
-import { nodeDatagramEngine } from "../../net/engine/portable/node_datagram.ts";
+} from "../../net/engine/portable/datagram/deno.ts";
+import { nodeDatagramEngine } from "../../net/engine/portable/datagram/node.ts";
 import { copiedDatagrams } from "../support/batches.ts";
 import {
   assertDatagrams,

@@ -24,11 +24,11 @@ import {
   localAddress,
   readIntOption,
 } from "../../net/engine/linux/ffi/socket.ts";
-import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/datagram/engine.ts";
 import { linuxStreamEngine } from "../../net/engine/linux/stream/engine.ts";
-import { portableStreamEngine } from "../../net/tcp/forward.ts";
-import { openSocketControl } from "../../net/tcp/choose.ts";
-import { createPolicy } from "../../net/tcp/policy.ts";
+import { portableStreamEngine } from "../../net/engine/portable/stream/forwarder.ts";
+import { openSocketControl } from "../../net/engine/choose_stream.ts";
+import { createPolicy } from "../../net/engine/balancing/policies.ts";
 import {
   blackhole,
   close,

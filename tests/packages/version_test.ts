@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { dirname, fromFileUrl, join, relative } from "@std/path";
-import { manifestFiles, setVersion } from "../../.ci/version.ts";
+import { manifestFiles, setVersion } from "../../tools/version.ts";
 import { VERSION } from "../../cli/version.ts";
 import { withFolder } from "../support/folder.ts";
 

@@ -57,7 +57,7 @@ async function moduleGraph(root: string): Promise<Module[]> {
   const entries = [
     "mod.ts",
     "cli/mod.ts",
-    "net/place/relay_worker.ts",
+    "net/udp/worker/loop_worker.ts",
     "net/engine/linux/stream/reactor_worker.ts",
   ];
   for (const { name, isDirectory } of Deno.readDirSync(`${root}cli`)) {

@@ -15,8 +15,8 @@
 import { compileLoad } from "../../bench/tcp/load.ts";
 import { type Address, formatAddress } from "../../net/address.ts";
 import { Log } from "../../net/observe/log.ts";
-import type { Tunnel } from "../../net/tcp/tunnel.ts";
-import { Tunnels } from "../../net/tcp/tunnels.ts";
+import type { Tunnel } from "../../net/tunnel/tunnel.ts";
+import { Tunnels } from "../../net/tunnel/tunnels.ts";
 import { startPeer, type TestProcess } from "../support/process.ts";
 import { connectTo, howItEnds, readExactly, writeAll } from "../support/tcp.ts";
 

@@ -7,9 +7,9 @@
  */
 // deno-lint-ignore-file no-console
 import { DatagramBatch } from "../../net/engine/batch.ts";
-import { SentSlot } from "../../net/engine/engine.ts";
-import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
-import type { LinuxListener } from "../../net/engine/linux/listener.ts";
+import { SentSlot } from "../../net/engine/datagram.ts";
+import { createLinuxEngine } from "../../net/engine/linux/datagram/engine.ts";
+import type { LinuxListener } from "../../net/engine/linux/datagram/listener.ts";
 import { formatBytes, formatCount } from "../../net/observe/units.ts";
 import type { FloodOrder } from "../support/flood_worker.ts";
 import { TestWorker } from "../support/workers.ts";

@@ -7,8 +7,8 @@
 // deno-lint-ignore-file no-console
 import { startProxy } from "../../mod.ts";
 import { DatagramBatch } from "../../net/engine/batch.ts";
-import { SEND_COUNTERS } from "../../net/engine/engine.ts";
-import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
+import { SEND_COUNTERS } from "../../net/engine/datagram.ts";
+import { createLinuxEngine } from "../../net/engine/linux/datagram/engine.ts";
 import { Log } from "../../net/observe/log.ts";
 import { formatBytes } from "../../net/observe/units.ts";
 import { batchOf, pattern, receive } from "../support/datagrams.ts";

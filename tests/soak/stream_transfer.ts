@@ -6,7 +6,7 @@
  *     deno run -A tests/soak/stream_transfer.ts [GIGABYTES [STOP_SECONDS]]
  */
 import { formatAddress } from "../../net/address.ts";
-import { TcpRelay } from "../../net/tcp/relay.ts";
+import { TcpRelay } from "../../net/relay/relay.ts";
 
 const gigabytes = Number(Deno.args[0] ?? 1);
 const stopSeconds = Number(Deno.args[1] ?? 1);

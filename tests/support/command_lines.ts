@@ -1,7 +1,7 @@
 /** Command lines of the documentation, and what says whether they are right. */
 import { assert } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
-import { programs, TARGETS } from "../../.ci/compile.ts";
+import { programs, TARGETS } from "../../tools/compile.ts";
 import manifest from "../../deno.json" with { type: "json" };
 import { commands } from "../../cli/mproxy/main.ts";
 import type { Command } from "../../cli/command.ts";
@@ -9,7 +9,7 @@ import { readValues, splitArguments } from "../../cli/parse.ts";
 import { allOptions } from "../../cli/run.ts";
 import { parseAddress } from "../../net/address.ts";
 import { UsageError } from "../../net/errors.ts";
-import { parseTunnel } from "../../net/tcp/spec.ts";
+import { parseTunnel } from "../../net/tunnel/spec.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 

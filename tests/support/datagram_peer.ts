@@ -4,12 +4,12 @@ import {
   formatAddress,
   parseAddress,
 } from "../../net/address.ts";
-import { Destination } from "../../net/dispatch/destination.ts";
-import { RECEIVE_COUNTERS, Relay } from "../../net/dispatch/relay.ts";
-import type { DatagramSink } from "../../net/dispatch/sink.ts";
+import { Destination } from "../../net/udp/sinks/destination.ts";
+import { RECEIVE_COUNTERS, Relay } from "../../net/udp/datagram_loop.ts";
+import type { DatagramSink } from "../../net/udp/sinks/sink.ts";
 import type { DatagramBatch } from "../../net/engine/batch.ts";
-import { chooseDatagramEngine } from "../../net/engine/choose.ts";
-import type { DatagramListener } from "../../net/engine/engine.ts";
+import { chooseDatagramEngine } from "../../net/engine/choose_datagram.ts";
+import type { DatagramListener } from "../../net/engine/datagram.ts";
 import { CounterBlock } from "../../net/observe/counters.ts";
 import { batchOf, concat, copiedDatagrams } from "./batches.ts";
 import { soon } from "./deadline.ts";

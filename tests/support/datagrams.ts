@@ -6,8 +6,8 @@ import type {
   DatagramEngine,
   DatagramListener,
   DatagramSender,
-} from "../../net/engine/engine.ts";
-import { SEND_COUNTERS } from "../../net/engine/engine.ts";
+} from "../../net/engine/datagram.ts";
+import { SEND_COUNTERS } from "../../net/engine/datagram.ts";
 import { copiedDatagrams } from "./batches.ts";
 
 /** A test that waits longer than this for a datagram has lost it. */

@@ -1,6 +1,6 @@
 /** Tests of a role run on every engine, so that none of them rots. */
-import type { EngineChoice } from "../../net/engine/engine.ts";
-import { linuxEngineUnavailable } from "../../net/engine/linux/engine.ts";
+import type { EngineChoice } from "../../net/engine/datagram.ts";
+import { linuxEngineUnavailable } from "../../net/engine/linux/datagram/engine.ts";
 import { type SkipReason, testUnless } from "./skip.ts";
 
 /** Engines that a role can be told to use, and why one cannot be had here. */

@@ -1,8 +1,8 @@
 /** Floods a port from a thread of its own, as fast as the engine sends. */
 /// <reference lib="deno.worker" />
-import { SEND_COUNTERS } from "../../net/engine/engine.ts";
+import { SEND_COUNTERS } from "../../net/engine/datagram.ts";
 import { DatagramBatch } from "../../net/engine/batch.ts";
-import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
+import { createLinuxEngine } from "../../net/engine/linux/datagram/engine.ts";
 
 /** What is sent. */
 export interface FloodOrder {

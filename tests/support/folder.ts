@@ -1,7 +1,7 @@
 /** Files of a test, in a folder that goes when it ends. */
 import { join } from "@std/path";
 import { gunzipSync } from "node:zlib";
-import { parseRotatedName } from "../../net/dispatch/log_name.ts";
+import { parseRotatedName } from "../../net/udp/file_log/log_name.ts";
 
 /** A folder for as long as `fn` runs. */
 export async function withFolder<Result>(

@@ -10,9 +10,9 @@ import type { Address } from "../../net/address.ts";
 import { parseAddress } from "../../net/address.ts";
 import { errorCode, OperationError } from "../../net/errors.ts";
 import { DatagramBatch } from "../../net/engine/batch.ts";
-import { type DatagramListener, SentSlot } from "../../net/engine/engine.ts";
-import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
-import { startServer } from "../../net/dispatch/server.ts";
+import { type DatagramListener, SentSlot } from "../../net/engine/datagram.ts";
+import { createLinuxEngine } from "../../net/engine/linux/datagram/engine.ts";
+import { startServer } from "../../net/udp/server.ts";
 import { batchOf, openSender, pattern, receive } from "./datagrams.ts";
 import { TestFolder } from "./folder.ts";
 

@@ -1,6 +1,6 @@
 /** Writes numbered datagrams to a log that other threads write to, too. */
 /// <reference lib="deno.worker" />
-import { LogFile } from "../../net/dispatch/log_file.ts";
+import { LogFile } from "../../net/udp/file_log/log_file.ts";
 import { batchOf } from "./batches.ts";
 
 /** What to write where. */

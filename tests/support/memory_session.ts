@@ -1,15 +1,15 @@
 /** A session between two connections without a network. */
-import { BufferPool } from "../../net/mqtt/buffer_pool.ts";
-import { HookChain } from "../../net/mqtt/hook_chain.ts";
-import type { MqttHooks } from "../../net/mqtt/hooks.ts";
+import { BufferPool } from "../../net/mqtt/session/buffer_pool.ts";
+import { HookChain } from "../../net/mqtt/hooks/hook_chain.ts";
+import type { MqttHooks } from "../../net/mqtt/hooks/hooks.ts";
 import type {
   SessionContext,
   SessionSettings,
   Throttle,
-} from "../../net/mqtt/link.ts";
-import { MqttMetrics } from "../../net/mqtt/mqtt_metrics.ts";
+} from "../../net/mqtt/session/link.ts";
+import { MqttMetrics } from "../../net/mqtt/metrics.ts";
 import { HeldBudget, type ProtocolVersion } from "../../net/mqtt/packet/mod.ts";
-import { Session } from "../../net/mqtt/session.ts";
+import { Session } from "../../net/mqtt/session/session.ts";
 import { Log } from "../../net/observe/log.ts";
 import { MemoryStream, settled } from "./memory_stream.ts";
 import { bytes, connectPacket } from "./mqtt_peer.ts";

@@ -2,8 +2,8 @@
  * The packages as a stranger gets them: exactly the files that a dry run would
  * publish, in a folder of their own, linked to each other by name.
  */
-import { packageFolders, stageTree } from "../../.ci/publish_check.ts";
-import { linkedFolder } from "../../.ci/unlink.ts";
+import { packageFolders, stageTree } from "../../tools/publish_check.ts";
+import { linkedFolder } from "../../tools/unlink.ts";
 import { basename, dirname, fromFileUrl, join, relative } from "@std/path";
 
 /** Packages in a folder. */

@@ -10,7 +10,7 @@ import type { ReactorOrder } from "../../net/engine/linux/stream/orders.ts";
 import { Reactor } from "../../net/engine/linux/stream/reactor.ts";
 import type { StartReactor } from "../../net/engine/linux/stream/reactor_link.ts";
 import type { StreamEngine } from "../../net/engine/stream.ts";
-import { createPolicy } from "../../net/tcp/policy.ts";
+import { createPolicy } from "../../net/engine/balancing/policies.ts";
 import type { FaultyLibc } from "./faulty_libc.ts";
 
 /** An engine of one reactor that never blocks; its end checks that no descriptor is left and frees libc. */

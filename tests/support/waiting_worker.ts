@@ -1,7 +1,7 @@
 /** Waits for datagrams in a thread of its own until another thread wakes it. */
 /// <reference lib="deno.worker" />
 import { DatagramBatch } from "../../net/engine/batch.ts";
-import { createLinuxEngine } from "../../net/engine/linux/engine.ts";
+import { createLinuxEngine } from "../../net/engine/linux/datagram/engine.ts";
 
 self.onmessage = async ({ data }: MessageEvent<number>) => {
   const engine = createLinuxEngine({ blocking: true, wakeDescriptor: data });

@@ -1,7 +1,7 @@
 /** Which operators `deno task mutate` changes. */
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
-import { GROUPS, mutantsOf, mutated, spread } from "../../.ci/mutate.ts";
+import { GROUPS, mutantsOf, mutated, spread } from "../../tools/mutate.ts";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 

@@ -2,7 +2,7 @@
  * Which of several remotes the next connection goes to. Pure: what is random
  * comes from a source that is given, and a pick allocates nothing.
  */
-import type { Strategy } from "./spec.ts";
+import type { Strategy } from "../../tunnel/spec.ts";
 
 /** A number from 0 up to but not 1, as `Math.random` gives. */
 export type RandomSource = () => number;

@@ -1,6 +1,6 @@
 /** Policies by the kind of their spec: the one list that every thread makes them from. */
-import type { ForwardPolicy, PolicySpec } from "../engine/stream.ts";
-import { RemotesPolicy, type RemotesPolicySpec } from "./remotes.ts";
+import type { ForwardPolicy, PolicySpec } from "../stream.ts";
+import { RemotesPolicy, type RemotesPolicySpec } from "./tunnel_policy.ts";
 import { SingleRemote } from "./single_remote.ts";
 
 /** Makes the policy of a spec; throws a TypeError for a kind that is not known. */

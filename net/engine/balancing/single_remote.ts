@@ -4,7 +4,7 @@ import {
   NO_REMOTE,
   type PolicyRemote,
   type PolicySpec,
-} from "../engine/stream.ts";
+} from "../stream.ts";
 
 /** Spec of {@linkcode SingleRemote}. */
 export interface SingleRemoteSpec extends PolicySpec {

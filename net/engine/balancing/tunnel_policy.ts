@@ -11,11 +11,11 @@ import {
   NO_REMOTE,
   type PolicyRemote,
   type PolicySpec,
-} from "../engine/stream.ts";
-import { RemoteSlot, RemoteState } from "../engine/stream_counters.ts";
-import { Balancer, type Candidate, type RandomSource } from "./balance.ts";
+} from "../stream.ts";
+import { RemoteSlot, RemoteState } from "../stream_counters.ts";
+import { Balancer, type Candidate, type RandomSource } from "./balancer.ts";
 import { type HealthPolicy, RemoteHealth } from "./health.ts";
-import type { Strategy } from "./spec.ts";
+import type { Strategy } from "../../tunnel/spec.ts";
 
 /** What a {@linkcode RemotesPolicy} is made from. */
 export interface RemotesPolicySpec extends PolicySpec, HealthPolicy {

@@ -10,12 +10,12 @@
  * of setImmediate alone asks too rarely: one turn in 61, or every 73 µs.
  */
 import { setImmediate } from "node:timers";
-import { linuxEngineUnavailable } from "./engine.ts";
+import { linuxEngineUnavailable } from "./datagram/engine.ts";
 import { POLLIN } from "./ffi/constants.ts";
 import { type Libc, openLibc } from "./ffi/libc.ts";
 import { PollPair } from "./ffi/poll.ts";
 import { localAddress } from "./ffi/socket.ts";
-import { Spin, SPIN_MS } from "./stream/spin.ts";
+import { Spin, SPIN_MS } from "./stream/busy_poll.ts";
 
 /** What /proc says of a descriptor that is an epoll instance. */
 const EPOLL_LINK = "anon_inode:[eventpoll]";

@@ -4,7 +4,7 @@ import {
   type ConnectEdit,
   type ConnectView,
   PropertyId,
-} from "./packet/mod.ts";
+} from "../packet/mod.ts";
 
 const encoder = new TextEncoder();
 

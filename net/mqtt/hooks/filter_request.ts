@@ -13,8 +13,8 @@ import {
   type SubscribeEntry,
   SubscribeView,
   type UnsubscribeView,
-} from "./packet/mod.ts";
-import { isShare, isTopicFilter, sharedFilter } from "./topic.ts";
+} from "../packet/mod.ts";
+import { isShare, isTopicFilter, sharedFilter } from "../topic.ts";
 
 /** 0x8F: topic filter invalid. */
 const MALFORMED_SHARE = new Denial(0x8f, "malformed shared subscription");

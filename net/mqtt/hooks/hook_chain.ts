@@ -3,7 +3,7 @@
  * before changed. A synchronous answer stays synchronous, so that a message
  * costs no promise where no hook returns one.
  */
-import type { Log } from "../observe/log.ts";
+import type { Log } from "../../observe/log.ts";
 import { AnswerError, decide, FILTER_SHAPE, HOOK_SHAPES } from "./decision.ts";
 import {
   type ConnectResult,
@@ -17,10 +17,10 @@ import {
   type MqttHooks,
   type MqttSession,
 } from "./hooks.ts";
-import type { ConnectDraft } from "./connect_draft.ts";
-import { FilterDraft } from "./filter_draft.ts";
-import type { PublishMessage, WillMessage } from "./message.ts";
-import type { HookTimes, MqttMetrics } from "./mqtt_metrics.ts";
+import type { ConnectDraft } from "./connect_request.ts";
+import { FilterDraft } from "./filter_request.ts";
+import type { PublishMessage, WillMessage } from "../session/message.ts";
+import type { HookTimes, MqttMetrics } from "../metrics.ts";
 
 /** Hooks with the name that metrics and log show. */
 export interface NamedHooks {

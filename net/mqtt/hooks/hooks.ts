@@ -21,9 +21,9 @@
  * } satisfies MqttHooks;
  * ```
  */
-import type { Address } from "../address.ts";
-import type { Direction, ProtocolVersion } from "./packet/protocol.ts";
-import type { PeerCertificate } from "./transport/byte_stream.ts";
+import type { Address } from "../../address.ts";
+import type { Direction, ProtocolVersion } from "../packet/protocol.ts";
+import type { PeerCertificate } from "../transport/byte_stream.ts";
 
 export type { Direction, PeerCertificate, ProtocolVersion };
 

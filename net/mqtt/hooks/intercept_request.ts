@@ -1,6 +1,6 @@
 /** A packet as `intercept` sees it, with what hooks put in its place. */
 import type { InterceptedPacket } from "./hooks.ts";
-import { packetName } from "./packet/mod.ts";
+import { packetName } from "../packet/mod.ts";
 
 /** A packet on its way. */
 export class InterceptDraft implements InterceptedPacket {

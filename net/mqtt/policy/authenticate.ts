@@ -15,13 +15,13 @@
  * brokers end a session for another one with the same identifier.
  */
 import { formatAddress } from "../../address.ts";
-import { AnswerError } from "../decision.ts";
+import { AnswerError } from "../hooks/decision.ts";
 import {
   type ConnectRequest,
   Denial,
   deny,
   type MqttSession,
-} from "../hooks.ts";
+} from "../hooks/hooks.ts";
 import { matchesAny } from "./acl.ts";
 import { authenticateByHttp } from "./http_auth.ts";
 import { JwtAuthenticator } from "./jwt.ts";

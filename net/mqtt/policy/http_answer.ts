@@ -3,8 +3,8 @@
  * service of another product, a login page or a proxy's error page answers 200
  * as well. Pure.
  */
-import { AnswerError, decide, isPlainObject } from "../decision.ts";
-import { Denial, deny } from "../hooks.ts";
+import { AnswerError, decide, isPlainObject } from "../hooks/decision.ts";
+import { Denial, deny } from "../hooks/hooks.ts";
 import { ALLOWANCE, type Allowance } from "./verdict.ts";
 
 /** Formats of answers. */

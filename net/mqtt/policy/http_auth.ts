@@ -3,8 +3,8 @@
  * reads what it answers. The answer has a deadline and a bound, and redirects
  * are not followed: they would send the password elsewhere.
  */
-import { AnswerError } from "../decision.ts";
-import { Denial } from "../hooks.ts";
+import { AnswerError } from "../hooks/decision.ts";
+import { Denial } from "../hooks/hooks.ts";
 import {
   type HttpAnswer,
   type HttpAuthFormat,

@@ -9,7 +9,7 @@ import {
   type JWTVerifyGetKey,
 } from "jose";
 import { UsageError } from "../../errors.ts";
-import { decide } from "../decision.ts";
+import { decide } from "../hooks/decision.ts";
 import { ALLOWANCE, type Allowance, type Credentials } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
 

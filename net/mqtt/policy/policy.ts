@@ -15,8 +15,8 @@ import {
   type MqttHooks,
   type MqttSession,
   type SubscribeRequest,
-} from "../hooks.ts";
-import type { OverLimit, Throttle } from "../link.ts";
+} from "../hooks/hooks.ts";
+import type { OverLimit, Throttle } from "../session/link.ts";
 import { type SubjectAcl, subjectAcl } from "./acl.ts";
 import { Authenticator, type Identity } from "./authenticate.ts";
 import { MAX_PASSWORD_WAIT_MS, PasswordChecks } from "./password_checks.ts";

@@ -1,6 +1,6 @@
 /** What ways to authenticate answer, and a memory of it. */
 import { createHmac, randomBytes } from "node:crypto";
-import { type ChangeShape, isMqttText, objectOf } from "../decision.ts";
+import { type ChangeShape, isMqttText, objectOf } from "../hooks/decision.ts";
 
 /** Credentials of a CONNECT: what a way to authenticate goes by. */
 export interface Credentials {

@@ -11,7 +11,7 @@
  *    has a part in; a PINGRESP to the gateway's own PINGREQ stays here.
  * 6. DISCONNECT passes, and the connection with the client ends.
  */
-import type { Denial, Qos } from "./hooks.ts";
+import type { Denial, Qos } from "../hooks/hooks.ts";
 import type { Link } from "./link.ts";
 import type { PublishMessage } from "./message.ts";
 import { MessagePath, type MessageTerms } from "./message_path.ts";
@@ -35,12 +35,12 @@ import {
   type PublishView,
   ReasonCode,
   type SubackView,
-} from "./packet/mod.ts";
+} from "../packet/mod.ts";
 import { spliceCodes } from "./pending_filters.ts";
 import type { PublishFlow } from "./publish_flow.ts";
-import { logged } from "./session_log.ts";
+import { logged } from "./log.ts";
 import type { StreamWriter } from "./stream_writer.ts";
-import type { ByteStream } from "./transport/byte_stream.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
 
 /** What explains a packet, and may be left out where there is no room for it. */
 const EXPLAINING = [PropertyId.REASON_STRING, PropertyId.USER_PROPERTY];

@@ -1,15 +1,15 @@
 /** What the two directions of a session share. */
-import type { Log } from "../observe/log.ts";
-import type { AuditLog } from "./audit.ts";
+import type { Log } from "../../observe/log.ts";
+import type { AuditLog } from "../audit.ts";
 import type { BufferPool } from "./buffer_pool.ts";
-import type { HookChain } from "./hook_chain.ts";
-import type { EndReason, MqttSession } from "./hooks.ts";
-import type { MqttMetrics } from "./mqtt_metrics.ts";
+import type { HookChain } from "../hooks/hook_chain.ts";
+import type { EndReason, MqttSession } from "../hooks/hooks.ts";
+import type { MqttMetrics } from "../metrics.ts";
 import type {
   HeldBudget,
   PacketLimits,
   ProtocolVersion,
-} from "./packet/mod.ts";
+} from "../packet/mod.ts";
 import type { PendingTable } from "./pending_filters.ts";
 import type { PublishFlow } from "./publish_flow.ts";
 import type { StreamWriter } from "./stream_writer.ts";

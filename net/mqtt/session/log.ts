@@ -1,9 +1,9 @@
 /** What sessions log above debug level: warnings that name the client, at a limited rate. */
-import { formatAddress } from "../address.ts";
-import type { Log } from "../observe/log.ts";
-import type { EndReason, MqttSession } from "./hooks.ts";
+import { formatAddress } from "../../address.ts";
+import type { Log } from "../../observe/log.ts";
+import type { EndReason, MqttSession } from "../hooks/hooks.ts";
 import type { SessionEnd } from "./link.ts";
-import { ReasonCode } from "./packet/mod.ts";
+import { ReasonCode } from "../packet/mod.ts";
 
 /** Ends that are logged as warnings. */
 const LOGGED_ENDS: ReadonlyMap<EndReason, string> = new Map([

@@ -8,7 +8,7 @@ import type {
   Qos,
   UserProperty,
   WillChange,
-} from "./hooks.ts";
+} from "../hooks/hooks.ts";
 import {
   type ConnectView,
   type PropertyEdit,
@@ -18,8 +18,8 @@ import {
   type PublishEdit,
   type PublishView,
   type WillEdit,
-} from "./packet/mod.ts";
-import { isTopicName } from "./topic.ts";
+} from "../packet/mod.ts";
+import { isTopicName } from "../topic.ts";
 
 const encoder = new TextEncoder();
 

@@ -7,9 +7,9 @@
  *    told, or was told something else by, gets its topic.
  * 4. What is denied, or cannot be sent on, is answered as the direction wants.
  */
-import type { Decision } from "./hook_chain.ts";
-import { Denial, type Qos } from "./hooks.ts";
-import { InterceptDraft } from "./intercept_draft.ts";
+import type { Decision } from "../hooks/hook_chain.ts";
+import { Denial, type Qos } from "../hooks/hooks.ts";
+import { InterceptDraft } from "../hooks/intercept_request.ts";
 import type { Link } from "./link.ts";
 import { PublishMessage } from "./message.ts";
 import {
@@ -20,12 +20,12 @@ import {
   type PublishEdit,
   type PublishView,
   ReasonCode,
-} from "./packet/mod.ts";
+} from "../packet/mod.ts";
 import { PacketPath } from "./packet_path.ts";
 import type { PublishFlow } from "./publish_flow.ts";
 import { TopicAliases } from "./topic_aliases.ts";
 import { TopicSplice } from "./topic_splice.ts";
-import type { ByteStream } from "./transport/byte_stream.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
 
 /** What a direction says of its messages. */
 export interface MessageTerms {

@@ -14,20 +14,20 @@
  */
 import { ChunkBuffer } from "./chunk_buffer.ts";
 import { ForwardBatch } from "./forward_batch.ts";
-import type { Decision, HookName } from "./hook_chain.ts";
+import type { Decision, HookName } from "../hooks/hook_chain.ts";
 import type { Link, SessionContext } from "./link.ts";
-import type { Denial } from "./hooks.ts";
-import type { DirectionCounters } from "./mqtt_metrics.ts";
+import type { Denial } from "../hooks/hooks.ts";
+import type { DirectionCounters } from "../metrics.ts";
 import {
   type Direction,
   type OversizedPublish,
   PacketError,
   PacketReader,
   PacketType,
-} from "./packet/mod.ts";
+} from "../packet/mod.ts";
 import { PingAhead } from "./ping_ahead.ts";
 import type { StreamWriter } from "./stream_writer.ts";
-import type { ByteStream } from "./transport/byte_stream.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
 
 /** Thrown out of a wait when the session ends. */
 export class SessionOver extends Error {

@@ -2,7 +2,7 @@
  * SUBSCRIBEs and UNSUBSCRIBEs that wait for the broker's answer, with the codes
  * that the gateway has already decided. Pure.
  */
-import type { FilterDraft } from "./filter_draft.ts";
+import type { FilterDraft } from "../hooks/filter_request.ts";
 
 /** What a SUBSCRIBE or UNSUBSCRIBE waits for. */
 export interface PendingFilters {

@@ -7,7 +7,7 @@
  * 2. Each PINGREQ is reported once; its place in the stream stays.
  * 3. `read` gives what was read ahead before it reads the connection again.
  */
-import type { ByteStream } from "./transport/byte_stream.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
 
 /** Maximum bytes read ahead; beyond, the connection itself slows the client. */
 const MAX_AHEAD_BYTES = 65_536;

@@ -15,8 +15,8 @@ import {
   PacketType,
   type ProtocolVersion,
   ReasonCode,
-} from "./packet/mod.ts";
-import type { Denial } from "./hooks.ts";
+} from "../packet/mod.ts";
+import type { Denial } from "../hooks/hooks.ts";
 import type { StreamWriter } from "./stream_writer.ts";
 
 /** What the sender of messages wants to be told. */

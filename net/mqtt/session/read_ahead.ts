@@ -3,8 +3,8 @@
  * under way, so that the end of a client that waits is seen. What it reads
  * comes first when reading goes on.
  */
-import type { Address } from "../address.ts";
-import type { ByteStream, PeerCertificate } from "./transport/byte_stream.ts";
+import type { Address } from "../../address.ts";
+import type { ByteStream, PeerCertificate } from "../transport/byte_stream.ts";
 
 /** Small: the read stays under way until the client sends again, idle or not. */
 const WATCH_BYTES = 1024;

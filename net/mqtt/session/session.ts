@@ -10,11 +10,11 @@
  * 5. The first reason to end counts. Both connections are told what is still
  *    to be said, ended behind it, and closed when the other end has closed too.
  */
-import type { Address } from "../address.ts";
+import type { Address } from "../../address.ts";
 import { BrokerWatch } from "./broker_watch.ts";
-import { ConnectDraft } from "./connect_draft.ts";
+import { ConnectDraft } from "../hooks/connect_request.ts";
 import { DownstreamPath } from "./downstream_path.ts";
-import type { Decision, HookName } from "./hook_chain.ts";
+import type { Decision, HookName } from "../hooks/hook_chain.ts";
 import {
   type Denial,
   deny,
@@ -23,8 +23,8 @@ import {
   type MqttSession,
   type PeerCertificate,
   type UserProperty,
-} from "./hooks.ts";
-import { InterceptDraft } from "./intercept_draft.ts";
+} from "../hooks/hooks.ts";
+import { InterceptDraft } from "../hooks/intercept_request.ts";
 import { keepAliveAction } from "./keep_alive.ts";
 import type { Agreement, Link, SessionContext, SessionEnd } from "./link.ts";
 import { WillMessage } from "./message.ts";
@@ -45,16 +45,16 @@ import {
   PropertyId,
   type ProtocolVersion,
   ReasonCode,
-} from "./packet/mod.ts";
+} from "../packet/mod.ts";
 import { PendingTable } from "./pending_filters.ts";
 import { PublishFlow, reasonFor } from "./publish_flow.ts";
 import { ReadAhead } from "./read_ahead.ts";
-import { logEnd, logFailure, logHandshake } from "./session_log.ts";
+import { logEnd, logFailure, logHandshake } from "./log.ts";
 import { endStream } from "./stream_end.ts";
 import { StreamWriter } from "./stream_writer.ts";
-import type { ByteStream } from "./transport/byte_stream.ts";
-import type { DialClient } from "./transport/dial.ts";
-import type { AcceptedConnection } from "./transport/listen.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
+import type { DialClient } from "../transport/dial.ts";
+import type { AcceptedConnection } from "../transport/listen.ts";
 import { UpstreamPath } from "./upstream_path.ts";
 
 const PINGREQ = encodePingreq();

@@ -1,6 +1,6 @@
 /** How a connection of a session ends in order: last packet, end of the stream, close. */
 import type { StreamWriter } from "./stream_writer.ts";
-import type { ByteStream } from "./transport/byte_stream.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
 
 /** A connection that is to end. */
 export interface EndingStream {

@@ -8,7 +8,7 @@
  *   not wait: the direction that is waiting for its own writes must not wait
  *   for the other one too, or two full sockets could wait for each other.
  */
-import type { ByteStream } from "./transport/byte_stream.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
 
 const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 

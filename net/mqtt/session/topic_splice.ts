@@ -3,9 +3,9 @@
  * follows stays, so that the change of prefix that many gateways do to every
  * message costs two copies. Pure.
  */
-import { MAX_REMAINING_LENGTH, type PublishView } from "./packet/mod.ts";
-import { writeUtf8 } from "./packet/utf8.ts";
-import { varintBytes, writeVarint } from "./packet/writer.ts";
+import { MAX_REMAINING_LENGTH, type PublishView } from "../packet/mod.ts";
+import { writeUtf8 } from "../packet/utf8.ts";
+import { varintBytes, writeVarint } from "../packet/writer.ts";
 
 /** One byte, a length of four and the topic's length. */
 const MAX_HEADER_BYTES = 7;

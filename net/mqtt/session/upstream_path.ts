@@ -11,13 +11,13 @@
  * 6. DISCONNECT passes and ends the session in order; what the broker answers
  *    still passes.
  */
-import { type Denial, deny } from "./hooks.ts";
-import { FilterDraft, type FilterVerdict } from "./filter_draft.ts";
-import type { Decision } from "./hook_chain.ts";
+import { type Denial, deny } from "../hooks/hooks.ts";
+import { FilterDraft, type FilterVerdict } from "../hooks/filter_request.ts";
+import type { Decision } from "../hooks/hook_chain.ts";
 import type { Link } from "./link.ts";
 import type { PublishMessage } from "./message.ts";
 import { MessagePath, type MessageTerms } from "./message_path.ts";
-import { checkPublishLimits } from "./packet/limits.ts";
+import { checkPublishLimits } from "../packet/limits.ts";
 import {
   editSubscribe,
   editUnsubscribe,
@@ -31,11 +31,11 @@ import {
   PropertyId,
   type PublishView,
   ReasonCode,
-} from "./packet/mod.ts";
+} from "../packet/mod.ts";
 import { pendingOf } from "./pending_filters.ts";
 import { type PublishFlow, reasonFor } from "./publish_flow.ts";
 import type { StreamWriter } from "./stream_writer.ts";
-import type { ByteStream } from "./transport/byte_stream.ts";
+import type { ByteStream } from "../transport/byte_stream.ts";
 
 /** Beyond this, answers of the gateway's own wait for the client to read them. */
 const MAX_UNREAD_ANSWER_BYTES = 65536;

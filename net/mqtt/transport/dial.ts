@@ -3,7 +3,7 @@ import { connect as connectTcp } from "node:net";
 import { connect as connectTls, rootCertificates } from "node:tls";
 import { type Address, isIp } from "../../address.ts";
 import { errorText, OperationError } from "../../errors.ts";
-import type { BufferPool } from "../buffer_pool.ts";
+import type { BufferPool } from "../session/buffer_pool.ts";
 import type { ByteStream } from "./byte_stream.ts";
 import { TcpStream } from "./tcp_stream.ts";
 import {

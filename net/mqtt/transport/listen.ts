@@ -8,7 +8,7 @@ import { createServer, type Server, type TLSSocket } from "node:tls";
 import { AcceptLoop } from "../../accept_loop.ts";
 import type { Address } from "../../address.ts";
 import { failedCall } from "../../errors.ts";
-import type { BufferPool } from "../buffer_pool.ts";
+import type { BufferPool } from "../session/buffer_pool.ts";
 import type { ByteStream } from "./byte_stream.ts";
 import { TcpStream } from "./tcp_stream.ts";
 import {

@@ -6,7 +6,7 @@
  * and frames are taken off in the reader's own buffer.
  */
 import type { Address } from "../../address.ts";
-import type { BufferPool } from "../buffer_pool.ts";
+import type { BufferPool } from "../session/buffer_pool.ts";
 import type { ByteStream, PeerCertificate } from "./byte_stream.ts";
 import {
   BINARY_FRAME,

@@ -1,14 +1,14 @@
 /** Reads what a command wants to know, from a line's text or from JSON-RPC parameters. */
-import type { Address } from "../address.ts";
+import type { Address } from "../../address.ts";
 import {
   addressKey,
   type GivenTunnelOptions,
   parseSocket,
   readDelay,
   type TunnelSpec,
-} from "../tcp/spec.ts";
-import { checkRemotes } from "../tcp/tunnel_limits.ts";
-import type { Ending } from "../tcp/tunnels.ts";
+} from "../spec.ts";
+import { checkRemotes } from "../limits.ts";
+import type { Ending } from "../tunnels.ts";
 import { ControlProtocolError } from "./errors.ts";
 import {
   delay,

@@ -4,8 +4,8 @@
  * says the result as lines (`lines`), as the original's RPC result (`rpc`), or
  * in full (`json`).
  */
-import { parseSocket, parseTunnel } from "../tcp/spec.ts";
-import type { Tunnels } from "../tcp/tunnels.ts";
+import { parseSocket, parseTunnel } from "../spec.ts";
+import type { Tunnels } from "../tunnels.ts";
 import {
   argument,
   connectionId,

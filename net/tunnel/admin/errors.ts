@@ -1,9 +1,9 @@
 /** What the control doors say of failures: the original's texts and numbers. */
-import { OperationError } from "../errors.ts";
-import { SpecError } from "../tcp/spec.ts";
-import { CertificateError } from "../tls_files.ts";
-import { TunnelError, type TunnelErrorKind } from "../tcp/tunnel.ts";
-import { TunnelLimitError } from "../tcp/tunnel_limits.ts";
+import { OperationError } from "../../errors.ts";
+import { SpecError } from "../spec.ts";
+import { CertificateError } from "../../tls_files.ts";
+import { TunnelError, type TunnelErrorKind } from "../tunnel.ts";
+import { TunnelLimitError } from "../limits.ts";
 
 /** A failure as the doors tell it. */
 export interface ControlFailure {

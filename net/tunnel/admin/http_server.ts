@@ -12,15 +12,20 @@ import type { Duplex } from "node:stream";
 import { Buffer } from "node:buffer";
 // @ts-types="npm:@types/ws@^8.18.1"
 import type { WebSocket, WebSocketServer } from "ws";
-import { type Address, formatAddress, isIp, isLoopback } from "../address.ts";
-import type { AdmissionStats } from "../admission.ts";
-import type { Admitted } from "../connection_gate.ts";
-import { failedCall } from "../errors.ts";
-import { allowBody, HttpListener } from "../http_listener.ts";
-import type { Log } from "../observe/log.ts";
-import type { Tunnels } from "../tcp/tunnels.ts";
+import {
+  type Address,
+  formatAddress,
+  isIp,
+  isLoopback,
+} from "../../address.ts";
+import type { AdmissionStats } from "../../admission.ts";
+import type { Admitted } from "../../connection_gate.ts";
+import { failedCall } from "../../errors.ts";
+import { allowBody, HttpListener } from "../../http_listener.ts";
+import type { Log } from "../../observe/log.ts";
+import type { Tunnels } from "../tunnels.ts";
 import { answerRpc, MAX_REQUEST_BYTES, oversizedRequest } from "./json_rpc.ts";
-import type { ControlDoor } from "./line_door.ts";
+import type { ControlDoor } from "./line_server.ts";
 import { checkExposure, isToken } from "./token.ts";
 
 /**

@@ -4,7 +4,7 @@
  * notification is done and not answered; batches are bounded.
  */
 import { Buffer } from "node:buffer";
-import type { Tunnels } from "../tcp/tunnels.ts";
+import type { Tunnels } from "../tunnels.ts";
 import { COMMANDS, type ControlCommand } from "./commands.ts";
 import { controlFailure } from "./errors.ts";
 import {

@@ -9,18 +9,18 @@
  * 5. write the reply, and read on.
  */
 import { Buffer } from "node:buffer";
-import { type Address, isLoopback } from "../address.ts";
-import type { AdmissionStats } from "../admission.ts";
-import { type Admitted, ConnectionGate } from "../connection_gate.ts";
+import { type Address, isLoopback } from "../../address.ts";
+import type { AdmissionStats } from "../../admission.ts";
+import { type Admitted, ConnectionGate } from "../../connection_gate.ts";
 import {
   listenStream,
   prepareTcp,
   type StreamConn,
-} from "../engine/portable/stream.ts";
-import { AcceptLoop } from "../accept_loop.ts";
-import type { Log } from "../observe/log.ts";
-import { closeQuietly } from "../tcp/pipe.ts";
-import type { Tunnels } from "../tcp/tunnels.ts";
+} from "../../engine/portable/stream/sockets.ts";
+import { AcceptLoop } from "../../accept_loop.ts";
+import type { Log } from "../../observe/log.ts";
+import { closeQuietly } from "../../engine/portable/stream/pipe.ts";
+import type { Tunnels } from "../tunnels.ts";
 import { COMMANDS, helpLines, type LineReply } from "./commands.ts";
 import { controlFailure, ControlProtocolError } from "./errors.ts";
 import { MAX_ANSWER_BYTES } from "./json_rpc.ts";

@@ -1,6 +1,6 @@
 /** Readers of JSON-RPC parameters; their errors have the words of serde. */
-import { errorText } from "../errors.ts";
-import { readDelay } from "../tcp/spec.ts";
+import { errorText } from "../../errors.ts";
+import { readDelay } from "../spec.ts";
 
 /** A parameter that is missing or of the wrong kind. */
 export class ParameterError extends Error {

@@ -1,8 +1,8 @@
 /** What commands say of tunnels: the original's lines and objects, and ours. */
-import type { RemoteStats } from "../engine/stream.ts";
-import { TUNNEL_OPTIONS, type TunnelOptions } from "../tcp/spec.ts";
-import type { Tunnel, TunnelConnection } from "../tcp/tunnel.ts";
-import type { ReloadReport, Tunnels } from "../tcp/tunnels.ts";
+import type { RemoteStats } from "../../engine/stream.ts";
+import { TUNNEL_OPTIONS, type TunnelOptions } from "../spec.ts";
+import type { Tunnel, TunnelConnection } from "../tunnel.ts";
+import type { ReloadReport, Tunnels } from "../tunnels.ts";
 import { controlFailure } from "./errors.ts";
 
 /** A tunnel in STATUS FULL. */

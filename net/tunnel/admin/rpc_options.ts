@@ -5,7 +5,7 @@
  * options reads them, so that JSON-RPC takes what a specification takes. What
  * is unknown is refused: an option that is passed over could be `remote-tls`.
  */
-import { UsageError } from "../errors.ts";
+import { UsageError } from "../../errors.ts";
 import {
   DEFAULT_TUNNEL_OPTIONS,
   type GivenTunnelOptions,
@@ -14,7 +14,7 @@ import {
   type Strategy,
   type TunnelOption,
   type TunnelOptions,
-} from "../tcp/spec.ts";
+} from "../spec.ts";
 import {
   boolean,
   delay,

@@ -3,9 +3,9 @@
  * elsewhere only who knows a token.
  */
 import { timingSafeEqual } from "node:crypto";
-import { type Address, formatAddress, isLoopback } from "../address.ts";
-import { UsageError } from "../errors.ts";
-import { readTextFile } from "../text_file.ts";
+import { type Address, formatAddress, isLoopback } from "../../address.ts";
+import { UsageError } from "../../errors.ts";
+import { readTextFile } from "../../text_file.ts";
 
 /** Shorter tokens can be guessed. */
 const SHORTEST_TOKEN = 16;

@@ -13,8 +13,8 @@
  * 5. What was not written stays gathered for `retry`; what does not fit there
  *    any more is dropped and counted by reason.
  */
-import type { OperationError } from "../errors.ts";
-import type { CounterBlock } from "../observe/counters.ts";
+import type { OperationError } from "../../errors.ts";
+import type { CounterBlock } from "../../observe/counters.ts";
 import { DatagramRuns } from "./datagram_runs.ts";
 import { fileError } from "./file_error.ts";
 import { FileState } from "./file_state.ts";

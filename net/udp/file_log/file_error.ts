@@ -1,5 +1,5 @@
 /** Failures of files, in one line each. */
-import { errorCode, errorText, OperationError } from "../errors.ts";
+import { errorCode, errorText, OperationError } from "../../errors.ts";
 
 /** What to do about a file's error, where that is known. */
 const FILE_REMEDIES: Readonly<Record<string, string>> = {

@@ -8,7 +8,7 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { GzipAnswer, GzipRequest } from "./rotated_files.ts";
-import { errorText } from "../errors.ts";
+import { errorText } from "../../errors.ts";
 
 const READ_BYTES = 256 * 1024;
 

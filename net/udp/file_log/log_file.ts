@@ -10,11 +10,11 @@
  * 4. Files that were rotated are compressed and thinned out (rotated_files.ts).
  */
 import { basename, dirname, join } from "@std/path";
-import type { Address } from "../address.ts";
-import type { DatagramBatch } from "../engine/batch.ts";
-import { type OperationError, UsageError } from "../errors.ts";
-import { CounterBlock } from "../observe/counters.ts";
-import type { Log } from "../observe/log.ts";
+import type { Address } from "../../address.ts";
+import type { DatagramBatch } from "../../engine/batch.ts";
+import { type OperationError, UsageError } from "../../errors.ts";
+import { CounterBlock } from "../../observe/counters.ts";
+import type { Log } from "../../observe/log.ts";
 import {
   AppendFile,
   type GatherMemory,
@@ -29,8 +29,8 @@ import {
 } from "./log_format.ts";
 import { otherName, splitHostName, splitName, unmapped } from "./log_name.ts";
 import { RotatedFiles } from "./rotated_files.ts";
-import type { DatagramSink } from "./sink.ts";
-import { EventLoopTimers, type Timers } from "./timers.ts";
+import type { DatagramSink } from "../sinks/sink.ts";
+import { EventLoopTimers, type Timers } from "../timers.ts";
 
 /** When the system must put what was written on the disk. */
 export const FSYNC_CHOICES = ["none", "interval", "always"] as const;

@@ -1,9 +1,9 @@
 /** How datagrams look in a log: as they came, as lines, or as JSON objects. */
-import { type Address, formatAddress } from "../address.ts";
+import { type Address, formatAddress } from "../../address.ts";
 import { unmapped } from "./log_name.ts";
-import { type DatagramBatch, MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
-import type { DatagramSink } from "./sink.ts";
-import type { StdoutSink } from "./stdout_sink.ts";
+import { type DatagramBatch, MAX_DATAGRAM_BYTES } from "../../engine/batch.ts";
+import type { DatagramSink } from "../sinks/sink.ts";
+import type { StdoutSink } from "../sinks/stdout.ts";
 
 /**
  * The formats: `raw` is byte for byte, `lines` ends each datagram with exactly

@@ -1,5 +1,5 @@
 /** Names of log files: split by address, rotated, compressed. Pure. */
-import type { Address } from "../address.ts";
+import type { Address } from "../../address.ts";
 
 /** Names that Windows gives to devices, with any extension (naming files, learn.microsoft.com). */
 const RESERVED =

@@ -1,6 +1,6 @@
 /** What a log's path is, looked at before anything else is opened. */
 import { basename, dirname, join } from "@std/path";
-import { errorText, UsageError } from "../errors.ts";
+import { errorText, UsageError } from "../../errors.ts";
 import { splitName } from "./log_name.ts";
 
 /**

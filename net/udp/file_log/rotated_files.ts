@@ -11,10 +11,10 @@
  * process in between, one of `F` and `F.gz` has all the bytes.
  */
 import { basename, dirname, join } from "@std/path";
-import type { OperationError } from "../errors.ts";
+import type { OperationError } from "../../errors.ts";
 import { fileError } from "./file_error.ts";
 import { parseRotatedName, splitNameSides } from "./log_name.ts";
-import { workerModuleUnreadable } from "../worker_module.ts";
+import { workerModuleUnreadable } from "../../worker_module.ts";
 
 const WORKER_MODULE = import.meta.resolve("./gzip_worker.ts");
 

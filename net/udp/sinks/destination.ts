@@ -1,15 +1,15 @@
 /** A UDP destination as a sink: a socket of its own and counters by reason. */
-import { type Address, isIp } from "../address.ts";
-import type { DatagramBatch } from "../engine/batch.ts";
+import { type Address, isIp } from "../../address.ts";
+import type { DatagramBatch } from "../../engine/batch.ts";
 import {
   type DatagramEngine,
   type DatagramSocketOptions,
   SEND_COUNTERS,
-} from "../engine/engine.ts";
-import { ReopeningSender } from "../engine/reopening_sender.ts";
-import { resolveAll } from "../engine/resolve.ts";
-import { SocketState } from "../engine/socket_state.ts";
-import { CounterBlock } from "../observe/counters.ts";
+} from "../../engine/datagram.ts";
+import { ReopeningSender } from "../../engine/reopening_sender.ts";
+import { resolveAll } from "../../engine/resolve.ts";
+import { SocketState } from "../../engine/socket_state.ts";
+import { CounterBlock } from "../../observe/counters.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** Counters of a destination, by name. */

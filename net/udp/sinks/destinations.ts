@@ -3,16 +3,16 @@
  * each. While sockets are open, it resolves names again and has sockets checked
  * when the network changes or when sends fail for long.
  */
-import { type Address, formatAddress } from "../address.ts";
-import { type DatagramEngine, SEND_COUNTERS } from "../engine/engine.ts";
-import { SocketState } from "../engine/socket_state.ts";
-import { OperationError } from "../errors.ts";
-import { CounterBlock } from "../observe/counters.ts";
-import type { Log } from "../observe/log.ts";
+import { type Address, formatAddress } from "../../address.ts";
+import { type DatagramEngine, SEND_COUNTERS } from "../../engine/datagram.ts";
+import { SocketState } from "../../engine/socket_state.ts";
+import { OperationError } from "../../errors.ts";
+import { CounterBlock } from "../../observe/counters.ts";
+import type { Log } from "../../observe/log.ts";
 import { Destination, type SendCounterName } from "./destination.ts";
-import { type DispatchOptions, sendingInterface } from "./options.ts";
-import { ResolvedName } from "./resolver.ts";
-import { RetrySchedule } from "./retry_schedule.ts";
+import { type DispatchOptions, sendingInterface } from "../options.ts";
+import { ResolvedName } from "../resolver.ts";
+import { RetrySchedule } from "../retry_schedule.ts";
 
 /** A destination's figures. */
 export interface DestinationStats extends Record<SendCounterName, number> {

@@ -7,9 +7,9 @@
  *    when the batch under way is sent.
  * 4. What the old ones have sent stays in the figures.
  */
-import { type Address, formatAddress } from "../address.ts";
-import type { DatagramBatch } from "../engine/batch.ts";
-import { SEND_COUNTERS } from "../engine/engine.ts";
+import { type Address, formatAddress } from "../../address.ts";
+import type { DatagramBatch } from "../../engine/batch.ts";
+import { SEND_COUNTERS } from "../../engine/datagram.ts";
 import {
   closeAll,
   type Destinations,

@@ -2,7 +2,7 @@
  * Where datagrams go: a destination, a log file, subscribers, stdout. A relay
  * gives each batch to each of its sinks in turn.
  */
-import type { DatagramBatch } from "../engine/batch.ts";
+import type { DatagramBatch } from "../../engine/batch.ts";
 
 /** Takes batches of datagrams. */
 export interface DatagramSink extends AsyncDisposable {

@@ -10,11 +10,11 @@
  * 4. What stdout has taken counts as written, what it never took as dropped.
  */
 import { setImmediate } from "node:timers";
-import type { DatagramBatch } from "../engine/batch.ts";
-import { SLOT_BYTES } from "../engine/batch.ts";
-import { failedCall, type OperationError, UsageError } from "../errors.ts";
-import { CounterBlock } from "../observe/counters.ts";
-import { DatagramRuns } from "./datagram_runs.ts";
+import type { DatagramBatch } from "../../engine/batch.ts";
+import { SLOT_BYTES } from "../../engine/batch.ts";
+import { failedCall, type OperationError, UsageError } from "../../errors.ts";
+import { CounterBlock } from "../../observe/counters.ts";
+import { DatagramRuns } from "../file_log/datagram_runs.ts";
 import type { DatagramSink } from "./sink.ts";
 
 /** What a full queue means: lose datagrams, counted, or hold up the caller. */

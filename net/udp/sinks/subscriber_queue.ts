@@ -7,7 +7,7 @@
  * Ranges begin and end between datagrams: what a full queue drops is always
  * whole datagrams, and none is ever sent in part.
  */
-import type { DatagramBatch } from "../engine/batch.ts";
+import type { DatagramBatch } from "../../engine/batch.ts";
 
 /** Bytes of a chunk; at least the largest slot. */
 export const CHUNK_BYTES = 256 * 1024;

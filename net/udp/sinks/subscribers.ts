@@ -6,16 +6,16 @@
  * 3. Each subscriber's pump sends piece after piece, as fast as it reads.
  * 4. A queue that is full drops whole datagrams, counted, or ends its subscriber.
  */
-import { type Address, formatAddress } from "../address.ts";
-import type { DatagramBatch } from "../engine/batch.ts";
-import { errorCode } from "../errors.ts";
-import type { Log } from "../observe/log.ts";
+import { type Address, formatAddress } from "../../address.ts";
+import type { DatagramBatch } from "../../engine/batch.ts";
+import { errorCode } from "../../errors.ts";
+import type { Log } from "../../observe/log.ts";
 import {
   type DatagramWriter,
   LogFormatter,
   MAX_FORMATTED_BYTES,
   type StreamFormat,
-} from "./log_format.ts";
+} from "../file_log/log_format.ts";
 import type { DatagramSink } from "./sink.ts";
 import {
   CHUNK_BYTES,

@@ -1,10 +1,6 @@
 /** Tee: all data to stdout, byte for byte, beside where it goes anyway. */
-import type { Log } from "../observe/log.ts";
-import {
-  type StdoutCounter,
-  StdoutSink,
-  type WhenFull,
-} from "./stdout_sink.ts";
+import type { Log } from "../../observe/log.ts";
+import { type StdoutCounter, StdoutSink, type WhenFull } from "./stdout.ts";
 
 /** What went to stdout, and what did not. */
 export type TeeStats = Record<StdoutCounter, number>;

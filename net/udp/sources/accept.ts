@@ -1,9 +1,9 @@
 /** The dispatch roles' TCP listeners. */
-import { AcceptLoop } from "../accept_loop.ts";
-import { type Address, formatAddress, hostWithZone } from "../address.ts";
-import { errorCode, failedCall } from "../errors.ts";
-import { resolveOne } from "../engine/resolve.ts";
-import type { Log } from "../observe/log.ts";
+import { AcceptLoop } from "../../accept_loop.ts";
+import { type Address, formatAddress, hostWithZone } from "../../address.ts";
+import { errorCode, failedCall } from "../../errors.ts";
+import { resolveOne } from "../../engine/resolve.ts";
+import type { Log } from "../../observe/log.ts";
 
 /** An open TCP listener. */
 export interface Acceptor extends Disposable {

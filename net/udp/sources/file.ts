@@ -1,9 +1,9 @@
 /** A file, a named pipe, a device or stdin as a stream of bytes. */
-import { failedCall, UsageError } from "../errors.ts";
-import { unreadable } from "../text_file.ts";
-import { Waiter } from "../engine/waiter.ts";
-import type { ByteSource } from "./feed.ts";
-import { ReopenedSource } from "./reopened_source.ts";
+import { failedCall, UsageError } from "../../errors.ts";
+import { unreadable } from "../../text_file.ts";
+import { Waiter } from "../../engine/waiter.ts";
+import type { ByteSource } from "./stream_pump.ts";
+import { ReopenedSource } from "./reopened.ts";
 import { checkBaud, openRaw } from "./serial.ts";
 
 /** How often a followed file is looked at for more, in milliseconds. */

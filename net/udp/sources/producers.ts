@@ -1,14 +1,14 @@
 /** TCP producers: whoever connects is fed to the sinks, each for itself. */
-import { type Address, formatAddress } from "../address.ts";
-import { errorCode, errorText } from "../errors.ts";
-import { CounterBlock } from "../observe/counters.ts";
-import type { Log } from "../observe/log.ts";
-import { Tasks } from "../tasks.ts";
+import { type Address, formatAddress } from "../../address.ts";
+import { errorCode, errorText } from "../../errors.ts";
+import { CounterBlock } from "../../observe/counters.ts";
+import type { Log } from "../../observe/log.ts";
+import { Tasks } from "../../tasks.ts";
 import { type Acceptor, acceptTcp } from "./accept.ts";
-import { type CutOptions, makeCutter } from "./cut.ts";
-import { Feed, FEED_COUNTERS } from "./feed.ts";
+import { type CutOptions, makeCutter } from "./splitter.ts";
+import { Feed, FEED_COUNTERS } from "./stream_pump.ts";
 import { IdleWatch } from "./idle_watch.ts";
-import type { DatagramSink } from "./sink.ts";
+import type { DatagramSink } from "../sinks/sink.ts";
 
 /** Producers' figures. */
 export interface ProducersStats {

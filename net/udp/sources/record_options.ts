@@ -1,7 +1,7 @@
 /** Checks how streams are made into datagrams, before anything is opened. */
-import { UsageError } from "../errors.ts";
-import type { RecordOptions } from "./cut.ts";
-import { checkDatagramBytes, checkRange } from "./options.ts";
+import { UsageError } from "../../errors.ts";
+import type { RecordOptions } from "./splitter.ts";
+import { checkDatagramBytes, checkRange } from "../options.ts";
 
 /** Throws a UsageError where the options are out of range or contradict each other. */
 export function checkRecordOptions(options: RecordOptions): void {

@@ -6,9 +6,9 @@
  * 2. It is read until it ends.
  * 3. The feed learns that another stream begins, and all starts over.
  */
-import { Waiter } from "../engine/waiter.ts";
-import { errorCode, errorText } from "../errors.ts";
-import type { ByteSource } from "./feed.ts";
+import { Waiter } from "../../engine/waiter.ts";
+import { errorCode, errorText } from "../../errors.ts";
+import type { ByteSource } from "./stream_pump.ts";
 
 /** Time between two attempts to open a path, in milliseconds. */
 const RETRY_MS = 250;

@@ -1,6 +1,6 @@
 /** Serial ports: what a sensor sends comes byte for byte, and nothing is echoed to it. */
-import { errorText, OperationError, UsageError } from "../errors.ts";
-import { BAUD_RATES, setRawMode } from "../engine/linux/ffi/termios.ts";
+import { errorText, OperationError, UsageError } from "../../errors.ts";
+import { BAUD_RATES, setRawMode } from "../../engine/linux/ffi/termios.ts";
 
 /** Throws a UsageError where a speed is none of a serial port. */
 export function checkBaud(baud: number | undefined): void {

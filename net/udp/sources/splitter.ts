@@ -16,7 +16,7 @@
  * lines as fit; a line longer than a datagram is cut at the size. By records, a
  * datagram is full, whatever the reads bring.
  */
-import { DatagramBatch, MAX_DATAGRAM_BYTES } from "../engine/batch.ts";
+import { DatagramBatch, MAX_DATAGRAM_BYTES } from "../../engine/batch.ts";
 
 /** Fits a 1500-byte Ethernet MTU with IPv6 and UDP headers: 1500 - 40 - 8. */
 export const DEFAULT_DATAGRAM_BYTES = 1452;

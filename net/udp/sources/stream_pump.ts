@@ -9,11 +9,11 @@
  * 4. Each sink takes the batch in turn.
  * 5. At the end of the stream the rest goes too, or is dropped, counted.
  */
-import { BusyLoop } from "./busy.ts";
-import { type Cutter, LineCutter, RecordCutter } from "./cut.ts";
-import type { Pacer } from "./pace.ts";
+import { BusyLoop } from "../busy.ts";
+import { type Cutter, LineCutter, RecordCutter } from "./splitter.ts";
+import type { Pacer } from "./pacer.ts";
 import { PacedWait } from "./paced_wait.ts";
-import type { DatagramSink } from "./sink.ts";
+import type { DatagramSink } from "../sinks/sink.ts";
 
 /** A stream of bytes. */
 export interface ByteSource {

@@ -6,19 +6,19 @@
  * 3. The connection is fed to the sinks until it ends.
  * 4. After a back-off, all over again.
  */
-import { type Address, formatAddress, hostWithZone } from "../address.ts";
-import { backoffMs } from "../backoff.ts";
-import { resolveAll } from "../engine/resolve.ts";
-import { Waiter } from "../engine/waiter.ts";
-import { errorCode, errorText } from "../errors.ts";
-import { CounterBlock } from "../observe/counters.ts";
-import type { Log } from "../observe/log.ts";
-import type { Task } from "../tasks.ts";
-import { connectTls, type TlsClientOptions } from "../tls_client.ts";
-import { type CutOptions, makeCutter } from "./cut.ts";
-import { type ByteSource, Feed, FEED_COUNTERS } from "./feed.ts";
+import { type Address, formatAddress, hostWithZone } from "../../address.ts";
+import { backoffMs } from "../../backoff.ts";
+import { resolveAll } from "../../engine/resolve.ts";
+import { Waiter } from "../../engine/waiter.ts";
+import { errorCode, errorText } from "../../errors.ts";
+import { CounterBlock } from "../../observe/counters.ts";
+import type { Log } from "../../observe/log.ts";
+import type { Task } from "../../tasks.ts";
+import { connectTls, type TlsClientOptions } from "../../tls_client.ts";
+import { type CutOptions, makeCutter } from "./splitter.ts";
+import { type ByteSource, Feed, FEED_COUNTERS } from "./stream_pump.ts";
 import { IdleWatch } from "./idle_watch.ts";
-import type { DatagramSink } from "./sink.ts";
+import type { DatagramSink } from "../sinks/sink.ts";
 
 /** One host to connect to. */
 export interface TcpUpstream {

@@ -1,7 +1,7 @@
 /** A relay as plain data, so that it can run in this thread or in a Worker. */
-import type { Address } from "../address.ts";
-import type { EngineChoice } from "../engine/engine.ts";
-import type { LogFields } from "../observe/log.ts";
+import type { Address } from "../../address.ts";
+import type { EngineChoice } from "../../engine/datagram.ts";
+import type { LogFields } from "../../observe/log.ts";
 
 /** Values of the stop slot. */
 export const StopSlot = {

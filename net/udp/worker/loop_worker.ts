@@ -7,24 +7,24 @@
  * 3. `run` holds the thread until the stop slot says so, then closes all.
  */
 /// <reference lib="deno.worker" />
-import { LOG_COUNTERS } from "../dispatch/append_file.ts";
-import { Destination } from "../dispatch/destination.ts";
-import { closeAll } from "../dispatch/destinations.ts";
-import { LogFile } from "../dispatch/log_file.ts";
-import { Relay, STOP_LOOK_MS } from "../dispatch/relay.ts";
-import { loopGuardOf } from "../dispatch/report_loop.ts";
-import type { DatagramSink } from "../dispatch/sink.ts";
-import { PolledTimers } from "../dispatch/timers.ts";
-import { chooseDatagramEngine } from "../engine/choose.ts";
+import { LOG_COUNTERS } from "../file_log/append_file.ts";
+import { Destination } from "../sinks/destination.ts";
+import { closeAll } from "../sinks/destinations.ts";
+import { LogFile } from "../file_log/log_file.ts";
+import { Relay, STOP_LOOK_MS } from "../datagram_loop.ts";
+import { loopGuardOf } from "../report_loop.ts";
+import type { DatagramSink } from "../sinks/sink.ts";
+import { PolledTimers } from "../timers.ts";
+import { chooseDatagramEngine } from "../../engine/choose_datagram.ts";
 import {
   type DatagramEngine,
   type DatagramListener,
   SEND_COUNTERS,
-} from "../engine/engine.ts";
-import { ReopeningListener } from "../engine/reopening_listener.ts";
-import { SocketState } from "../engine/socket_state.ts";
-import { errorCode, errorText, UsageError } from "../errors.ts";
-import { CounterBlock } from "../observe/counters.ts";
+} from "../../engine/datagram.ts";
+import { ReopeningListener } from "../../engine/reopening_listener.ts";
+import { SocketState } from "../../engine/socket_state.ts";
+import { errorCode, errorText, UsageError } from "../../errors.ts";
+import { CounterBlock } from "../../observe/counters.ts";
 import {
   type PlannedDestination,
   type PlannedLog,
@@ -32,7 +32,7 @@ import {
   type RelayReport,
   type ReportedError,
   StopSlot,
-} from "./relay_plan.ts";
+} from "./loop_plan.ts";
 
 type ListenOrder = Extract<RelayOrder, { kind: "listen" }>;
 

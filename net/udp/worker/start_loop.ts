@@ -1,11 +1,11 @@
 /** Puts a relay into a Worker and stands for it here. */
-import type { Address } from "../address.ts";
-import type { SocketState } from "../engine/socket_state.ts";
-import { OperationError, UsageError } from "../errors.ts";
-import type { CounterBlock } from "../observe/counters.ts";
-import type { Log } from "../observe/log.ts";
-import type { Task } from "../tasks.ts";
-import { workerModuleUnreadable } from "../worker_module.ts";
+import type { Address } from "../../address.ts";
+import type { SocketState } from "../../engine/socket_state.ts";
+import { OperationError, UsageError } from "../../errors.ts";
+import type { CounterBlock } from "../../observe/counters.ts";
+import type { Log } from "../../observe/log.ts";
+import type { Task } from "../../tasks.ts";
+import { workerModuleUnreadable } from "../../worker_module.ts";
 import {
   type PlannedDestination,
   type PlannedLog,
@@ -14,9 +14,9 @@ import {
   type RelayReport,
   type ReportedError,
   StopSlot,
-} from "./relay_plan.ts";
+} from "./loop_plan.ts";
 
-const WORKER_MODULE = import.meta.resolve("./relay_worker.ts");
+const WORKER_MODULE = import.meta.resolve("./loop_worker.ts");
 
 /** Why no relay can be put into a Worker here, or undefined where one can. Never prompts. */
 export function placeRelayUnavailable(): string | undefined {

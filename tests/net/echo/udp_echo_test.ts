@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { serveUdpEcho } from "../../../net/dispatch/echo.ts";
+import { serveUdpEcho } from "../../../net/echo/udp_echo.ts";
 import { OperationError } from "../../../net/errors.ts";
 
 for (const over of ["deno", "node"] as const) {

@@ -1,9 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import {
-  JoinedDrops,
-  WrappingCount,
-} from "../../../../net/engine/linux/drops.ts";
+import { JoinedDrops, WrappingCount } from "../../../net/engine/drops.ts";
 
 Deno.test("WrappingCount sums a counter that starts again", () => {
   const count = new WrappingCount();

@@ -5,7 +5,7 @@ import {
   type DatagramEngine,
   SEND_COUNTERS,
   SentSlot,
-} from "../../../net/engine/engine.ts";
+} from "../../../net/engine/datagram.ts";
 import { MemoryNetwork } from "../../../net/engine/memory.ts";
 import { isRecoverable } from "../../../net/engine/recoverable.ts";
 import { ReopeningListener } from "../../../net/engine/reopening_listener.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import type { LoadScenario } from "../../../net/tcp/load_plan.ts";
-import { LoadPace } from "../../../net/tcp/load_pace.ts";
-import { LoadTest } from "../../../net/tcp/load_test.ts";
+import type { LoadScenario } from "../../../net/loadtest/plan.ts";
+import { LoadPace } from "../../../net/loadtest/pace.ts";
+import { LoadTest } from "../../../net/loadtest/load_test.ts";
 import {
   close,
   echoServer,

@@ -1,8 +1,8 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { UsageError } from "../../../net/errors.ts";
 import { LatencyHistogram } from "../../../net/observe/latency_histogram.ts";
-import { loadChart } from "../../../net/tcp/load_chart.ts";
-import { readScenario, SHIPPED_MATRIX } from "../../../net/tcp/load_plan.ts";
+import { loadChart } from "../../../net/loadtest/chart.ts";
+import { readScenario, SHIPPED_MATRIX } from "../../../net/loadtest/plan.ts";
 import {
   formatByteRate,
   formatLatency,
@@ -13,8 +13,8 @@ import {
   reportLines,
   resultLine,
   runningLine,
-} from "../../../net/tcp/load_report.ts";
-import type { LoadResult } from "../../../net/tcp/load_test.ts";
+} from "../../../net/loadtest/report.ts";
+import type { LoadResult } from "../../../net/loadtest/load_test.ts";
 
 const TARGET = { hostname: "127.0.0.1", port: 8080 };
 

@@ -1,7 +1,7 @@
 /** What the gateway counts and writes down, against what a test sends. */
 import { assertEquals } from "@std/assert";
-import { deny, type MqttHooks } from "../../../net/mqtt/hooks.ts";
-import { HookTimes } from "../../../net/mqtt/mqtt_metrics.ts";
+import { deny, type MqttHooks } from "../../../net/mqtt/hooks/hooks.ts";
+import { HookTimes } from "../../../net/mqtt/metrics.ts";
 import { Policy } from "../../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../../net/mqtt/policy/policy_file.ts";
 import type { MqttGateway } from "../../../net/mqtt/gateway.ts";

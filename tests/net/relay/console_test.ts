@@ -6,7 +6,7 @@ import {
   EventLines,
   formatRelayBytes,
   summaryText,
-} from "../../../net/tcp/relay_console.ts";
+} from "../../../net/relay/console.ts";
 
 const SNAPSHOT = {
   activeConnections: 3,

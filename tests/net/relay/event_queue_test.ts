@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { EventQueue } from "../../../net/tcp/event_queue.ts";
+import { EventQueue } from "../../../net/relay/event_queue.ts";
 
 Deno.test("EventQueue gives events in order, drops what does not fit, and counts it", async () => {
   await fc.assert(fc.asyncProperty(

@@ -3,8 +3,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UsageError } from "../../../net/errors.ts";
 import { Log } from "../../../net/observe/log.ts";
 import { prometheusText } from "../../../net/observe/metrics.ts";
-import { type RelayEvent, TcpRelay } from "../../../net/tcp/relay.ts";
-import { relayJson, relayMetrics } from "../../../net/tcp/relay_metrics.ts";
+import { type RelayEvent, TcpRelay } from "../../../net/relay/relay.ts";
+import { relayJson, relayMetrics } from "../../../net/relay/metrics.ts";
 import { formatAddress } from "../../../net/address.ts";
 import {
   connectTo,

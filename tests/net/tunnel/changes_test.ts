@@ -7,7 +7,7 @@ import {
   parseTunnel,
   STRATEGIES,
   type TunnelSpec,
-} from "../../../net/tcp/spec.ts";
+} from "../../../net/tunnel/spec.ts";
 import {
   NO_CHANGES,
   type TunnelChanges,
@@ -18,8 +18,8 @@ import {
   withoutStale,
   withRemoteAdded,
   withRemoteRemoved,
-} from "../../../net/tcp/tunnel_changes.ts";
-import { formatState, readState } from "../../../net/tcp/tunnel_state.ts";
+} from "../../../net/tunnel/changes.ts";
+import { formatState, readState } from "../../../net/tunnel/state.ts";
 
 const port = fc.integer({ min: 1, max: 4 });
 const spec: fc.Arbitrary<TunnelSpec> = fc.record({

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { tunnelMetrics } from "../../../net/tcp/tunnel_metrics.ts";
-import { Tunnels } from "../../../net/tcp/tunnels.ts";
+import { tunnelMetrics } from "../../../net/tunnel/metrics.ts";
+import { Tunnels } from "../../../net/tunnel/tunnels.ts";
 import { LogWatch } from "../../support/log_watch.ts";
 
 const README = Deno.readTextFileSync(

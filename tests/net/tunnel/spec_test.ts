@@ -17,7 +17,7 @@ import {
   parseTunnel,
   SpecError,
   STRATEGIES,
-} from "../../../net/tcp/spec.ts";
+} from "../../../net/tunnel/spec.ts";
 
 function tunnelError(text: string): SpecError {
   return assertThrows(() => parseTunnel(text), SpecError);

@@ -6,15 +6,15 @@ import {
   parseAddress,
 } from "../../../net/address.ts";
 import { OperationError, UsageError } from "../../../net/errors.ts";
-import { AccessLog } from "../../../net/tcp/access_log.ts";
+import { AccessLog } from "../../../net/tunnel/access_log.ts";
 import {
   DEFAULT_TUNNEL_OPTIONS,
   parseSocket,
   parseTunnel,
   SpecError,
-} from "../../../net/tcp/spec.ts";
-import { type Tunnel, TunnelError } from "../../../net/tcp/tunnel.ts";
-import { Tunnels, type TunnelsOptions } from "../../../net/tcp/tunnels.ts";
+} from "../../../net/tunnel/spec.ts";
+import { type Tunnel, TunnelError } from "../../../net/tunnel/tunnel.ts";
+import { Tunnels, type TunnelsOptions } from "../../../net/tunnel/tunnels.ts";
 import { STREAM_ENGINE } from "../../support/engines.ts";
 import { LogWatch } from "../../support/log_watch.ts";
 import { needsProgram, testUnless } from "../../support/skip.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { BusyLoop } from "../../../net/dispatch/busy.ts";
+import { BusyLoop } from "../../../net/udp/busy.ts";
 
 /** It takes some 30 pauses; by turns of setImmediate, 900. */
 const MOST_PAUSES = 200;

@@ -1,15 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import type { Address } from "../../../net/address.ts";
-import { Destination } from "../../../net/dispatch/destination.ts";
+import { Destination } from "../../../net/udp/sinks/destination.ts";
 import {
   RECEIVE_COUNTERS,
   Relay,
   STOP_LOOK_MS,
-} from "../../../net/dispatch/relay.ts";
-import type { DatagramSink } from "../../../net/dispatch/sink.ts";
+} from "../../../net/udp/datagram_loop.ts";
+import type { DatagramSink } from "../../../net/udp/sinks/sink.ts";
 import { DatagramBatch } from "../../../net/engine/batch.ts";
-import type { DatagramListener } from "../../../net/engine/engine.ts";
+import type { DatagramListener } from "../../../net/engine/datagram.ts";
 import { MemoryNetwork } from "../../../net/engine/memory.ts";
 import { CounterBlock } from "../../../net/observe/counters.ts";
 import {

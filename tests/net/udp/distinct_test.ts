@@ -3,7 +3,7 @@ import { parseAddress } from "../../../net/address.ts";
 import {
   checkDestinations,
   checkListeners,
-} from "../../../net/dispatch/distinct.ts";
+} from "../../../net/udp/distinct.ts";
 import { UsageError } from "../../../net/errors.ts";
 
 const addresses = (...texts: readonly string[]) =>

@@ -1,9 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import fc from "fast-check";
-import { AppendFile, LOG_COUNTERS } from "../../../net/dispatch/append_file.ts";
-import { LogFile } from "../../../net/dispatch/log_file.ts";
-import { parseRotatedName } from "../../../net/dispatch/log_name.ts";
+import {
+  AppendFile,
+  LOG_COUNTERS,
+} from "../../../net/udp/file_log/append_file.ts";
+import { LogFile } from "../../../net/udp/file_log/log_file.ts";
+import { parseRotatedName } from "../../../net/udp/file_log/log_name.ts";
 import { CounterBlock } from "../../../net/observe/counters.ts";
 import { Log } from "../../../net/observe/log.ts";
 import {

@@ -4,7 +4,7 @@ import {
   broadcastAddress,
   checkNoLoop,
   type LoopOptions,
-} from "../../../net/dispatch/loops.ts";
+} from "../../../net/udp/loop_check.ts";
 import { UsageError } from "../../../net/errors.ts";
 
 const OWN = new Set(["10.0.0.7", "10.0.0.255", "fd00::7"]);

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { LoopGuard } from "../../../net/dispatch/loop_guard.ts";
+import { LoopGuard } from "../../../net/udp/loop_guard.ts";
 import { batchOf, numbered, type TestSlot } from "../../support/batches.ts";
 
 const ORIGIN = 1000;

@@ -1,9 +1,9 @@
 /** The roles as functions of the library: handles, signals, ends; the sanitizers find what they leave open. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Address, parseAddress } from "../../../net/address.ts";
-import { startClient } from "../../../net/dispatch/client.ts";
-import { startProxy } from "../../../net/dispatch/proxy.ts";
-import { startReverseProxy } from "../../../net/dispatch/reverse_proxy.ts";
+import { startClient } from "../../../net/udp/client.ts";
+import { startProxy } from "../../../net/udp/proxy.ts";
+import { startReverseProxy } from "../../../net/udp/reverse_proxy.ts";
 import { OperationError, UsageError } from "../../../net/errors.ts";
 import { Log } from "../../../net/observe/log.ts";
 import {

@@ -1,9 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import {
-  type ServerOptions,
-  startServer,
-} from "../../../net/dispatch/server.ts";
+import { type ServerOptions, startServer } from "../../../net/udp/server.ts";
 import { OperationError, UsageError } from "../../../net/errors.ts";
 import { Log } from "../../../net/observe/log.ts";
 import { namesIn, withFolder } from "../../support/folder.ts";

@@ -6,8 +6,8 @@ import {
   type ServerHandle,
   type ServerOptions,
   startServer,
-} from "../../../net/dispatch/server.ts";
-import { linuxEngineUnavailable } from "../../../net/engine/linux/engine.ts";
+} from "../../../net/udp/server.ts";
+import { linuxEngineUnavailable } from "../../../net/engine/linux/datagram/engine.ts";
 import { OperationError } from "../../../net/errors.ts";
 import { Log } from "../../../net/observe/log.ts";
 import { numbered } from "../../support/batches.ts";

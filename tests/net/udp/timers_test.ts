@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { EventLoopTimers, PolledTimers } from "../../../net/dispatch/timers.ts";
+import { EventLoopTimers, PolledTimers } from "../../../net/udp/timers.ts";
 
 Deno.test("PolledTimers calls what is due once, and says how long the next takes", () => {
   let nowMs = 1000;

@@ -10,11 +10,11 @@
  * Loading it takes CAP_BPF or CAP_SYS_ADMIN, or the sysctl
  * kernel.unprivileged_bpf_disabled at 0, and Linux 5.7.
  */
-import { createValueMap, loadSocketFilter, MapReader } from "./ffi/bpf.ts";
-import { SO_ATTACH_BPF, SOL_SOCKET } from "./ffi/constants.ts";
-import type { Libc } from "./ffi/libc.ts";
-import { closeDescriptor, setIntOption } from "./ffi/socket.ts";
-import { skBuff } from "./ffi/structs.ts";
+import { createValueMap, loadSocketFilter, MapReader } from "../ffi/bpf.ts";
+import { SO_ATTACH_BPF, SOL_SOCKET } from "../ffi/constants.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { closeDescriptor, setIntOption } from "../ffi/socket.ts";
+import { skBuff } from "../ffi/structs.ts";
 
 /** Bytes of the map's value: reads, then datagrams, 64 bits each. */
 const VALUE_BYTES = 16;

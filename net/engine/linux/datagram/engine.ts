@@ -2,19 +2,19 @@
  * The linux engine: datagrams over libc's own calls, in batches, with what the
  * kernel can join and cut (UDP_GRO, UDP_SEGMENT) and what it can count.
  */
-import { formatAddress, isIpv6 } from "../../address.ts";
-import { failedCall, OperationError, UsageError } from "../../errors.ts";
+import { formatAddress, isIpv6 } from "../../../address.ts";
+import { failedCall, OperationError, UsageError } from "../../../errors.ts";
 import type {
   DatagramConnectOptions,
   DatagramEngine,
   DatagramListener,
   DatagramListenOptions,
   DatagramSender,
-} from "../engine.ts";
-import { checkInterfaceName } from "../interfaces.ts";
-import { resolveAll } from "../resolve.ts";
-import { SystemCallError } from "./ffi/errno.ts";
-import { findLibc, type Libc, openLibc } from "./ffi/libc.ts";
+} from "../../datagram.ts";
+import { checkInterfaceName } from "../../interfaces.ts";
+import { resolveAll } from "../../resolve.ts";
+import { SystemCallError } from "../ffi/errno.ts";
+import { findLibc, type Libc, openLibc } from "../ffi/libc.ts";
 import { BATCH_SLOTS } from "./listener.ts";
 import {
   checkListenOptions,
@@ -22,9 +22,9 @@ import {
   listenPlacement,
   openListener,
 } from "./open_listener.ts";
-import { LinuxNetworkWatch } from "./network_watch.ts";
+import { LinuxNetworkWatch } from "../network_watch.ts";
 import { checkConnectOptions, openSender } from "./open_sender.ts";
-import { WakeEvent } from "./wake_event.ts";
+import { WakeEvent } from "../wake_event.ts";
 
 /** How the engine waits, and on what it stands. */
 export interface LinuxEngineOptions {

@@ -7,13 +7,13 @@
  * 3. `readable` waits with poll(2) for more, or for `wake`.
  * 4. `dropped` asks the kernel what it could not queue.
  */
-import { type Address, formatAddress } from "../../address.ts";
-import { unmapped } from "../interfaces.ts";
-import { failedCall, OperationError } from "../../errors.ts";
-import { DatagramBatch, SLOT_BYTES } from "../batch.ts";
-import type { DatagramListener } from "../engine.ts";
+import { type Address, formatAddress } from "../../../address.ts";
+import { unmapped } from "../../interfaces.ts";
+import { failedCall, OperationError } from "../../../errors.ts";
+import { DatagramBatch, SLOT_BYTES } from "../../batch.ts";
+import type { DatagramListener } from "../../datagram.ts";
 import type { ArrivalCount } from "./arrivals.ts";
-import { JoinedDrops, WrappingCount } from "./drops.ts";
+import { JoinedDrops, WrappingCount } from "../../drops.ts";
 import {
   EAGAIN,
   EINTR,
@@ -24,18 +24,18 @@ import {
   SO_MEMINFO,
   SO_RCVBUF,
   SOL_SOCKET,
-} from "./ffi/constants.ts";
-import { SystemCallError } from "./ffi/errno.ts";
-import type { Libc } from "./ffi/libc.ts";
-import { ReceiveVector } from "./ffi/messages.ts";
-import { PollPair } from "./ffi/poll.ts";
+} from "../ffi/constants.ts";
+import { SystemCallError } from "../ffi/errno.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { ReceiveVector } from "../ffi/messages.ts";
+import { PollPair } from "../ffi/poll.ts";
 import {
   closeDescriptor,
   interfaceName,
   readOption,
   setIntOption,
-} from "./ffi/socket.ts";
-import { WakeEvent } from "./wake_event.ts";
+} from "../ffi/socket.ts";
+import { WakeEvent } from "../wake_event.ts";
 
 /** UIO_MAXIOV: most messages of one call. */
 const MAX_MESSAGES = 1024;

@@ -6,9 +6,9 @@ import {
   isIpv6,
   isMulticast,
   isUnspecified,
-} from "../../address.ts";
-import { UsageError } from "../../errors.ts";
-import type { DatagramListenOptions } from "../engine.ts";
+} from "../../../address.ts";
+import { UsageError } from "../../../errors.ts";
+import type { DatagramListenOptions } from "../../datagram.ts";
 import { ArrivalCount } from "./arrivals.ts";
 import {
   AF_INET,
@@ -38,11 +38,11 @@ import {
   SOL_SOCKET,
   SOL_UDP,
   UDP_GRO,
-} from "./ffi/constants.ts";
-import { SystemCallError } from "./ffi/errno.ts";
-import type { Libc } from "./ffi/libc.ts";
-import { routeInterface } from "./ffi/netlink.ts";
-import { encodeSockaddr } from "./ffi/sockaddr.ts";
+} from "../ffi/constants.ts";
+import { SystemCallError } from "../ffi/errno.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { routeInterface } from "../ffi/netlink.ts";
+import { encodeSockaddr } from "../ffi/sockaddr.ts";
 import {
   bindSocket,
   closeDescriptor,
@@ -52,8 +52,8 @@ import {
   readIntOption,
   readOption,
   setIntOption,
-} from "./ffi/socket.ts";
-import { findLinuxInterface, type LinuxInterface } from "./interfaces.ts";
+} from "../ffi/socket.ts";
+import { findLinuxInterface, type LinuxInterface } from "../interfaces.ts";
 import {
   type DropCounting,
   LinuxListener,

@@ -7,10 +7,10 @@ import {
   isIpv6,
   isMulticast,
   isOfOneLink,
-} from "../../address.ts";
-import { UsageError } from "../../errors.ts";
-import type { DatagramConnectOptions, DatagramTarget } from "../engine.ts";
-import { checkDestination } from "../interfaces.ts";
+} from "../../../address.ts";
+import { UsageError } from "../../../errors.ts";
+import type { DatagramConnectOptions, DatagramTarget } from "../../datagram.ts";
+import { checkDestination } from "../../interfaces.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -34,10 +34,10 @@ import {
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOL_SOCKET,
-} from "./ffi/constants.ts";
-import { SystemCallError } from "./ffi/errno.ts";
-import type { Libc } from "./ffi/libc.ts";
-import { encodeSockaddr } from "./ffi/sockaddr.ts";
+} from "../ffi/constants.ts";
+import { SystemCallError } from "../ffi/errno.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { encodeSockaddr } from "../ffi/sockaddr.ts";
 import {
   bindSocket,
   closeDescriptor,
@@ -49,8 +49,8 @@ import {
   setIntOption,
   setMulticastInterface,
   setOption,
-} from "./ffi/socket.ts";
-import { findLinuxInterface } from "./interfaces.ts";
+} from "../ffi/socket.ts";
+import { findLinuxInterface } from "../interfaces.ts";
 import { cutsSegments, MAX_SEGMENTS, maxSegmentBytes } from "./path_limits.ts";
 import { LinuxSender, type SenderContext } from "./sender.ts";
 

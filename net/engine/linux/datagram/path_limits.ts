@@ -6,10 +6,10 @@ import {
   IPV6_MTU,
   SOL_UDP,
   UDP_SEGMENT,
-} from "./ffi/constants.ts";
-import { SystemCallError } from "./ffi/errno.ts";
-import type { Libc } from "./ffi/libc.ts";
-import { readIntOption, setIntOption } from "./ffi/socket.ts";
+} from "../ffi/constants.ts";
+import { SystemCallError } from "../ffi/errno.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { readIntOption, setIntOption } from "../ffi/socket.ts";
 
 /** UDP_MAX_SEGMENTS: 128 since Linux 6.9, before that 64. */
 export const MAX_SEGMENTS = 128;

@@ -6,7 +6,7 @@
  * empty. Equal datagrams are joined across slots, as pieces of one message, so
  * that nothing is copied and a plain source costs few sends too.
  */
-import { type DatagramBatch, MAX_DATAGRAM_BYTES } from "../batch.ts";
+import { type DatagramBatch, MAX_DATAGRAM_BYTES } from "../../batch.ts";
 
 /** What the system takes in one message. Values only fall. */
 export interface SegmentLimits {

@@ -12,14 +12,14 @@
  * A slot is never cut smaller than the system wants and never grows: whoever
  * paces decides with what is put into one batch how much goes out at once.
  */
-import { type Address, formatAddress, isIpv6 } from "../../address.ts";
-import { OperationError } from "../../errors.ts";
-import type { DatagramBatch } from "../batch.ts";
+import { type Address, formatAddress, isIpv6 } from "../../../address.ts";
+import { OperationError } from "../../../errors.ts";
+import type { DatagramBatch } from "../../batch.ts";
 import {
   type DatagramConnectOptions,
   type DatagramSender,
   SentSlot,
-} from "../engine.ts";
+} from "../../datagram.ts";
 import {
   EACCES,
   EADDRNOTAVAIL,
@@ -42,12 +42,12 @@ import {
   EPERM,
   MSG_ERRQUEUE,
   POLLOUT,
-} from "./ffi/constants.ts";
-import { SystemCallError } from "./ffi/errno.ts";
-import type { Libc } from "./ffi/libc.ts";
-import { ReceiveVector, SendVector } from "./ffi/messages.ts";
-import { PollPair } from "./ffi/poll.ts";
-import { closeDescriptor } from "./ffi/socket.ts";
+} from "../ffi/constants.ts";
+import { SystemCallError } from "../ffi/errno.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { ReceiveVector, SendVector } from "../ffi/messages.ts";
+import { PollPair } from "../ffi/poll.ts";
+import { closeDescriptor } from "../ffi/socket.ts";
 import { maxSegmentBytes, OLDER_MAX_SEGMENTS } from "./path_limits.ts";
 import { datagramsFrom, type SegmentLimits, SendPlan } from "./segments.ts";
 

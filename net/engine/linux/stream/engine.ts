@@ -32,7 +32,7 @@ import { encodeSockaddr } from "../ffi/sockaddr.ts";
 import { closeDescriptor, localAddress } from "../ffi/socket.ts";
 import { openStreamListener } from "../ffi/stream.ts";
 import { findLinuxInterface } from "../interfaces.ts";
-import { linuxEngineUnavailable } from "../engine.ts";
+import { linuxEngineUnavailable } from "../datagram/engine.ts";
 import {
   type ReactorQuestion,
   type RemoteShare,

@@ -64,9 +64,9 @@ import { DirectionMover, Turn } from "./direction.ts";
 import { type ReactorOrder, type ReactorReport, SharedSlot } from "./orders.ts";
 import { PipePool } from "./pipe_pool.ts";
 import { type Remote, Service } from "./service.ts";
-import { Spin, SPIN_MS } from "./spin.ts";
+import { Spin, SPIN_MS } from "./busy_poll.ts";
 import type { Splicing } from "./splicing.ts";
-import { Teller } from "./teller.ts";
+import { Teller } from "./event_reporter.ts";
 import { TimerWheel } from "./timer_wheel.ts";
 
 /** Events of one wait. */

@@ -1,7 +1,7 @@
 /** A reactor in a thread of its own: it blocks in its waits, and reads orders when it is woken. */
 /// <reference lib="deno.worker" />
 import { errorText } from "../../../errors.ts";
-import { createPolicy } from "../../../tcp/policy.ts";
+import { createPolicy } from "../../balancing/policies.ts";
 import { openLibc } from "../ffi/libc.ts";
 import type { ReactorOrder, ReactorReport, ReactorStart } from "./orders.ts";
 import { Reactor } from "./reactor.ts";

@@ -13,10 +13,10 @@ import {
   isIpv6,
   isMulticast,
   isOfOneLink,
-} from "../../address.ts";
-import { failedCall, OperationError, UsageError } from "../../errors.ts";
-import { formatAddress } from "../../address.ts";
-import type { DatagramBatch } from "../batch.ts";
+} from "../../../address.ts";
+import { failedCall, OperationError, UsageError } from "../../../errors.ts";
+import { formatAddress } from "../../../address.ts";
+import type { DatagramBatch } from "../../batch.ts";
 import type {
   DatagramConnectOptions,
   DatagramEngine,
@@ -25,8 +25,8 @@ import type {
   DatagramSender,
   DatagramTarget,
   EngineName,
-} from "../engine.ts";
-import { SentSlot } from "../engine.ts";
+} from "../../datagram.ts";
+import { SentSlot } from "../../datagram.ts";
 import {
   checkDestination,
   checkInterfaceName,
@@ -34,11 +34,11 @@ import {
   placementOf,
   scopedHostname,
   unmapped,
-} from "../interfaces.ts";
-import { resolveOne } from "../resolve.ts";
-import { slotOfError } from "../send_outcome.ts";
-import { Waiter } from "../waiter.ts";
-import { watchInterfaces } from "./network_poll.ts";
+} from "../../interfaces.ts";
+import { resolveOne } from "../../resolve.ts";
+import { slotOfError } from "../../send_outcome.ts";
+import { Waiter } from "../../waiter.ts";
+import { watchInterfaces } from "../network_poll.ts";
 import { portProbes } from "./port_probes.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 

@@ -9,9 +9,9 @@ import {
   formatAddress,
   isIpv6,
   isMulticast,
-} from "../../address.ts";
-import { failedCall, OperationError, UsageError } from "../../errors.ts";
-import type { DatagramBatch } from "../batch.ts";
+} from "../../../address.ts";
+import { failedCall, OperationError, UsageError } from "../../../errors.ts";
+import type { DatagramBatch } from "../../batch.ts";
 import type {
   DatagramConnectOptions,
   DatagramEngine,
@@ -20,8 +20,8 @@ import type {
   DatagramSender,
   DatagramTarget,
   EngineName,
-} from "../engine.ts";
-import { SentSlot } from "../engine.ts";
+} from "../../datagram.ts";
+import { SentSlot } from "../../datagram.ts";
 import {
   checkDestination,
   checkInterfaceName,
@@ -30,12 +30,12 @@ import {
   placementOf,
   scopedHostname,
   unmapped,
-} from "../interfaces.ts";
-import { resolveOne } from "../resolve.ts";
-import { slotOfError } from "../send_outcome.ts";
-import { Waiter } from "../waiter.ts";
-import { DatagramQueue } from "./datagram_queue.ts";
-import { watchInterfaces } from "./network_poll.ts";
+} from "../../interfaces.ts";
+import { resolveOne } from "../../resolve.ts";
+import { slotOfError } from "../../send_outcome.ts";
+import { Waiter } from "../../waiter.ts";
+import { DatagramQueue } from "./queue.ts";
+import { watchInterfaces } from "../network_poll.ts";
 import { portProbes } from "./port_probes.ts";
 import { ownSockets, ProcDrops } from "./proc_drops.ts";
 

@@ -1,6 +1,6 @@
 /** Whether a listener shares its port with sockets on groups, and who must not have it. */
-import { type Address, isIpv6, isUnspecified } from "../../address.ts";
-import type { DatagramListenOptions } from "../engine.ts";
+import { type Address, isIpv6, isUnspecified } from "../../../address.ts";
+import type { DatagramListenOptions } from "../../datagram.ts";
 
 /** An address that nobody binds for itself: it conflicts with the unspecified address alone. */
 const UNUSED_LOOPBACK = "127.255.255.254";

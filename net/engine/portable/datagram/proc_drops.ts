@@ -6,7 +6,7 @@
  * process has opened meanwhile. Reading it takes all of the system's sockets in,
  * so it is done once a second at most.
  */
-import { WrappingCount } from "../linux/drops.ts";
+import { WrappingCount } from "../../drops.ts";
 
 const TABLES = ["/proc/net/udp", "/proc/net/udp6"];
 

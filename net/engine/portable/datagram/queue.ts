@@ -3,8 +3,8 @@
  * that is used round and round. node:dgram gives every datagram, however
  * short, an array of 64 KiB, so what is held must not be those arrays.
  */
-import type { Address } from "../../address.ts";
-import type { DatagramBatch } from "../batch.ts";
+import type { Address } from "../../../address.ts";
+import type { DatagramBatch } from "../../batch.ts";
 
 /** Room that each datagram takes at least, so that empty ones are bounded too. */
 export const LEAST_BYTES = 64;

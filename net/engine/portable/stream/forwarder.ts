@@ -13,10 +13,10 @@
  *
  * Functions stand in that order, control after them.
  */
-import { type Address, formatAddress } from "../address.ts";
-import { Admission, MAX_CONNECTIONS, rejectionOf } from "../admission.ts";
-import { sourceOf } from "../source.ts";
-import { errorCode, errorText, UsageError } from "../errors.ts";
+import { type Address, formatAddress } from "../../../address.ts";
+import { Admission, MAX_CONNECTIONS, rejectionOf } from "../../../admission.ts";
+import { sourceOf } from "../../../source.ts";
+import { errorCode, errorText, UsageError } from "../../../errors.ts";
 import {
   type ConnectionFilter,
   type ConnectionInfo,
@@ -35,8 +35,8 @@ import {
   type RejectReason,
   type StreamEngine,
   type StreamEventSink,
-} from "../engine/stream.ts";
-import type { RemoteTls } from "../tls_files.ts";
+} from "../../stream.ts";
+import type { RemoteTls } from "../../../tls_files.ts";
 import {
   countInBucket,
   DURATION_BUCKETS_MS,
@@ -44,17 +44,13 @@ import {
   forwardSlots,
   readForward,
   RemoteSlot,
-} from "../engine/stream_counters.ts";
-import {
-  dialStream,
-  type ForwardListener,
-  listenForward,
-} from "../engine/portable/stream.ts";
-import type { StreamConn } from "../engine/portable/stream_conn.ts";
-import type { SocketControl } from "../engine/socket_control.ts";
-import { AcceptLoop } from "../accept_loop.ts";
-import { ForwardEvents } from "./forward_events.ts";
-import { type Remote, RemoteSet } from "./forward_remotes.ts";
+} from "../../stream_counters.ts";
+import { dialStream, type ForwardListener, listenForward } from "./sockets.ts";
+import type { StreamConn } from "./stream_conn.ts";
+import type { SocketControl } from "../../socket_control.ts";
+import { AcceptLoop } from "../../../accept_loop.ts";
+import { ForwardEvents } from "./forwarder_events.ts";
+import { type Remote, RemoteSet } from "./forwarder_remotes.ts";
 import { BufferPool, StreamPipe } from "./pipe.ts";
 
 /** How often deadlines are checked and events are reported. */

@@ -3,8 +3,8 @@ import type {
   ReportLevel,
   StreamEvent,
   StreamEventSink,
-} from "../engine/stream.ts";
-import { ForwardSlot } from "../engine/stream_counters.ts";
+} from "../../stream.ts";
+import { ForwardSlot } from "../../stream_counters.ts";
 
 /** Events reported in one tick; more are counted and left out. */
 const EVENTS_PER_TICK = 10_000;

@@ -3,7 +3,7 @@
  * them end, and probes of those that the policy wants to see alive. A remote
  * that was removed stays until nothing uses it any more.
  */
-import type { Address } from "../address.ts";
+import type { Address } from "../../../address.ts";
 import {
   DIAL_FAILURES,
   type DialFailure,
@@ -11,7 +11,7 @@ import {
   type PolicyRemote,
   type RemoteSpec,
   type RemoteStats,
-} from "../engine/stream.ts";
+} from "../../stream.ts";
 import {
   CONNECT_BUCKETS_MS,
   countInBucket,
@@ -20,11 +20,11 @@ import {
   RemoteSlot,
   remoteSlots,
   RemoteState,
-} from "../engine/stream_counters.ts";
-import { DialError } from "../engine/portable/stream.ts";
-import type { StreamConn } from "../engine/portable/stream_conn.ts";
-import { errorText } from "../errors.ts";
-import type { ForwardEvents } from "./forward_events.ts";
+} from "../../stream_counters.ts";
+import { DialError } from "./sockets.ts";
+import type { StreamConn } from "./stream_conn.ts";
+import { errorText } from "../../../errors.ts";
+import type { ForwardEvents } from "./forwarder_events.ts";
 
 /** A remote and its slots. */
 export class Remote implements PolicyRemote {

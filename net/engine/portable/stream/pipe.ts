@@ -11,9 +11,9 @@
  * A read or write that fails, a deadline, or somebody's `abort` ends both
  * directions at once. Functions stand in that order.
  */
-import type { StreamConn } from "../engine/portable/stream_conn.ts";
-import type { Direction, EndReason } from "../engine/stream.ts";
-import { ForwardSlot, RemoteSlot } from "../engine/stream_counters.ts";
+import type { StreamConn } from "./stream_conn.ts";
+import type { Direction, EndReason } from "../../stream.ts";
+import { ForwardSlot, RemoteSlot } from "../../stream_counters.ts";
 
 /**
  * Sizes of buffers. An idle connection waits with two of the smallest, which

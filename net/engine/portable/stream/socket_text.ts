@@ -8,7 +8,7 @@ import {
   isHostName,
   parseIpv4,
   parseIpv6,
-} from "../address.ts";
+} from "../../../address.ts";
 
 /** A socket that was read. */
 export interface ReadSocket {

@@ -1,18 +1,18 @@
 /**
  * TCP and TLS sockets of the portable plane: bind, dial, and what their
- * failures mean. What is done with them is `net/tcp/forward.ts`.
+ * failures mean. What is done with them is `net/engine/portable/stream/forwarder.ts`.
  */
 import { connect, type Socket } from "node:net";
-import { type Address, formatAddress } from "../../address.ts";
+import { type Address, formatAddress } from "../../../address.ts";
 import {
   errorCode,
   failedCall,
   OperationError,
   UsageError,
-} from "../../errors.ts";
-import type { RemoteTls, TlsTermination } from "../../tls_files.ts";
-import type { SocketControl } from "../socket_control.ts";
-import type { DialFailure } from "../stream.ts";
+} from "../../../errors.ts";
+import type { RemoteTls, TlsTermination } from "../../../tls_files.ts";
+import type { SocketControl } from "../../socket_control.ts";
+import type { DialFailure } from "../../stream.ts";
 import type { StreamConn as Conn } from "./stream_conn.ts";
 import { TcpConn } from "./tcp_conn.ts";
 import { connectTls } from "./tls_dial.ts";

@@ -1,5 +1,5 @@
 /** A plain connection: `Deno.TcpConn`, and its socket where that can be reached. */
-import type { ControlledSocket, SocketControl } from "../socket_control.ts";
+import type { ControlledSocket, SocketControl } from "../../socket_control.ts";
 import type { StreamConn } from "./stream_conn.ts";
 
 /**

@@ -6,7 +6,7 @@
  */
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { ControlledSocket, SocketControl } from "../socket_control.ts";
+import type { ControlledSocket, SocketControl } from "../../socket_control.ts";
 import type { StreamConn } from "./stream_conn.ts";
 
 /** Bytes that wait to be read; the peer is held back until they are. */

@@ -2,9 +2,9 @@
 import { createHash, X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
-import { type Address, isIp } from "../../address.ts";
-import { isVersion3, type RemoteTls } from "../../tls_files.ts";
-import type { SocketControl } from "../socket_control.ts";
+import { type Address, isIp } from "../../../address.ts";
+import { isVersion3, type RemoteTls } from "../../../tls_files.ts";
+import type { SocketControl } from "../../socket_control.ts";
 import { TlsConn } from "./tls_conn.ts";
 
 /** Begins the handshake on a connected socket. */

@@ -1,8 +1,8 @@
 /** A TLS listener of `node:net` and `node:tls`, whose certificate can change. */
 import { createServer, type Server, type Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
-import { checkCertificate, type TlsTermination } from "../../tls_files.ts";
-import type { SocketControl } from "../socket_control.ts";
+import { checkCertificate, type TlsTermination } from "../../../tls_files.ts";
+import type { SocketControl } from "../../socket_control.ts";
 import { TlsConn } from "./tls_conn.ts";
 
 /** How a {@linkcode TlsListener} is opened. */

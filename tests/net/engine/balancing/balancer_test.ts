@@ -1,7 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Balancer, type Candidate } from "../../../net/tcp/balance.ts";
-import { STRATEGIES } from "../../../net/tcp/spec.ts";
+import {
+  Balancer,
+  type Candidate,
+} from "../../../../net/engine/balancing/balancer.ts";
+import { STRATEGIES } from "../../../../net/tunnel/spec.ts";
 
 function candidate(id: number, live = true, load = 0): Candidate {
   return { id, live, load: () => load };

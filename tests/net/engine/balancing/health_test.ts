@@ -1,6 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type HealthPolicy, RemoteHealth } from "../../../net/tcp/health.ts";
+import {
+  type HealthPolicy,
+  RemoteHealth,
+} from "../../../../net/engine/balancing/health.ts";
 
 const POLICY: HealthPolicy = { errorsTillDead: 3, checkIntervalMs: 1000 };
 

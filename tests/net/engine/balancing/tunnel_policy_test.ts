@@ -1,16 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { NO_REMOTE, type PolicyRemote } from "../../../net/engine/stream.ts";
+import { NO_REMOTE, type PolicyRemote } from "../../../../net/engine/stream.ts";
 import {
   RemoteSlot,
   remoteSlots,
   RemoteState,
-} from "../../../net/engine/stream_counters.ts";
-import { createPolicy } from "../../../net/tcp/policy.ts";
+} from "../../../../net/engine/stream_counters.ts";
+import { createPolicy } from "../../../../net/engine/balancing/policies.ts";
 import {
   RemotesPolicy,
   type RemotesPolicySpec,
-} from "../../../net/tcp/remotes.ts";
+} from "../../../../net/engine/balancing/tunnel_policy.ts";
 
 const SPEC: RemotesPolicySpec = {
   kind: "remotes",

@@ -1,7 +1,7 @@
 /** Deno's own event loop is asked before it sleeps, where that pays. */
 import { setImmediate } from "node:timers";
 import { assert, assertEquals } from "@std/assert";
-import { linuxEngineUnavailable } from "../../../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../../../net/engine/linux/datagram/engine.ts";
 import { openEventLoopSpin } from "../../../../net/engine/linux/event_loop.ts";
 import { startRole } from "../../../support/process.ts";
 import { testUnless } from "../../../support/skip.ts";

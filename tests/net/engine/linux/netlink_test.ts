@@ -1,6 +1,6 @@
 /** rtnetlink(7): the messages, and the kernel's answers. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { linuxEngineUnavailable } from "../../../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../../../net/engine/linux/datagram/engine.ts";
 import { SystemCallError } from "../../../../net/engine/linux/ffi/errno.ts";
 import { openLibc } from "../../../../net/engine/linux/ffi/libc.ts";
 import {

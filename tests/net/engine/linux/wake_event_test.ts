@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import {
   createLinuxEngine,
   linuxEngineUnavailable,
-} from "../../../../net/engine/linux/engine.ts";
+} from "../../../../net/engine/linux/datagram/engine.ts";
 import { WakeEvent } from "../../../../net/engine/linux/wake_event.ts";
 import { FaultyLibc } from "../../../support/faulty_libc.ts";
 import { testUnless } from "../../../support/skip.ts";

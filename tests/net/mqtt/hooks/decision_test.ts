@@ -5,26 +5,28 @@ import {
   decide,
   describe,
   HOOK_SHAPES,
-} from "../../../net/mqtt/decision.ts";
+} from "../../../../net/mqtt/hooks/decision.ts";
 import {
   Denial,
   denialOf,
   deny,
   type MqttHooks,
-} from "../../../net/mqtt/hooks.ts";
+} from "../../../../net/mqtt/hooks/hooks.ts";
 import {
   type MemorySession,
   openMemorySession,
-} from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
+} from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
 import {
   connectPacket,
   publishPacket,
   subscribePacket,
-} from "../../support/mqtt_peer.ts";
+} from "../../../support/mqtt_peer.ts";
 
 /** A denial as another copy of the library makes it: another class, the same brand. */
-const foreign = await import("../../../net/mqtt/hooks.ts?another-copy");
+const foreign = await import(
+  "../../../../net/mqtt/hooks/hooks.ts?another-copy"
+);
 
 /** Answers that are documented nowhere, of no hook. */
 const UNDOCUMENTED: [what: string, answer: () => unknown][] = [

@@ -4,9 +4,9 @@ import {
   type FilterResult,
   type MqttHooks,
   type SubscribeRequest,
-} from "../../../net/mqtt/hooks.ts";
-import { openMemorySession } from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
+} from "../../../../net/mqtt/hooks/hooks.ts";
+import { openMemorySession } from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
 import {
   bytes,
   connectPacket,
@@ -14,7 +14,7 @@ import {
   join,
   packet,
   subscribePacket,
-} from "../../support/mqtt_peer.ts";
+} from "../../../support/mqtt_peer.ts";
 
 const denyNo = (_: unknown, { filters }: SubscribeRequest) =>
   filters.map(({ filter }) => filter.startsWith("no") ? deny() : undefined);

@@ -1,16 +1,16 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { UsageError } from "../../../net/errors.ts";
-import { HookChain } from "../../../net/mqtt/hook_chain.ts";
+import { UsageError } from "../../../../net/errors.ts";
+import { HookChain } from "../../../../net/mqtt/hooks/hook_chain.ts";
 import {
   type Denial,
   deny,
   type MqttHooks,
   type MqttSession,
-} from "../../../net/mqtt/hooks.ts";
-import { MqttMetrics } from "../../../net/mqtt/mqtt_metrics.ts";
-import { Log } from "../../../net/observe/log.ts";
-import { openMemorySession } from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
+} from "../../../../net/mqtt/hooks/hooks.ts";
+import { MqttMetrics } from "../../../../net/mqtt/metrics.ts";
+import { Log } from "../../../../net/observe/log.ts";
+import { openMemorySession } from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
 import {
   bytes,
   connectPacket,
@@ -21,7 +21,7 @@ import {
   ScriptedBroker,
   startTestGateway,
   subscribePacket,
-} from "../../support/mqtt_peer.ts";
+} from "../../../support/mqtt_peer.ts";
 
 Deno.test("deny() takes the reason codes of refusals only", () => {
   assertEquals(deny().reasonCode, 0x87);

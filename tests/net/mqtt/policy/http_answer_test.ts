@@ -1,7 +1,7 @@
 /** What a web service's answers mean: the right value is that of the product whose format it is. */
 import { assertEquals } from "@std/assert";
-import { AnswerError } from "../../../../net/mqtt/decision.ts";
-import { Denial } from "../../../../net/mqtt/hooks.ts";
+import { AnswerError } from "../../../../net/mqtt/hooks/decision.ts";
+import { Denial } from "../../../../net/mqtt/hooks/hooks.ts";
 import {
   HTTP_AUTH_FORMATS,
   type HttpAuthFormat,

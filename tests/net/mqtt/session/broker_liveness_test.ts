@@ -2,20 +2,20 @@ import { assertEquals, assertMatch } from "@std/assert";
 import {
   keepAliveAction,
   type KeepAliveState,
-} from "../../../net/mqtt/keep_alive.ts";
-import { Log } from "../../../net/observe/log.ts";
-import { soon } from "../../support/deadline.ts";
-import { startMosquitto } from "../../support/mosquitto.ts";
+} from "../../../../net/mqtt/session/keep_alive.ts";
+import { Log } from "../../../../net/observe/log.ts";
+import { soon } from "../../../support/deadline.ts";
+import { startMosquitto } from "../../../support/mosquitto.ts";
 import {
   connectPacket,
   connectPeer,
   openBench,
   publishPacket,
   startTestGateway,
-} from "../../support/mqtt_peer.ts";
-import { openMemorySession } from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
-import { needsLinux, needsProgram, testUnless } from "../../support/skip.ts";
+} from "../../../support/mqtt_peer.ts";
+import { openMemorySession } from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
+import { needsLinux, needsProgram, testUnless } from "../../../support/skip.ts";
 
 const state = (changes: Partial<KeepAliveState> = {}): KeepAliveState => ({
   keepAliveSeconds: 0,

@@ -1,7 +1,7 @@
 /** Which buffers a connection holds, and how many are kept. */
 import { assert, assertEquals } from "@std/assert";
-import { BufferPool } from "../../../net/mqtt/buffer_pool.ts";
-import { ChunkBuffer } from "../../../net/mqtt/chunk_buffer.ts";
+import { BufferPool } from "../../../../net/mqtt/session/buffer_pool.ts";
+import { ChunkBuffer } from "../../../../net/mqtt/session/chunk_buffer.ts";
 
 /** Bytes of the buffer that waits for the next chunk, after chunks of these lengths. */
 function waitingBytes(...lengths: number[]): number {

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { deny } from "../../../net/mqtt/hooks.ts";
-import { soon } from "../../support/deadline.ts";
-import { openMemorySession } from "../../support/memory_session.ts";
+import { deny } from "../../../../net/mqtt/hooks/hooks.ts";
+import { soon } from "../../../support/deadline.ts";
+import { openMemorySession } from "../../../support/memory_session.ts";
 import {
   bytes,
   connectPacket,
@@ -10,8 +10,8 @@ import {
   publishPacket,
   ScriptedBroker,
   startTestGateway,
-} from "../../support/mqtt_peer.ts";
-import { Log } from "../../../net/observe/log.ts";
+} from "../../../support/mqtt_peer.ts";
+import { Log } from "../../../../net/observe/log.ts";
 
 Deno.test("a promise that a hook drops and that rejects ends the session that it belongs to, and no other", async () => {
   const lines: string[] = [];

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import {
   keepAliveAction,
   type KeepAliveState,
-} from "../../../net/mqtt/keep_alive.ts";
+} from "../../../../net/mqtt/session/keep_alive.ts";
 
 const state = (changes: Partial<KeepAliveState> = {}): KeepAliveState => ({
   keepAliveSeconds: 10,

@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { deny, type MqttHooks } from "../../../net/mqtt/hooks.ts";
-import { openMemorySession } from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
+import { deny, type MqttHooks } from "../../../../net/mqtt/hooks/hooks.ts";
+import { openMemorySession } from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
 import {
   bytes,
   join,
   publishPacket,
   subscribePacket,
-} from "../../support/mqtt_peer.ts";
+} from "../../../support/mqtt_peer.ts";
 
 const message = (n: number, more: object = {}) =>
   publishPacket({ topic: `t/${n}`, payload: "x".repeat(n % 50), ...more });

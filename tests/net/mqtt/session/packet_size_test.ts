@@ -6,15 +6,15 @@ import {
   MAX_PACKET_BYTES,
   PacketError,
   PacketReader,
-} from "../../../net/mqtt/packet/mod.ts";
-import { Log } from "../../../net/observe/log.ts";
+} from "../../../../net/mqtt/packet/mod.ts";
+import { Log } from "../../../../net/observe/log.ts";
 import { assertThrows } from "@std/assert";
-import { soon } from "../../support/deadline.ts";
+import { soon } from "../../../support/deadline.ts";
 import {
   mosquittoPub,
   startMosquitto,
   subscriberOf,
-} from "../../support/mosquitto.ts";
+} from "../../../support/mosquitto.ts";
 import {
   bytes,
   connectPacket,
@@ -23,8 +23,8 @@ import {
   portOf,
   publishPacket,
   startTestGateway,
-} from "../../support/mqtt_peer.ts";
-import { needsProgram, testUnless } from "../../support/skip.ts";
+} from "../../../support/mqtt_peer.ts";
+import { needsProgram, testUnless } from "../../../support/skip.ts";
 
 Deno.test("PacketReader skips a PUBLISH that is too large, whole, and reads on behind it, however it is cut", () => {
   const message = fc.record({

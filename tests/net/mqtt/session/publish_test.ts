@@ -4,13 +4,13 @@ import {
   deny,
   type MessageRequest,
   type MqttHooks,
-} from "../../../net/mqtt/hooks.ts";
+} from "../../../../net/mqtt/hooks/hooks.ts";
 import {
   type MemorySession,
   type MemorySessionOptions,
   openMemorySession,
-} from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
+} from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
 import {
   bytes,
   connectPacket,
@@ -18,7 +18,7 @@ import {
   join,
   packet,
   publishPacket,
-} from "../../support/mqtt_peer.ts";
+} from "../../../support/mqtt_peer.ts";
 
 const denyNo: MqttHooks = {
   authPublish: (_, { topic }) => topic.startsWith("no") ? deny() : undefined,

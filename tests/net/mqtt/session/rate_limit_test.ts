@@ -1,12 +1,12 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { OverLimit, Throttle } from "../../../net/mqtt/link.ts";
-import { Policy } from "../../../net/mqtt/policy/policy.ts";
-import { parsePolicy } from "../../../net/mqtt/policy/policy_file.ts";
-import { PingScanner } from "../../../net/mqtt/ping_ahead.ts";
-import { soon } from "../../support/deadline.ts";
-import { openMemorySession } from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
+import type { OverLimit, Throttle } from "../../../../net/mqtt/session/link.ts";
+import { Policy } from "../../../../net/mqtt/policy/policy.ts";
+import { parsePolicy } from "../../../../net/mqtt/policy/policy_file.ts";
+import { PingScanner } from "../../../../net/mqtt/session/ping_ahead.ts";
+import { soon } from "../../../support/deadline.ts";
+import { openMemorySession } from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
 import {
   bytes,
   connectPacket,
@@ -15,7 +15,7 @@ import {
   publishPacket,
   ScriptedBroker,
   startTestGateway,
-} from "../../support/mqtt_peer.ts";
+} from "../../../support/mqtt_peer.ts";
 
 const PINGREQ = bytes(0xc0, 0);
 const PINGRESP = bytes(0xd0, 0);

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { ReadAhead } from "../../../net/mqtt/read_ahead.ts";
-import { MemoryStream, settled } from "../../support/memory_stream.ts";
-import { bytes } from "../../support/mqtt_peer.ts";
+import { ReadAhead } from "../../../../net/mqtt/session/read_ahead.ts";
+import { MemoryStream, settled } from "../../../support/memory_stream.ts";
+import { bytes } from "../../../support/mqtt_peer.ts";
 
 /** A watched connection, and whether its end was seen. */
 function watched() {

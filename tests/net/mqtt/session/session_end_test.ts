@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { Log } from "../../../net/observe/log.ts";
-import { CertificateAuthority } from "../../support/certificate_authority.ts";
-import { soon } from "../../support/deadline.ts";
+import { Log } from "../../../../net/observe/log.ts";
+import { CertificateAuthority } from "../../../support/certificate_authority.ts";
+import { soon } from "../../../support/deadline.ts";
 import {
   bytes,
   connectPacket,
@@ -10,8 +10,8 @@ import {
   publishPacket,
   ScriptedBroker,
   startTestGateway,
-} from "../../support/mqtt_peer.ts";
-import { needsProgram, testUnless } from "../../support/skip.ts";
+} from "../../../support/mqtt_peer.ts";
+import { needsProgram, testUnless } from "../../../support/skip.ts";
 
 Deno.test("what the broker answers to an MQTT 5 DISCONNECT reaches the client", async () => {
   const ends: string[] = [];

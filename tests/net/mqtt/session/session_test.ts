@@ -3,14 +3,14 @@ import type {
   DisconnectResult,
   MqttHooks,
   MqttSession,
-} from "../../../net/mqtt/hooks.ts";
-import { deny } from "../../../net/mqtt/hooks.ts";
-import { PacketType } from "../../../net/mqtt/packet/mod.ts";
-import { Policy } from "../../../net/mqtt/policy/policy.ts";
-import { parsePolicy } from "../../../net/mqtt/policy/policy_file.ts";
-import { soon } from "../../support/deadline.ts";
-import { openMemorySession } from "../../support/memory_session.ts";
-import { settled } from "../../support/memory_stream.ts";
+} from "../../../../net/mqtt/hooks/hooks.ts";
+import { deny } from "../../../../net/mqtt/hooks/hooks.ts";
+import { PacketType } from "../../../../net/mqtt/packet/mod.ts";
+import { Policy } from "../../../../net/mqtt/policy/policy.ts";
+import { parsePolicy } from "../../../../net/mqtt/policy/policy_file.ts";
+import { soon } from "../../../support/deadline.ts";
+import { openMemorySession } from "../../../support/memory_session.ts";
+import { settled } from "../../../support/memory_stream.ts";
 import {
   bytes,
   connectPacket,
@@ -22,7 +22,7 @@ import {
   publishPacket,
   ScriptedBroker,
   startTestGateway,
-} from "../../support/mqtt_peer.ts";
+} from "../../../support/mqtt_peer.ts";
 
 const VERSIONS = [3, 4, 5] as const;
 

@@ -1,13 +1,13 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { MqttHooks } from "../../../net/mqtt/hooks.ts";
+import type { MqttHooks } from "../../../../net/mqtt/hooks/hooks.ts";
 import {
   packetName,
   PacketReader,
   PacketType,
   type ProtocolVersion,
-} from "../../../net/mqtt/packet/mod.ts";
-import { startMosquitto } from "../../support/mosquitto.ts";
+} from "../../../../net/mqtt/packet/mod.ts";
+import { startMosquitto } from "../../../support/mosquitto.ts";
 import {
   bytes,
   connectPacket,
@@ -19,8 +19,8 @@ import {
   startTestGateway,
   subscribePacket,
   subscribeTo,
-} from "../../support/mqtt_peer.ts";
-import { needsProgram, testUnless } from "../../support/skip.ts";
+} from "../../../support/mqtt_peer.ts";
+import { needsProgram, testUnless } from "../../../support/skip.ts";
 
 const noMosquitto = needsProgram("mosquitto");
 

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { editPublish, PacketReader } from "../../../net/mqtt/packet/mod.ts";
-import { TopicSplice } from "../../../net/mqtt/topic_splice.ts";
-import { join, publishPacket } from "../../support/mqtt_peer.ts";
+import { editPublish, PacketReader } from "../../../../net/mqtt/packet/mod.ts";
+import { TopicSplice } from "../../../../net/mqtt/session/topic_splice.ts";
+import { join, publishPacket } from "../../../support/mqtt_peer.ts";
 
 Deno.test("TopicSplice.front() makes of a PUBLISH what editPublish() makes of it", () => {
   // Lengths about those where a byte more is wanted, and where memory is kept.

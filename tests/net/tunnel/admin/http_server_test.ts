@@ -1,27 +1,27 @@
 // deno-lint-ignore-file camelcase -- names of the original's JSON-RPC
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { formatAddress } from "../../../net/address.ts";
+import { formatAddress } from "../../../../net/address.ts";
 import {
   type HttpDoorOptions,
   openHttpDoor,
-} from "../../../net/control/http_door.ts";
+} from "../../../../net/tunnel/admin/http_server.ts";
 import {
   answerRpc,
   MAX_BATCH,
   MAX_REQUEST_BYTES,
-} from "../../../net/control/json_rpc.ts";
-import { readToken } from "../../../net/control/token.ts";
-import { UsageError } from "../../../net/errors.ts";
-import { Tunnels } from "../../../net/tcp/tunnels.ts";
-import { LogWatch } from "../../support/log_watch.ts";
+} from "../../../../net/tunnel/admin/json_rpc.ts";
+import { readToken } from "../../../../net/tunnel/admin/token.ts";
+import { UsageError } from "../../../../net/errors.ts";
+import { Tunnels } from "../../../../net/tunnel/tunnels.ts";
+import { LogWatch } from "../../../support/log_watch.ts";
 import {
   connectTo,
   echoServer,
   readToEnd,
   refusingAddress,
   writeAll,
-} from "../../support/tcp.ts";
+} from "../../../support/tcp.ts";
 
 function free(): string {
   return formatAddress(refusingAddress());

@@ -1,15 +1,15 @@
 // deno-lint-ignore-file camelcase -- names of the original's JSON-RPC
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { formatAddress } from "../../../net/address.ts";
+import { formatAddress } from "../../../../net/address.ts";
 import {
   answerRpc,
   MAX_ANSWER_BYTES,
   MAX_BATCH,
-} from "../../../net/control/json_rpc.ts";
-import { ParameterError } from "../../../net/control/parameters.ts";
-import { readRpcOptions } from "../../../net/control/rpc_options.ts";
-import { UsageError } from "../../../net/errors.ts";
+} from "../../../../net/tunnel/admin/json_rpc.ts";
+import { ParameterError } from "../../../../net/tunnel/admin/parameters.ts";
+import { readRpcOptions } from "../../../../net/tunnel/admin/rpc_options.ts";
+import { UsageError } from "../../../../net/errors.ts";
 import {
   formatOptions,
   type GivenTunnelOptions,
@@ -17,16 +17,16 @@ import {
   STRATEGIES,
   TUNNEL_OPTIONS,
   type TunnelOptions,
-} from "../../../net/tcp/spec.ts";
+} from "../../../../net/tunnel/spec.ts";
 import {
   checkTunnels,
   MAX_REMOTES,
   MAX_TOTAL_REMOTES,
   MAX_TUNNELS,
   TunnelLimitError,
-} from "../../../net/tcp/tunnel_limits.ts";
-import { Tunnels } from "../../../net/tcp/tunnels.ts";
-import { LogWatch } from "../../support/log_watch.ts";
+} from "../../../../net/tunnel/limits.ts";
+import { Tunnels } from "../../../../net/tunnel/tunnels.ts";
+import { LogWatch } from "../../../support/log_watch.ts";
 
 interface Answer {
   // deno-lint-ignore no-explicit-any

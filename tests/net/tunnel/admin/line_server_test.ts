@@ -1,15 +1,15 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { formatAddress } from "../../../net/address.ts";
+import { formatAddress } from "../../../../net/address.ts";
 import {
   type LineDoorOptions,
   LineSession,
   openLineDoor,
-} from "../../../net/control/line_door.ts";
-import { UsageError } from "../../../net/errors.ts";
-import { Tunnels } from "../../../net/tcp/tunnels.ts";
-import { LogWatch } from "../../support/log_watch.ts";
-import { needsProgram, testUnless } from "../../support/skip.ts";
+} from "../../../../net/tunnel/admin/line_server.ts";
+import { UsageError } from "../../../../net/errors.ts";
+import { Tunnels } from "../../../../net/tunnel/tunnels.ts";
+import { LogWatch } from "../../../support/log_watch.ts";
+import { needsProgram, testUnless } from "../../../support/skip.ts";
 import {
   connectTo,
   echoServer,
@@ -18,7 +18,7 @@ import {
   readToEnd,
   refusingAddress,
   writeAll,
-} from "../../support/tcp.ts";
+} from "../../../support/tcp.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { DatagramRuns } from "../../../net/dispatch/datagram_runs.ts";
+import { DatagramRuns } from "../../../../net/udp/file_log/datagram_runs.ts";
 
 interface Run {
   length: number;

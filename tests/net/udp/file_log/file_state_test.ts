@@ -1,14 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { FileState } from "../../../net/dispatch/file_state.ts";
-import { LogFile } from "../../../net/dispatch/log_file.ts";
-import { namesIn, readRotated, withFolder } from "../../support/folder.ts";
-import type { LogFileOrder } from "../../support/log_file_worker.ts";
+import { FileState } from "../../../../net/udp/file_log/file_state.ts";
+import { LogFile } from "../../../../net/udp/file_log/log_file.ts";
+import { namesIn, readRotated, withFolder } from "../../../support/folder.ts";
+import type { LogFileOrder } from "../../../support/log_file_worker.ts";
 
 /** Has a thread write to a log; resolves with the datagrams it wrote. */
 function writeElsewhere(order: LogFileOrder): Promise<number> {
   const worker = new Worker(
-    import.meta.resolve("../../support/log_file_worker.ts"),
+    import.meta.resolve("../../../support/log_file_worker.ts"),
     { type: "module" },
   );
   const { promise, resolve, reject } = Promise.withResolvers<number>();

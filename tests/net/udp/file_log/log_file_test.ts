@@ -2,22 +2,22 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import fc from "fast-check";
 import { gunzipSync } from "node:zlib";
-import type { Address } from "../../../net/address.ts";
+import type { Address } from "../../../../net/address.ts";
 import {
   LogFile,
   type LogFileOptions,
-} from "../../../net/dispatch/log_file.ts";
-import { OperationError, UsageError } from "../../../net/errors.ts";
-import { Log } from "../../../net/observe/log.ts";
+} from "../../../../net/udp/file_log/log_file.ts";
+import { OperationError, UsageError } from "../../../../net/errors.ts";
+import { Log } from "../../../../net/observe/log.ts";
 import {
   anyBatches,
   batchOf,
   concat,
   datagramsOf,
   numbered,
-} from "../../support/batches.ts";
-import { namesIn, readRotated, withFolder } from "../../support/folder.ts";
-import { needsLinux, testUnless } from "../../support/skip.ts";
+} from "../../../support/batches.ts";
+import { namesIn, readRotated, withFolder } from "../../../support/folder.ts";
+import { needsLinux, testUnless } from "../../../support/skip.ts";
 
 const text = new TextDecoder();
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

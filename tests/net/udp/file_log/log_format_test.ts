@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { parseAddress } from "../../../net/address.ts";
-import { LogFormatter } from "../../../net/dispatch/log_format.ts";
-import { batchOf, concat, numbered } from "../../support/batches.ts";
+import { parseAddress } from "../../../../net/address.ts";
+import { LogFormatter } from "../../../../net/udp/file_log/log_format.ts";
+import { batchOf, concat, numbered } from "../../../support/batches.ts";
 
 function formatted(formatter: LogFormatter, ...all: Uint8Array[]): Uint8Array {
   const batch = batchOf(...all.map((bytes) => ({ bytes })));

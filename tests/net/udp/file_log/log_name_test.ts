@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
-import type { Address } from "../../../net/address.ts";
-import { canonicalIp } from "../../../net/address.ts";
+import type { Address } from "../../../../net/address.ts";
+import { canonicalIp } from "../../../../net/address.ts";
 import {
   legalName,
   parseRotatedName,
   rotatedName,
   splitName,
   splitNameSides,
-} from "../../../net/dispatch/log_name.ts";
+} from "../../../../net/udp/file_log/log_name.ts";
 
 function assertLegal(name: string): void {
   // deno-lint-ignore no-control-regex

@@ -1,8 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { join } from "@std/path";
-import { checkLogPath } from "../../../net/dispatch/log_path.ts";
-import { UsageError } from "../../../net/errors.ts";
-import { needsLinux, needsProgram, testUnless } from "../../support/skip.ts";
+import { checkLogPath } from "../../../../net/udp/file_log/log_path.ts";
+import { UsageError } from "../../../../net/errors.ts";
+import { needsLinux, needsProgram, testUnless } from "../../../support/skip.ts";
 
 const folder = Deno.makeTempDirSync({ prefix: "mproxy-path-" });
 addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { StdoutSink } from "../../../net/dispatch/stdout_sink.ts";
-import { DatagramBatch } from "../../../net/engine/batch.ts";
-import { type OperationError, UsageError } from "../../../net/errors.ts";
+import { StdoutSink } from "../../../../net/udp/sinks/stdout.ts";
+import { DatagramBatch } from "../../../../net/engine/batch.ts";
+import { type OperationError, UsageError } from "../../../../net/errors.ts";
 
 /** A reader whose every read is let through by hand. */
 class SteppedReader {

@@ -6,8 +6,8 @@ import {
   SLOW_POLICIES,
   type SlowPolicy,
   SubscriberQueue,
-} from "../../../net/dispatch/subscriber_queue.ts";
-import { DatagramBatch } from "../../../net/engine/batch.ts";
+} from "../../../../net/udp/sinks/subscriber_queue.ts";
+import { DatagramBatch } from "../../../../net/engine/batch.ts";
 
 /** Each datagram begins with its number, so that a stream of them can be read. */
 const ID_BYTES = 3;

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { Subscribers } from "../../../net/dispatch/subscribers.ts";
-import { Log } from "../../../net/observe/log.ts";
-import { batchOf, numbered } from "../../support/batches.ts";
+import { Subscribers } from "../../../../net/udp/sinks/subscribers.ts";
+import { Log } from "../../../../net/observe/log.ts";
+import { batchOf, numbered } from "../../../support/batches.ts";
 
 /** Datagrams of a size that no write ends between by chance. */
 const SIZE = 1009;

@@ -1,6 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { Pacer } from "../../../net/dispatch/pace.ts";
-import { howToWait, PacedWait } from "../../../net/dispatch/paced_wait.ts";
+import { Pacer } from "../../../../net/udp/sources/pacer.ts";
+import {
+  howToWait,
+  PacedWait,
+} from "../../../../net/udp/sources/paced_wait.ts";
 
 /** How a sender of 1400-byte datagrams waits for its next burst at a rate. */
 function atRate(bitsPerSecond: number, holds: boolean) {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Pacer } from "../../../net/dispatch/pace.ts";
+import { Pacer } from "../../../../net/udp/sources/pacer.ts";
 
 /** What the pacer's head says of its depth: 10 ms of the rate or 64 KiB, at least a burst. */
 function depthBytes(bitsPerSecond: number, burstBytes: number): number {

@@ -5,8 +5,8 @@ import {
   type Cutter,
   DEFAULT_DATAGRAM_BYTES,
   makeCutter,
-} from "../../../net/dispatch/cut.ts";
-import { concat, numbered } from "../../support/batches.ts";
+} from "../../../../net/udp/sources/splitter.ts";
+import { concat, numbered } from "../../../support/batches.ts";
 
 const NEWLINE = 10;
 

@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
-import { makeCutter } from "../../../net/dispatch/cut.ts";
+import { makeCutter } from "../../../../net/udp/sources/splitter.ts";
 import {
   type ByteSource,
   Feed,
   FEED_COUNTERS,
   type FeedOptions,
-} from "../../../net/dispatch/feed.ts";
-import type { DatagramSink } from "../../../net/dispatch/sink.ts";
-import { CounterBlock } from "../../../net/observe/counters.ts";
-import { copiedDatagrams } from "../../support/batches.ts";
+} from "../../../../net/udp/sources/stream_pump.ts";
+import type { DatagramSink } from "../../../../net/udp/sinks/sink.ts";
+import { CounterBlock } from "../../../../net/observe/counters.ts";
+import { copiedDatagrams } from "../../../support/batches.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -1,15 +1,19 @@
 /** The proxy with its relays in Workers. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { setImmediate } from "node:timers";
-import { formatAddress } from "../../../net/address.ts";
-import { startProxy } from "../../../net/dispatch/proxy.ts";
-import { linuxEngineUnavailable } from "../../../net/engine/linux/engine.ts";
-import { OperationError, UsageError } from "../../../net/errors.ts";
-import { Log } from "../../../net/observe/log.ts";
-import { freeUdpPort, Receiver, Sender } from "../../support/datagram_peer.ts";
-import { startPeer, startRole } from "../../support/process.ts";
-import { needsProgram, testUnless } from "../../support/skip.ts";
-import { descriptors, holds, workerThreads } from "../../support/threads.ts";
+import { formatAddress } from "../../../../net/address.ts";
+import { startProxy } from "../../../../net/udp/proxy.ts";
+import { linuxEngineUnavailable } from "../../../../net/engine/linux/datagram/engine.ts";
+import { OperationError, UsageError } from "../../../../net/errors.ts";
+import { Log } from "../../../../net/observe/log.ts";
+import {
+  freeUdpPort,
+  Receiver,
+  Sender,
+} from "../../../support/datagram_peer.ts";
+import { startPeer, startRole } from "../../../support/process.ts";
+import { needsProgram, testUnless } from "../../../support/skip.ts";
+import { descriptors, holds, workerThreads } from "../../../support/threads.ts";
 
 const needsEngine = linuxEngineUnavailable();
 const loopback = { hostname: "127.0.0.1", port: 0 };

@@ -1,20 +1,23 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { UsageError } from "../../../../net/errors.ts";
-import { parseAddress } from "../../../../net/address.ts";
-import { DatagramBatch } from "../../../../net/engine/batch.ts";
+import { UsageError } from "../../../../../net/errors.ts";
+import { parseAddress } from "../../../../../net/address.ts";
+import { DatagramBatch } from "../../../../../net/engine/batch.ts";
 import {
   createLinuxEngine,
   linuxEngineUnavailable,
-} from "../../../../net/engine/linux/engine.ts";
-import { findLibc, openLibc } from "../../../../net/engine/linux/ffi/libc.ts";
-import { countingFilter } from "../../../../net/engine/linux/arrivals.ts";
-import { batchOf, openSender, pattern } from "../../../support/datagrams.ts";
-import { startPeer } from "../../../support/process.ts";
-import { testUnless } from "../../../support/skip.ts";
+} from "../../../../../net/engine/linux/datagram/engine.ts";
+import {
+  findLibc,
+  openLibc,
+} from "../../../../../net/engine/linux/ffi/libc.ts";
+import { countingFilter } from "../../../../../net/engine/linux/datagram/arrivals.ts";
+import { batchOf, openSender, pattern } from "../../../../support/datagrams.ts";
+import { startPeer } from "../../../../support/process.ts";
+import { testUnless } from "../../../../support/skip.ts";
 
 const skip = linuxEngineUnavailable();
 const engineUrl = import.meta.resolve(
-  "../../../../net/engine/linux/engine.ts",
+  "../../../../../net/engine/linux/datagram/engine.ts",
 );
 
 /** Runs a program with some permissions only; gives what it wrote to stdout. */

@@ -6,18 +6,18 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { errorCode, OperationError } from "../../../../net/errors.ts";
-import { DatagramBatch } from "../../../../net/engine/batch.ts";
+import { errorCode, OperationError } from "../../../../../net/errors.ts";
+import { DatagramBatch } from "../../../../../net/engine/batch.ts";
 import {
   type DatagramEngine,
   SentSlot,
-} from "../../../../net/engine/engine.ts";
+} from "../../../../../net/engine/datagram.ts";
 import {
   createLinuxEngine,
   linuxEngineUnavailable,
-} from "../../../../net/engine/linux/engine.ts";
-import * as c from "../../../../net/engine/linux/ffi/constants.ts";
-import type { LinuxListener } from "../../../../net/engine/linux/listener.ts";
+} from "../../../../../net/engine/linux/datagram/engine.ts";
+import * as c from "../../../../../net/engine/linux/ffi/constants.ts";
+import type { LinuxListener } from "../../../../../net/engine/linux/datagram/listener.ts";
 import {
   assertDatagrams,
   batchOf,
@@ -25,9 +25,9 @@ import {
   openSender,
   pattern,
   receive,
-} from "../../../support/datagrams.ts";
-import { FaultyLibc } from "../../../support/faulty_libc.ts";
-import { testUnless } from "../../../support/skip.ts";
+} from "../../../../support/datagrams.ts";
+import { FaultyLibc } from "../../../../support/faulty_libc.ts";
+import { testUnless } from "../../../../support/skip.ts";
 
 const loopback = { hostname: "127.0.0.1", port: 0 };
 

@@ -1,16 +1,16 @@
 /** What was received and what was dropped is what was sent, exactly, whatever the flood. */
 import { assert, assertEquals } from "@std/assert";
-import { DatagramBatch } from "../../../../net/engine/batch.ts";
-import { SentSlot } from "../../../../net/engine/engine.ts";
+import { DatagramBatch } from "../../../../../net/engine/batch.ts";
+import { SentSlot } from "../../../../../net/engine/datagram.ts";
 import {
   createLinuxEngine,
   linuxEngineUnavailable,
-} from "../../../../net/engine/linux/engine.ts";
-import type { LinuxListener } from "../../../../net/engine/linux/listener.ts";
-import { batchOf, openSender, pattern } from "../../../support/datagrams.ts";
-import type { FloodOrder } from "../../../support/flood_worker.ts";
-import { testUnless } from "../../../support/skip.ts";
-import { TestWorker } from "../../../support/workers.ts";
+} from "../../../../../net/engine/linux/datagram/engine.ts";
+import type { LinuxListener } from "../../../../../net/engine/linux/datagram/listener.ts";
+import { batchOf, openSender, pattern } from "../../../../support/datagrams.ts";
+import type { FloodOrder } from "../../../../support/flood_worker.ts";
+import { testUnless } from "../../../../support/skip.ts";
+import { TestWorker } from "../../../../support/workers.ts";
 
 const loopback = { hostname: "127.0.0.1", port: 0 };
 
@@ -41,7 +41,7 @@ for (const [name, joinReads, order] of floods) {
         receiveBufferBytes: 300_000,
       });
       using flood = new TestWorker(
-        import.meta.resolve("../../../support/flood_worker.ts"),
+        import.meta.resolve("../../../../support/flood_worker.ts"),
       );
       flood.post({ ...order, port: listener.address.port });
       const batch = new DatagramBatch(listener.batchSize);

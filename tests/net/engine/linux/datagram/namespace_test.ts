@@ -4,18 +4,18 @@ import { fromFileUrl } from "@std/path";
 import {
   createLinuxEngine,
   linuxEngineUnavailable,
-} from "../../../../net/engine/linux/engine.ts";
-import { batchOf, openSender, pattern } from "../../../support/datagrams.ts";
-import { NetworkNamespace } from "../../../support/namespaces.ts";
-import { startPeer } from "../../../support/process.ts";
+} from "../../../../../net/engine/linux/datagram/engine.ts";
+import { batchOf, openSender, pattern } from "../../../../support/datagrams.ts";
+import { NetworkNamespace } from "../../../../support/namespaces.ts";
+import { startPeer } from "../../../../support/process.ts";
 import {
   needsNetworkNamespaces,
   needsProgram,
   testUnless,
-} from "../../../support/skip.ts";
+} from "../../../../support/skip.ts";
 
 const scenarios = fromFileUrl(
-  import.meta.resolve("../../../support/linux_scenarios.ts"),
+  import.meta.resolve("../../../../support/linux_scenarios.ts"),
 );
 const skip = linuxEngineUnavailable() ?? needsNetworkNamespaces();
 

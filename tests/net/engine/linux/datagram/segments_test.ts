@@ -3,11 +3,11 @@ import fc from "fast-check";
 import {
   DatagramBatch,
   MAX_DATAGRAM_BYTES,
-} from "../../../../net/engine/batch.ts";
+} from "../../../../../net/engine/batch.ts";
 import {
   datagramsFrom,
   SendPlan,
-} from "../../../../net/engine/linux/segments.ts";
+} from "../../../../../net/engine/linux/datagram/segments.ts";
 
 /** A batch of slots by the sizes of their datagrams; no bytes are needed. */
 function slotsOf(sizes: readonly (readonly number[])[]): DatagramBatch {

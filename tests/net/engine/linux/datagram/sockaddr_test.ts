@@ -1,10 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { formatIpv6 } from "../../../../net/address.ts";
+import { formatIpv6 } from "../../../../../net/address.ts";
 import {
   decodeSockaddr,
   encodeSockaddr,
-} from "../../../../net/engine/linux/ffi/sockaddr.ts";
+} from "../../../../../net/engine/linux/ffi/sockaddr.ts";
 
 Deno.test("encodeSockaddr() lays out a sockaddr_in", () => {
   assertEquals(

@@ -1,12 +1,18 @@
 import { assertEquals } from "@std/assert";
-import * as constants from "../../../../net/engine/linux/ffi/constants.ts";
+import * as constants from "../../../../../net/engine/linux/ffi/constants.ts";
 import {
   EPOLL_EVENT,
   type Struct,
   STRUCTS,
-} from "../../../../net/engine/linux/ffi/structs.ts";
-import layouts from "../../../vectors/linux_layouts.json" with { type: "json" };
-import { needsLinux, needsProgram, testUnless } from "../../../support/skip.ts";
+} from "../../../../../net/engine/linux/ffi/structs.ts";
+import layouts from "../../../../vectors/linux_layouts.json" with {
+  type: "json",
+};
+import {
+  needsLinux,
+  needsProgram,
+  testUnless,
+} from "../../../../support/skip.ts";
 
 /** What the tables say, by the names of the headers. */
 function layoutOf(struct: Struct): Record<string, number> {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Spin } from "../../../../../net/engine/linux/stream/spin.ts";
+import { Spin } from "../../../../../net/engine/linux/stream/busy_poll.ts";
 
 Deno.test("Spin asks before each sleep as long as that brings single events", () => {
   const spin = new Spin();

@@ -5,7 +5,7 @@
  * take on a machine is measured by tests/soak/control_latency.ts.
  */
 import { assert, assertEquals } from "@std/assert";
-import { linuxEngineUnavailable } from "../../../../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../../../../net/engine/linux/datagram/engine.ts";
 import {
   EAGAIN,
   EINPROGRESS,
@@ -23,7 +23,7 @@ import type {
 import { Reactor } from "../../../../../net/engine/linux/stream/reactor.ts";
 import { DEFAULT_SPLICING } from "../../../../../net/engine/linux/stream/splicing.ts";
 import type { ConnectionInfo } from "../../../../../net/engine/stream.ts";
-import { createPolicy } from "../../../../../net/tcp/policy.ts";
+import { createPolicy } from "../../../../../net/engine/balancing/policies.ts";
 import { FaultyLibc } from "../../../../support/faulty_libc.ts";
 import { openOrder, remoteShare } from "../../../../support/reactor_orders.ts";
 import { testUnless } from "../../../../support/skip.ts";

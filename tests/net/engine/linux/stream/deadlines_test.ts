@@ -12,7 +12,7 @@ import {
 } from "../../../../../net/engine/linux/stream/deadlines.ts";
 import { Service } from "../../../../../net/engine/linux/stream/service.ts";
 import type { Deadlines } from "../../../../../net/engine/stream.ts";
-import { createPolicy } from "../../../../../net/tcp/policy.ts";
+import { createPolicy } from "../../../../../net/engine/balancing/policies.ts";
 import { openOrder } from "../../../../support/reactor_orders.ts";
 
 const DEADLINES: Partial<Deadlines> = {

@@ -1,6 +1,6 @@
 /** Attempts at a remote whose name has several addresses, over real sockets. */
 import { assert, assertEquals } from "@std/assert";
-import { linuxEngineUnavailable } from "../../../../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../../../../net/engine/linux/datagram/engine.ts";
 import {
   ECONNREFUSED,
   EMFILE,
@@ -25,7 +25,7 @@ import {
   Service,
 } from "../../../../../net/engine/linux/stream/service.ts";
 import type { Address } from "../../../../../net/address.ts";
-import { createPolicy } from "../../../../../net/tcp/policy.ts";
+import { createPolicy } from "../../../../../net/engine/balancing/policies.ts";
 import { FaultyLibc } from "../../../../support/faulty_libc.ts";
 import { openOrder, remoteShare } from "../../../../support/reactor_orders.ts";
 import { needsIpv6, testUnless } from "../../../../support/skip.ts";

@@ -1,6 +1,6 @@
 /** What the reactor does where a call fails, with libc told to make it fail. */
 import { assert, assertEquals } from "@std/assert";
-import { linuxEngineUnavailable } from "../../../../../net/engine/linux/engine.ts";
+import { linuxEngineUnavailable } from "../../../../../net/engine/linux/datagram/engine.ts";
 import {
   ECONNABORTED,
   EMFILE,

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createSocket } from "node:dgram";
-import { DatagramBatch } from "../../../../net/engine/batch.ts";
-import { nodeDatagramEngine } from "../../../../net/engine/portable/node_datagram.ts";
+import { DatagramBatch } from "../../../../../net/engine/batch.ts";
+import { nodeDatagramEngine } from "../../../../../net/engine/portable/datagram/node.ts";
 
 const DATAGRAMS = 500;
 

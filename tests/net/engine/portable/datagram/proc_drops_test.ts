@@ -1,24 +1,24 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Address } from "../../../../net/address.ts";
-import { DatagramBatch } from "../../../../net/engine/batch.ts";
-import type { DatagramListener } from "../../../../net/engine/engine.ts";
-import { createLinuxEngine } from "../../../../net/engine/linux/engine.ts";
-import { linuxEngineUnavailable } from "../../../../net/engine/linux/engine.ts";
-import { denoDatagramEngine } from "../../../../net/engine/portable/deno_datagram.ts";
-import { nodeDatagramEngine } from "../../../../net/engine/portable/node_datagram.ts";
+import type { Address } from "../../../../../net/address.ts";
+import { DatagramBatch } from "../../../../../net/engine/batch.ts";
+import type { DatagramListener } from "../../../../../net/engine/datagram.ts";
+import { createLinuxEngine } from "../../../../../net/engine/linux/datagram/engine.ts";
+import { linuxEngineUnavailable } from "../../../../../net/engine/linux/datagram/engine.ts";
+import { denoDatagramEngine } from "../../../../../net/engine/portable/datagram/deno.ts";
+import { nodeDatagramEngine } from "../../../../../net/engine/portable/datagram/node.ts";
 import {
   ownSockets,
   parseUdpTable,
   ProcDrops,
-} from "../../../../net/engine/portable/proc_drops.ts";
-import { batchOf, openSender, pattern } from "../../../support/datagrams.ts";
+} from "../../../../../net/engine/portable/datagram/proc_drops.ts";
+import { batchOf, openSender, pattern } from "../../../../support/datagrams.ts";
 import {
   needsIpv6,
   needsLinux,
   type SkipReason,
   testUnless,
-} from "../../../support/skip.ts";
-import { holds } from "../../../support/threads.ts";
+} from "../../../../support/skip.ts";
+import { holds } from "../../../../support/threads.ts";
 
 /** Sends at once, with no turn of the event loop for whoever receives. */
 const needsSender: SkipReason = linuxEngineUnavailable();

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { DatagramBatch } from "../../../../net/engine/batch.ts";
+import { DatagramBatch } from "../../../../../net/engine/batch.ts";
 import {
   DatagramQueue,
   LEAST_BYTES,
-} from "../../../../net/engine/portable/datagram_queue.ts";
-import { copiedDatagrams } from "../../../support/batches.ts";
-import { pattern } from "../../../support/datagrams.ts";
+} from "../../../../../net/engine/portable/datagram/queue.ts";
+import { copiedDatagrams } from "../../../../support/batches.ts";
+import { pattern } from "../../../../support/datagrams.ts";
 
 const source = { hostname: "192.0.2.1", port: 7 };
 

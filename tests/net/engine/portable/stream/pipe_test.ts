@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { BufferPool } from "../../../net/tcp/pipe.ts";
+import { BufferPool } from "../../../../../net/engine/portable/stream/pipe.ts";
 
 const KIB = 1024;
 

@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { TlsListener } from "../../../net/engine/portable/tls_listener.ts";
-import { soon } from "../../support/deadline.ts";
-import { close, howItEnds } from "../../support/tcp.ts";
+import { TlsListener } from "../../../../../net/engine/portable/stream/tls_listener.ts";
+import { soon } from "../../../../support/deadline.ts";
+import { close, howItEnds } from "../../../../support/tcp.ts";
 
-const VECTORS = new URL("../../vectors/tls/", import.meta.url);
+const VECTORS = new URL("../../../../vectors/tls/", import.meta.url);
 const [cert, key, ca] = ["localhost.pem", "localhost.key", "ca.pem"].map((
   name,
 ) => Deno.readTextFileSync(new URL(name, VECTORS)));
