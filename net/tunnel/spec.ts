@@ -10,6 +10,7 @@
  * are not resolved here. An error says in which column of the text it is, and
  * knows the words that the original has for it.
  */
+import { STRATEGIES, type Strategy } from "../engine/balancing/balancer.ts";
 import { type Address, formatAddress } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import {
@@ -17,15 +18,7 @@ import {
   readSocket,
 } from "../engine/portable/stream/socket_text.ts";
 
-/** How a tunnel spreads connections over its remotes. */
-export const STRATEGIES = [
-  "random",
-  "round-robin",
-  "minimum-open-connections",
-] as const;
-
-/** One of {@linkcode STRATEGIES}. */
-export type Strategy = typeof STRATEGIES[number];
+export { STRATEGIES, type Strategy };
 
 /** Other spellings of a strategy, in lower case. */
 const STRATEGY_ALIASES: Readonly<Record<string, Strategy>> = {

@@ -1,23 +1,24 @@
-/** Imports go downwards: cli → roles → loops → engine seam → engines → FFI room. */
+/** Imports go down: commands, roles, engine choice, engines, balancing, FFI room, seams, ground. */
 import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 
-/** Layers from the top; a file belongs to the first one whose pattern fits. */
-const LAYERS: readonly (readonly [name: string, pattern: RegExp])[] = [
+/** Floors from the top; a file belongs to the first one whose pattern matches. */
+const FLOORS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ["commands", /^cli\/[^/]+\//],
   ["command runner", /^cli\//],
   ["library", /^mod\.ts$/],
-  ["roles", /^net\/(dispatch|tcp|mqtt|control)\//],
-  ["placement", /^net\/place\//],
-  ["engine choice", /^net\/engine\/choose/],
+  ["roles", /^net\/(udp|relay|tunnel|loadtest|echo|mqtt)\//],
+  ["engine choice", /^net\/engine\/choose_/],
   ["engines", /^net\/engine\/(portable|linux\/(?!ffi\/)|memory)/],
+  ["balancing", /^net\/engine\/balancing\//],
   ["FFI room", /^net\/engine\/linux\/ffi\//],
-  ["engine seam", /^net\/engine\//],
+  ["engine seams", /^net\/engine\//],
   ["ground", /^net\//],
 ];
 
-/** A Worker's entry is at the end of a message, not of an import: it may use the roles' loops. */
-const WORKER_ENTRIES = /_worker\.ts$/;
+/** Rooms on one floor: a product uses no other product, a plane no other plane. */
+const ROOMED = new Set(["roles", "engines"]);
+const ROOMS = /^net\/(?:engine\/(?:portable|linux)|[^/]+)(?=\/)/;
 
 interface Module {
   specifier: string;
@@ -27,7 +28,7 @@ interface Module {
   }[];
 }
 
-Deno.test("imports go downwards and in no circle", async () => {
+Deno.test("imports go down, never to another room of the same floor, and in no circle", async () => {
   const root = new URL("../../", import.meta.url).href;
   const modules = await moduleGraph(fromFileUrl(root));
   const edges = new Map<string, string[]>();
@@ -43,13 +44,11 @@ Deno.test("imports go downwards and in no circle", async () => {
         .map((to) => to.slice(root.length)),
     );
   }
-  const upward = [...edges].flatMap(([from, targets]) =>
-    targets.filter((to) =>
-      !WORKER_ENTRIES.test(from) && layerOf(to) < layerOf(from)
-    )
+  const wrong = [...edges].flatMap(([from, targets]) =>
+    targets.filter((to) => floorOf(to) < floorOf(from) || isAcross(from, to))
       .map((to) => `${from} → ${to}`)
   );
-  assertEquals(upward, []);
+  assertEquals(wrong, []);
   assertEquals(circles(edges), []);
 });
 
@@ -83,10 +82,21 @@ function isOurs(specifier: string, root: string): boolean {
     !specifier.startsWith(`${root}offline/`);
 }
 
-function layerOf(file: string): number {
-  const layer = LAYERS.findIndex(([, pattern]) => pattern.test(file));
-  if (layer < 0) throw new Error(`${file} belongs to no layer`);
-  return layer;
+function floorOf(file: string): number {
+  const floor = FLOORS.findIndex(([, pattern]) => pattern.test(file));
+  if (floor < 0) throw new Error(`${file} belongs to no floor`);
+  return floor;
+}
+
+/** Whether both lie on one floor, but in different rooms of it. */
+function isAcross(from: string, to: string): boolean {
+  const floor = floorOf(from);
+  if (floor !== floorOf(to) || !ROOMED.has(FLOORS[floor]![0])) return false;
+  return roomOf(from) !== roomOf(to);
+}
+
+function roomOf(file: string): string | undefined {
+  return ROOMS.exec(file)?.[0];
 }
 
 /** Each circle once, as the files along it. */

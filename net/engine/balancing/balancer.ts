@@ -2,7 +2,15 @@
  * Which of several remotes the next connection goes to. Pure: what is random
  * comes from a source that is given, and a pick allocates nothing.
  */
-import type { Strategy } from "../../tunnel/spec.ts";
+/** How connections are spread over remotes. */
+export const STRATEGIES = [
+  "random",
+  "round-robin",
+  "minimum-open-connections",
+] as const;
+
+/** One of {@linkcode STRATEGIES}. */
+export type Strategy = typeof STRATEGIES[number];
 
 /** A number from 0 up to but not 1, as `Math.random` gives. */
 export type RandomSource = () => number;

@@ -13,9 +13,13 @@ import {
   type PolicySpec,
 } from "../stream.ts";
 import { RemoteSlot, RemoteState } from "../stream_counters.ts";
-import { Balancer, type Candidate, type RandomSource } from "./balancer.ts";
+import {
+  Balancer,
+  type Candidate,
+  type RandomSource,
+  type Strategy,
+} from "./balancer.ts";
 import { type HealthPolicy, RemoteHealth } from "./health.ts";
-import type { Strategy } from "../../tunnel/spec.ts";
 
 /** What a {@linkcode RemotesPolicy} is made from. */
 export interface RemotesPolicySpec extends PolicySpec, HealthPolicy {
