@@ -331,3 +331,18 @@ const SCRIPT = `
   const { droppedLines } = lines.stats;
   Deno.exit(await lines.flush(100) === false && droppedLines > 0 ? 7 : 1);
 `;
+
+testUnless(
+  needsLinux(),
+  "LineWriter reports why the sink refused lines, also when it is closed before the queue is full",
+  async () => {
+    const reasons: string[] = [];
+    const writer = await openFile("/dev/full", {
+      onLost: (reason) => reasons.push(reason),
+    });
+    writer.write(LINE);
+    await writer.close(100);
+    assertEquals(reasons.length, 1);
+    assertMatch(reasons[0]!, /No space left on device/);
+  },
+);
