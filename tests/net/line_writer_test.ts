@@ -36,6 +36,10 @@ async function unreadPipe(
   return { path, reader };
 }
 
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
 /** Reads lines until one fits. */
 async function readUntil(
   reader: Deno.FsFile,
@@ -184,6 +188,8 @@ testUnless(
     const { path, reader } = await unreadPipe(folder);
     await using writer = await openFile(path);
     for (let i = 0; i < 1000; i++) writer.write(LINE);
+    // The first batch fills the pipe; the write of the second one hangs.
+    while (writer.stats.writtenBytes === 0) await nextTurn();
     await Deno.rename(path, `${path}.old`);
     await soon(writer.reopen(), "the reopening");
     writer.write("after");
