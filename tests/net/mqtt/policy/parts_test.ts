@@ -279,6 +279,32 @@ Deno.test("parsePolicy() says where a file is wrong", () => {
       '[auth.http]\nurl = "not a url"',
       '"policy.toml:2:1": "auth.http.url": ',
     ],
+    // All of these would be refused at each login, by whatever sends them.
+    [
+      '[auth.http]\nurl = "localhost:8080/auth"',
+      '"policy.toml:2:1": "auth.http.url": expected http://HOST',
+    ],
+    [
+      '[auth.http]\nurl = "file:///etc/passwd"',
+      '"policy.toml:2:1": "auth.http.url": expected http://HOST',
+    ],
+    [
+      '[auth.jwt]\nalgorithms = ["RS256"]\njwks_url = "id.example:443/keys"',
+      '"policy.toml:3:1": "auth.jwt.jwks_url": expected http://HOST',
+    ],
+    [
+      '[auth.http]\nurl = "http://h/"\nheaders = { "x y" = "1" }',
+      '"policy.toml:3:1": "auth.http.headers": expected names and values',
+    ],
+    [
+      '[auth.http]\nurl = "http://h/"\nheaders = { x = "a\\nb" }',
+      '"policy.toml:3:1": "auth.http.headers": expected names and values',
+    ],
+    // 2^31 ms and more overflow a timer, which then ends at once.
+    [
+      '[auth.http]\nurl = "http://h/"\ntimeout_seconds = 2147484',
+      '"policy.toml:3:1": "auth.http.timeout_seconds": ',
+    ],
   ];
   for (const [text, says] of wrong) {
     const error = assertThrows(() => parse(text), UsageError) as UsageError;
