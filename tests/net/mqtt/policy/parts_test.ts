@@ -176,6 +176,21 @@ Deno.test("VerdictCache believes no allowance beyond its own end, and no questio
   assertEquals(asked, 3);
 });
 
+Deno.test("VerdictCache remembers no service that could not be asked", async () => {
+  const cache = new VerdictCache({ allowMs: 1000, denyMs: 100, maxEntries: 9 });
+  const verdicts: Verdict[] = [
+    { kind: "deny", reasonCode: 0x88, reason: "no answer" },
+    { kind: "allow" },
+  ];
+  const ask = () => Promise.resolve(verdicts.shift()!);
+  // Those that come together share one answer.
+  const together = await Promise.all(
+    [1, 2].map(() => cache.get(credentials("a"), 0, ask)),
+  );
+  assertEquals(together.map(({ kind }) => kind), ["deny", "deny"]);
+  assertEquals((await cache.get(credentials("a"), 1, ask)).kind, "allow");
+});
+
 Deno.test("VerdictCache keeps no more than it may", async () => {
   const cache = new VerdictCache({ allowMs: 1000, denyMs: 100, maxEntries: 2 });
   let asked = 0;

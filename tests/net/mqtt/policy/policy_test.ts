@@ -1,8 +1,9 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { once } from "node:events";
 import { connect as connectTls } from "node:tls";
 import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from "jose";
 import { UsageError } from "../../../../net/errors.ts";
+import { Log } from "../../../../net/observe/log.ts";
 import { hashPassword } from "../../../../net/mqtt/policy/password.ts";
 import type {
   ConnectRequest,
@@ -1251,4 +1252,27 @@ Deno.test("Policy refuses an allowance that is over, and forgets who left before
   // Only those that are still there are ended: the others are not held.
   assertEquals(gone.ended(), undefined);
   assertEquals(typeof here.ended(), "object");
+});
+
+Deno.test("Policy has the log say that a service cannot be asked, with the reason", async () => {
+  const closed = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = closed.addr as Deno.NetAddr;
+  closed.close();
+  const lines: string[] = [];
+  using listener = new ScriptedBroker();
+  await using gateway = await startTestGateway(listener.url, {
+    policy: new Policy(
+      config(`[auth.http]\nurl = "http://127.0.0.1:${port}/"`),
+    ),
+    log: new Log({ write: (line) => void lines.push(line) }),
+  });
+  using client = await connectPeer(gateway, 5);
+  await client.send(
+    connectPacket({ version: 5, username: "u", password: "p" }),
+  );
+  assertEquals((await client.expect(2))[3], 0x88);
+  assertMatch(
+    lines.join("\n"),
+    /warn client refused: .*clientId=.*cannot ask the service/,
+  );
 });
