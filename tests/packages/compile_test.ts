@@ -302,7 +302,7 @@ testUnless(
     assertEquals(code, 0, stderr);
     await using tunnel = run("tunnel", "--rpc-socket", "127.0.0.1:0");
     const [, address] = await tunnel.line(
-      /JSON-RPC door is open address=(\S+)/,
+      /JSON-RPC.* address=(\S+)/,
     );
     const socket = new WebSocket(`ws://${address}`);
     const answer = new Promise<string>((resolve) =>
