@@ -47,7 +47,7 @@ import {
 } from "./changes.ts";
 import { warnIfPublic } from "../text_file.ts";
 import { checkTunnels } from "./limits.ts";
-import { checkNoTunnelLoop } from "./loops.ts";
+import { checkRoutes } from "./routes.ts";
 import { formatState, readState } from "./state.ts";
 
 /** What a configuration says; read at the start and at every reload. */
@@ -321,7 +321,7 @@ export class Tunnels implements AsyncDisposable {
     return this.#exclusive(async () => {
       const draining = this.draining().map(({ spec }) => spec);
       checkTunnels([...this.#specs(), ...draining, wanted]);
-      checkNoTunnelLoop([...this.#specs(), wanted]);
+      checkRoutes([...this.#specs(), wanted]);
       const tunnel = await this.#openTunnel(wanted);
       await this.#changed(
         withOpened(this.#changes, this.#configured, tunnel.spec),
@@ -362,7 +362,7 @@ export class Tunnels implements AsyncDisposable {
         { local: address, remotes: [...remotes, remote] },
       ];
       checkTunnels(tunnels);
-      checkNoTunnelLoop(tunnels);
+      checkRoutes(tunnels);
       await tunnel.add(remote);
       await this.#changed(
         withRemoteAdded(this.#changes, tunnelKey(tunnel.spec), remote),
@@ -421,7 +421,7 @@ export class Tunnels implements AsyncDisposable {
   async #apply(config: TunnelsConfig): Promise<ReloadReport> {
     const asked = wantedTunnels(config.tunnels, this.#changes);
     checkTunnels(asked);
-    checkNoTunnelLoop(asked);
+    checkRoutes(asked);
     this.#setup.defaults = config.defaults;
     this.#configured = this.#withKnownPorts(config.tunnels);
     this.#changes = withoutStale(this.#changes, this.#configured);
