@@ -80,6 +80,7 @@ export const GROUPS: readonly Group[] = [
       "tests/net/udp/sources/splitter_test.ts",
       "tests/net/mqtt/packet/fixed_header_test.ts",
       "tests/net/mqtt/packet/framer_test.ts",
+      "tests/net/mqtt/packet/framer_limits_test.ts",
       "tests/net/mqtt/packet/reader_test.ts",
     ],
   },
