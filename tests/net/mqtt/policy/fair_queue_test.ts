@@ -94,3 +94,40 @@ Deno.test("FairQueue gives back everything that it took, each source's in order"
     },
   ));
 });
+
+Deno.test("FairQueue forgets what sources are charged once nobody waits", () => {
+  const queue = new FairQueue<string>(open);
+  queue.add("b", "b0", 1);
+  queue.charge("a", 9);
+  queue.add("a", "a0", 1);
+  queue.add("b", "b1", 1);
+  assertEquals([queue.size, ...taken(queue, 4)], [
+    3,
+    ...["b0", "b1", "a0"],
+    undefined,
+  ]);
+  queue.charge("a", 9);
+  queue.add("a", "a1", 1);
+  queue.add("b", "b2", 1);
+  assertEquals(taken(queue, 3), ["a1", "b2", undefined]);
+});
+
+Deno.test("FairQueue remembers the charges of 4096 sources that wait for nothing, and forgets the oldest", () => {
+  for (const others of [4094, 4095]) {
+    const queue = new FairQueue<string>(open);
+    queue.add("w", "w0", 1);
+    queue.add("w", "w1", 1);
+    // Who waits is not counted, however many items it has.
+    queue.remove("w", "w1");
+    for (const name of ["first", "second"]) queue.charge(name, 9);
+    for (let i = 0; i < others; i++) queue.charge(`s${i}`, 1);
+    for (const name of ["first", "second"]) queue.add(name, name, 1);
+    queue.add("w", "w2", 1);
+    assertEquals(
+      taken(queue, 4),
+      others === 4094
+        ? ["w0", "w2", "first", "second"]
+        : ["w0", "first", "w2", "second"],
+    );
+  }
+});
