@@ -160,8 +160,33 @@ Deno.test("limits that no peer could meet are refused", () => {
       { proveWithinMs: NaN },
     ]
   ) assertThrows(() => watched(limits), RangeError);
-  const half = watched({ maxConnections: 5 }).admission;
-  assertEquals(half.maxConnectionsPerSource, 3);
+  assertThrows(
+    () => watched({ maxConnectionsPerSource: MAX_CONNECTIONS + 1 }),
+    RangeError,
+  );
+  const { admission: most } = watched({
+    maxConnections: MAX_CONNECTIONS,
+    maxConnectionsPerSource: 1,
+  });
+  assertEquals(
+    [most.maxConnections, most.maxConnectionsPerSource],
+    [MAX_CONNECTIONS, 1],
+  );
+  // A ticket is a slot of 24 bits and a generation.
+  assertEquals(MAX_CONNECTIONS, 16_777_215);
+  for (const [maxConnections, share] of [[5, 3], [8, 4]] as const) {
+    const { admission } = watched({
+      maxConnections,
+      maxConnectionsPerSource: undefined,
+    });
+    assertEquals(admission.maxConnectionsPerSource, share);
+  }
+});
+
+Deno.test("the first ticket of all is an admitted peer's", () => {
+  const { admission } = watched();
+  const ticket = admission.admit("a", 1, 0);
+  assertEquals([ticket, rejectionOf(ticket)], [0, undefined]);
 });
 
 type Step =

@@ -264,6 +264,10 @@ Deno.test("makeCutter fills datagrams of whole MPEG-TS packets without being ask
   assertEquals(cutter.batch.byteLength(), 376);
   cutter.next();
   assertEquals([cutter.flush(), cutter.pending], [false, 24]);
+  // Whole packets went: the next datagram is a full one again.
+  cutter.space().set(numbered(1292));
+  cutter.filled(1292);
+  assertEquals([cutter.ready(), cutter.batch.byteLength()], [true, 1316]);
   const off = makeCutter({ datagramBytes: 1316, fill: false });
   off.space().set(numbered(400));
   off.filled(400);
@@ -310,7 +314,7 @@ Deno.test("RecordCutter sends the rest of a record that went early as soon as it
 });
 
 Deno.test("LineCutter.endLine() ends an unfinished line that fits, and nothing else", () => {
-  const cutter = new LineCutter({ datagramBytes: 8 });
+  const cutter = new LineCutter({ datagramBytes: 20 });
   cutter.endLine();
   assertEquals(ready(cutter), []);
   assertEquals(ready(cutter, "whole\n"), ["whole\n"]);
