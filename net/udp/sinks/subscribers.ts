@@ -10,6 +10,7 @@ import { type Address, formatAddress } from "../../address.ts";
 import type { DatagramBatch } from "../../engine/batch.ts";
 import { errorCode } from "../../errors.ts";
 import type { Log } from "../../observe/log.ts";
+import { keepAlive } from "../keep_alive.ts";
 import {
   type DatagramWriter,
   LogFormatter,
@@ -219,7 +220,7 @@ class Subscriber {
     const { hostname, port } = connection.remoteAddr;
     this.address = formatAddress({ hostname, port });
     connection.setNoDelay(true);
-    connection.setKeepAlive(true);
+    keepAlive(connection);
     this.#watch();
   }
 
