@@ -131,6 +131,18 @@ Deno.test("Framer.skipsOversized skips no other type, and nothing of MQTT 5, who
   );
 });
 
+Deno.test("Framer.partialBytes counts what is put aside and what is unread", () => {
+  const framer = framerFor();
+  framer.push(bytesOf("C0 00 30 [ s't' 41*10 ]"));
+  assert(framer.next());
+  assertEquals([framer.partialBytes, framer.unread.length], [15, 15]);
+  assert(framer.next() && !framer.next());
+  framer.push(bytesOf("30 0D 00"));
+  assert(!framer.next());
+  framer.push(bytesOf("01 74 41"));
+  assertEquals([framer.partialBytes, framer.unread.length], [6, 3]);
+});
+
 Deno.test("Framer refuses another packet than CONNECT as the first, from its first byte", () => {
   const framer = new Framer({ direction: "upstream" });
   assertEquals(

@@ -42,6 +42,13 @@ Deno.test("FairQueue lets nobody save up turns while idle", () => {
   taken(queue, 5);
   for (let i = 0; i < 9; i++) queue.add("late", "late", 1);
   assertEquals(taken(queue, 4).filter((item) => item === "late").length, 2);
+  const known = new FairQueue<string>(open);
+  known.add("known", "known", 1);
+  for (let i = 0; i < 9; i++) known.add("busy", "busy", 1);
+  taken(known, 6);
+  for (let i = 0; i < 3; i++) known.add("known", "known", 1);
+  // It begins where the busy one was served last, and wins the tie that follows.
+  assertEquals(taken(known, 4), ["known", "known", "busy", "known"]);
 });
 
 Deno.test("FairQueue refuses beyond its bounds, and has room again for what left", () => {
@@ -61,6 +68,8 @@ Deno.test("FairQueue refuses beyond its bounds, and has room again for what left
   assertEquals(queue.add("c", 7, 1), true);
   assertEquals(queue.add("d", 8, 1), false);
   assertEquals(taken(queue, 5), [1, 6, 7, 2, undefined]);
+  // What was taken left its bytes.
+  assertEquals([queue.add("a", 9, 11), queue.add("a", 10, 10)], [false, true]);
 });
 
 Deno.test("FairQueue gives back everything that it took, each source's in order", () => {
