@@ -70,7 +70,10 @@ export {
 export type { Log } from "../net/observe/log.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/udp/metrics.ts";
-export { admissionMetrics } from "../net/admission_metrics.ts";
+export {
+  admissionMetrics,
+  type ListenerAdmission,
+} from "../net/admission_metrics.ts";
 export { mergeMetrics } from "../net/observe/metrics.ts";
 export type {
   Metric,
