@@ -68,6 +68,9 @@ export function parseAddress(
   }
   let host: string;
   let portText: string;
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(rest)) {
+    fail("expected HOST:PORT, not a URL");
+  }
   if (rest.startsWith("[")) {
     const end = rest.indexOf("]");
     if (end < 0) fail('"]" is missing');

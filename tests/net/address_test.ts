@@ -224,7 +224,7 @@ Deno.test("parseAddress says of every bad text in one line what is wrong with it
     ["10.0.0.1@10.0.0.2:9920", "wants a multicast group after it"],
     ["10.0.0.1@host:9920", "wants a multicast group after it"],
     ["10.0.0.1@[ff3e::1]:9920", "must both be IPv4 or both IPv6"],
-    ["udp://127.0.0.1:9920", "must stand in brackets"],
+    ["udp://127.0.0.1:9920", "expected HOST:PORT, not a URL"],
   ];
   for (const [text, reason] of wrong) {
     const { message } = assertThrows(() => parseAddress(text), UsageError);
