@@ -3,8 +3,10 @@ import fc from "fast-check";
 import {
   type Address,
   canonicalIp,
+  checkSendable,
   formatAddress,
   formatIpv6,
+  hostWithZone,
   isHostName,
   isIp,
   isLoopback,
@@ -159,7 +161,16 @@ Deno.test("isMulticast, isLoopback, isOfOneLink and isUnspecified know the block
       "::1",
       "::ffff:127.0.0.1",
       "localhost",
-    ], ["126.255.255.255", "128.0.0.0", "::", "::2", "::ffff:128.0.0.1"]],
+    ], [
+      "126.255.255.255",
+      "128.0.0.0",
+      "::",
+      "::2",
+      "::ffff:128.0.0.1",
+      "::ff00:127.0.0.1",
+      "::ff:127.0.0.1",
+      "1::ffff:127.0.0.1",
+    ]],
     [isOfOneLink, ["fe80::1", "febf::1", "ff02::1", "ff12::1", "ff01::1"], [
       "fe7f::1",
       "fec0::1",
@@ -270,4 +281,23 @@ Deno.test("isHostName takes names of up to 253 characters, without the dot at th
     false,
     false,
   ]);
+});
+
+Deno.test("hostWithZone puts the zone where there is one behind the host", () => {
+  assertEquals(
+    ["[fe80::1%eth0]:9920", "[fe80::1]:9920", "host.test:9920"].map((text) =>
+      hostWithZone(parseAddress(text))
+    ),
+    ["fe80::1%eth0", "fe80::1", "host.test"],
+  );
+});
+
+Deno.test("checkSendable refuses an address with a source, which can only be listened on", () => {
+  const group = { hostname: "232.1.1.1", port: 9920 };
+  checkSendable(group);
+  assertThrows(
+    () => checkSendable({ ...group, source: "192.0.2.1" }),
+    UsageError,
+    "Cannot send to",
+  );
 });

@@ -165,13 +165,9 @@ export function filtersOverlap(a: string, b: string): boolean {
     return false;
   }
   for (let i = 0;; i++) {
+    // `a/#` matches `a` too.
     if (one[i] === "#" || two[i] === "#") return true;
-    if (i === one.length || i === two.length) {
-      if (one.length === two.length) return true;
-      // `a/#` matches `a` too.
-      const longer = one.length > two.length ? one : two;
-      return longer.length === i + 1 && longer[i] === "#";
-    }
+    if (i === one.length || i === two.length) return one.length === two.length;
     if (one[i] !== "+" && two[i] !== "+" && one[i] !== two[i]) return false;
   }
 }

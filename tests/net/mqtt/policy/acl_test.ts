@@ -281,3 +281,19 @@ Deno.test("subjectAcl() fills a name with a $ into any other place", () => {
   const acl = subjectAcl([rule("allow", ["devices/%c/#"])], false, subject);
   assertEquals(acl.allowsTopic("publish", "devices/$7/x"), true);
 });
+
+Deno.test("matchesAny() lets no character of a text stand for two of a pattern", () => {
+  const cases: readonly [string, string, boolean][] = [
+    ["a*bc*c", "abc", false],
+    ["a*bc*c", "abcc", true],
+    ["a*b*c", "abc", true],
+    ["*b*", "b", true],
+    ["*aa*aa*", "aaa", false],
+    ["*aa*aa*", "aaaa", true],
+    ["ab*ba", "aba", false],
+    ["ab*ba", "abba", true],
+  ];
+  for (const [pattern, text, expected] of cases) {
+    assertEquals(matchesAny([pattern], text), expected, `${pattern} ${text}`);
+  }
+});
