@@ -285,7 +285,7 @@ export function formatIpv6(bytes: Uint8Array): string {
   let length = 1;
   for (let i = 0; i < 8; i++) {
     let end = i;
-    while (end < 8 && words[end] === 0) end++;
+    while (words[end] === 0) end++;
     if (end - i > length) [start, length] = [i, end - i];
     if (end > i) i = end;
   }

@@ -266,10 +266,11 @@ export class LineWriter implements AsyncDisposable {
     unwritten.delete(this);
     clearTimeout(this.#retryTimer);
     if (!done) {
-      this.#dropBatch("closed");
+      const reason = this.#failure ?? "closed";
+      this.#dropBatch(reason);
       for (const bytes of this.#queue.splice(0)) {
         this.#queuedBytes -= bytes.length;
-        this.#drop(countLines(bytes), bytes.length, "closed");
+        this.#drop(countLines(bytes), bytes.length, reason);
       }
     }
     this.#generation++;

@@ -13,6 +13,8 @@ const MAX_BYTES = 1 << 20;
 /** Bytes that are no UTF-8 are replaced: comments of certificates may be in Latin-1. */
 const decoder = new TextDecoder();
 
+const strictDecoder = new TextDecoder("utf-8", { fatal: true });
+
 /** How long a read may take. */
 const READ_MS = 5000;
 
@@ -23,6 +25,11 @@ export interface ReadOptions {
    * @default {1048576}
    */
   readonly maxBytes?: number;
+  /**
+   * Whether bytes that are not UTF-8 are refused. They are replaced otherwise.
+   * @default {false}
+   */
+  readonly strict?: boolean;
 }
 
 /**
@@ -30,7 +37,7 @@ export interface ReadOptions {
  * throws a UsageError where it cannot be read.
  */
 export function readTextFile(file: string, options: ReadOptions = {}): string {
-  const { maxBytes = MAX_BYTES } = options;
+  const { maxBytes = MAX_BYTES, strict = false } = options;
   try {
     // Before the open, which waits for the other end of a FIFO.
     checkKind(file, Deno.statSync(file), maxBytes);
@@ -41,7 +48,9 @@ export function readTextFile(file: string, options: ReadOptions = {}): string {
     let length = 0;
     for (;;) {
       const count = handle.readSync(bytes.subarray(length));
-      if (count === null) return decoder.decode(bytes.subarray(0, length));
+      if (count === null) {
+        return decode(file, bytes.subarray(0, length), strict);
+      }
       length += count;
       if (length === bytes.length) throw whileChanging(file);
     }
@@ -58,7 +67,7 @@ export async function readTextFileInTime(
   file: string,
   options: ReadOptions = {},
 ): Promise<string> {
-  const { maxBytes = MAX_BYTES } = options;
+  const { maxBytes = MAX_BYTES, strict = false } = options;
   try {
     checkKind(file, await inTime(Deno.stat(file), READ_MS), maxBytes);
     using handle = await inTime(
@@ -72,12 +81,23 @@ export async function readTextFileInTime(
     let length = 0;
     for (;;) {
       const count = await inTime(handle.read(bytes.subarray(length)), READ_MS);
-      if (count === null) return decoder.decode(bytes.subarray(0, length));
+      if (count === null) {
+        return decode(file, bytes.subarray(0, length), strict);
+      }
       length += count;
       if (length === bytes.length) throw whileChanging(file);
     }
   } catch (cause) {
     throw asUsage(file, cause);
+  }
+}
+
+function decode(file: string, bytes: Uint8Array, strict: boolean): string {
+  if (!strict) return decoder.decode(bytes);
+  try {
+    return strictDecoder.decode(bytes);
+  } catch (cause) {
+    throw new UsageError(`Cannot read "${file}": it is not UTF-8`, { cause });
   }
 }
 

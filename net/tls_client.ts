@@ -5,6 +5,7 @@ import {
   type TLSSocket,
 } from "node:tls";
 import { type Address, hostWithZone, isIp } from "./address.ts";
+import { errorText, OperationError } from "./errors.ts";
 
 /** How a TLS host is verified and shown who we are. */
 export interface TlsClientOptions {
@@ -18,6 +19,24 @@ export interface TlsClientOptions {
   serverName?: string | undefined;
   /** Whether anybody is believed to be the host. @default {false} */
   insecure?: boolean | undefined;
+}
+
+/**
+ * Reads the system's roots once, where a host will be verified by them. Throws
+ * an OperationError where they cannot be read: each connect would fail by it.
+ */
+export function checkRoots(tls: TlsClientOptions): void {
+  if (tls.ca !== undefined || tls.insecure) return;
+  try {
+    getCACertificates("system");
+  } catch (cause) {
+    throw new OperationError(
+      `Cannot read the system's certificates: ${
+        errorText(cause)
+      }; or give a file of roots`,
+      { cause },
+    );
+  }
 }
 
 /** Reads of a TLS connection. */
@@ -86,12 +105,15 @@ function connectNode(
   signal: AbortSignal,
 ): Promise<TlsReader> {
   return new Promise((resolve, reject) => {
+    // Reading the system's roots takes a permission: not where nothing is verified.
+    const ca = tls.ca ??
+      (tls.insecure ? undefined : getCACertificates("system"));
     const socket = connectNodeTls({
       host: hostWithZone(address),
       port: address.port,
       // RFC 6066, 3: an address is no server name.
       servername: isIp(name) ? "" : name,
-      ca: tls.ca ?? getCACertificates("system"),
+      ...(ca === undefined ? {} : { ca }),
       cert: tls.cert,
       key: tls.key,
       rejectUnauthorized: !tls.insecure,

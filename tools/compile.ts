@@ -9,7 +9,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl, join, resolve } from "@std/path";
 import { createHash } from "node:crypto";
 import { formatBytes } from "../net/observe/units.ts";
-import { permissions, widest } from "./permissions.ts";
+import { BAKED, permissions } from "./permissions.ts";
 
 const ROOT = fromFileUrl(new URL("..", import.meta.url));
 
@@ -30,19 +30,31 @@ export interface Program {
   readonly entry: string;
   /** What it may do. */
   readonly permissions: readonly string[];
+  /** Modules that it may import when it runs, from the root: what its hooks import. */
+  readonly included: readonly string[];
 }
+
+/**
+ * What hooks may import from this library. A module that is not embedded is
+ * read from a folder below /tmp, where anybody may have put one.
+ */
+const HOOK_IMPORTS = ["mod.ts", "net/mqtt/mod.ts"];
 
 /** All programs. */
 export const programs: readonly Program[] = [
   {
     name: "mproxy",
     entry: "cli/mproxy/main.ts",
-    permissions: widest(permissions.flatMap(({ baked }) => baked)),
+    permissions: BAKED,
+    included: HOOK_IMPORTS,
   },
-  ...permissions.map(({ role, baked }) => ({
+  ...permissions.map(({ role, more }) => ({
     name: `mproxy-${role}`,
     entry: `cli/${role}/main.ts`,
-    permissions: baked,
+    permissions: BAKED,
+    included: more.some(([, what]) => what.includes("`--hooks`"))
+      ? HOOK_IMPORTS
+      : [],
   })),
 ];
 
@@ -97,18 +109,15 @@ export function compileArguments(
   target: string | undefined,
   output: string,
 ): string[] {
-  const system = target ?? Deno.build.target;
   return [
     ...["compile", "--no-check", "--unstable-net", "--no-prompt"],
+    // The cache is a file of a predictable name in /tmp, whoever made it.
+    "--no-code-cache",
     // The lock file names the tests' packages too.
     "--exclude-unused-npm",
     ...leftOut.flatMap((folder) => ["--exclude", folder]),
-    // libc and systemd are on Linux alone: elsewhere nobody need permit them.
-    ...program.permissions.filter((one) =>
-      system.includes("linux") ||
-      (one !== "--allow-ffi" && !/NOTIFY_SOCKET|systemd/.test(one))
-    ),
-    ...workers.flatMap((worker) => ["--include", worker]),
+    ...program.permissions,
+    ...[...workers, ...program.included].flatMap((file) => ["--include", file]),
     ...target === undefined ? [] : ["--target", target],
     ...["--output", output, program.entry],
   ];

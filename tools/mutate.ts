@@ -39,8 +39,19 @@ export const GROUPS: readonly Group[] = [
   },
   {
     name: "limits",
-    files: ["net/udp/sources/pacer.ts", "net/mqtt/policy/token_bucket.ts"],
-    tests: ["tests/net/udp/sources/pacer_test.ts", "tests/net/mqtt/policy"],
+    files: [
+      "net/udp/sources/pacer.ts",
+      "net/mqtt/policy/token_bucket.ts",
+      "net/mqtt/policy/fair_queue.ts",
+      "net/admission.ts",
+      "net/admission_table.ts",
+    ],
+    tests: [
+      "tests/net/udp/sources/pacer_test.ts",
+      "tests/net/mqtt/policy/parts_test.ts",
+      "tests/net/mqtt/policy/fair_queue_test.ts",
+      "tests/net/admission_test.ts",
+    ],
   },
   {
     name: "filters",
@@ -52,8 +63,11 @@ export const GROUPS: readonly Group[] = [
   },
   {
     name: "policy",
-    files: ["net/mqtt/policy/acl.ts"],
-    tests: ["tests/net/mqtt/policy"],
+    files: ["net/mqtt/policy/acl.ts", "net/mqtt/hooks/decision.ts"],
+    tests: [
+      "tests/net/mqtt/policy/acl_test.ts",
+      "tests/net/mqtt/hooks/decision_test.ts",
+    ],
   },
   {
     name: "framing",
@@ -64,6 +78,7 @@ export const GROUPS: readonly Group[] = [
     ],
     tests: [
       "tests/net/udp/sources/splitter_test.ts",
+      "tests/net/mqtt/packet/fixed_header_test.ts",
       "tests/net/mqtt/packet/framer_test.ts",
       "tests/net/mqtt/packet/reader_test.ts",
     ],

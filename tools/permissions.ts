@@ -1,7 +1,6 @@
 /**
  * What each role asks of Deno: the least that it runs with, and what more its
- * options want. The README shows it, a test runs every role with it, and
- * binaries are compiled with it.
+ * options require. The README shows it, and a test runs every role with it.
  */
 import { commands } from "@mproxy/cli";
 
@@ -13,8 +12,6 @@ export interface RolePermissions {
   readonly least: readonly string[];
   /** What more some options want: the permission, and what for. */
   readonly more: readonly (readonly [permission: string, what: string])[];
-  /** What a binary bakes in: all that any of its options may want. */
-  readonly baked: readonly string[];
 }
 
 const READ = "--allow-read";
@@ -28,11 +25,14 @@ const INTERFACE = [
 ] as const;
 const LINUX = ["--allow-ffi", "the linux engine"] as const;
 
+const ROOTS = "--allow-sys";
+
 /**
- * With which a role reports to its service manager (`Type=notify`). The path is
- * the manager's choice: systemd --user and podman have others than systemd.
+ * What programs are compiled with. Whoever may call libc (`--allow-ffi`) may do
+ * what the user may do, so less would be no protection; and Deno grants
+ * devices, such as /dev/ttyUSB0, and /proc to nothing less.
  */
-const NOTIFY = ["--allow-env=NOTIFY_SOCKET", "--allow-write"];
+export const BAKED: readonly string[] = ["-A"];
 
 const FILES: Readonly<Record<string, readonly string[]>> = {
   client: ["--allow-read=FILE"],
@@ -42,16 +42,18 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
 const MORE: Readonly<Record<string, RolePermissions["more"]>> = {
   client: [],
   server: [],
-  proxy: [TLS],
+  proxy: [TLS, [ROOTS, "`tls://` without `--tls-ca`"]],
   reverseproxy: [TLS],
   relay: [CONFIG],
   tunnel: [
     [READ, "`--config`, certificates, `--state`, `--control-token-file`"],
     [WRITE, "`--state`, `--access-log`"],
+    [ROOTS, "`remote-tls` without `--ca-bundle`"],
   ],
   mqtt: [
     [READ, "`--config`, certificates, `--policy`, `--hooks`"],
     [WRITE, "`--audit`"],
+    [ROOTS, "`--target-ca`"],
     ["--allow-env", "variables of mProxy in place of `--listen`"],
   ],
   echo: [CONFIG],
@@ -67,22 +69,9 @@ export const permissions: readonly RolePermissions[] = commands.map(
       ...("interface" in options ? [INTERFACE] : []),
       ...("engine" in options ? [LINUX] : []),
     ];
-    const wide = least.map((one) => one.replace(/=.*/, ""));
-    return {
-      role: name,
-      least,
-      more,
-      baked: widest([...wide, ...more.map(([one]) => one), READ, ...NOTIFY]),
-    };
+    return { role: name, least, more };
   },
 );
-
-/** Each once, and none for a part of what another grants: Deno would take the part alone. */
-export function widest(flags: readonly string[]): string[] {
-  return [...new Set(flags)].filter((flag, _, all) =>
-    !all.some((other) => flag.startsWith(`${other}=`))
-  );
-}
 
 /** The table of the README. */
 export function permissionTable(): string {

@@ -91,6 +91,8 @@ export interface DatagramListener extends Disposable {
    * cost a fraction of one that leaves the thread to others.
    */
   hold?(mostMs: number): boolean;
+  /** Whether one slot may hold several datagrams from now on, where the engine can join them; those queued may be joined already. */
+  joinReads?(joined: boolean): void;
   /** Ends a wait of `readable` now, or the next one at once; from any thread's event loop. */
   wake(): void;
   /**

@@ -46,6 +46,8 @@ export class ReopeningListener implements DatagramListener {
   #checked = 0;
   #batchesLeft = BATCHES_BEFORE_CHECK;
   #tried = false;
+  /** Whether a slot may hold several datagrams. */
+  #joined = true;
   /** Whether the open socket has failed. */
   #broken = false;
   #closed = false;
@@ -114,6 +116,11 @@ export class ReopeningListener implements DatagramListener {
     return this.#listener?.hold?.(mostMs) ?? false;
   }
 
+  joinReads(joined: boolean): void {
+    this.#joined = joined;
+    this.#listener?.joinReads?.(joined);
+  }
+
   wake(): void {
     if (this.#listener === undefined || this.#broken) this.#waiter.wake();
     this.#listener?.wake();
@@ -168,6 +175,7 @@ export class ReopeningListener implements DatagramListener {
       listener[Symbol.dispose]();
       return;
     }
+    if (!this.#joined) listener.joinReads?.(false);
     this.#listener = listener;
     this.#placement = placement;
     this.#broken = false;

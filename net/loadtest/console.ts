@@ -122,7 +122,7 @@ export class LoadConsole implements AsyncDisposable {
       ? [JSON.stringify(loadJson(target, results), undefined, 2)]
       : this.failed
       ? [
-        `The target never answered: ${formatAddress(target)}`,
+        `no valid answer from ${formatAddress(target)}`,
         ...errorLines(results),
       ]
       : matrix.length > 0

@@ -266,7 +266,9 @@ class ScenarioRun {
 
   async #work(first: StreamConn | undefined, index: number): Promise<void> {
     const pace = this.#pace;
-    const answer = new Uint8Array(this.#scenario.messageBytes);
+    const message = this.#message.slice();
+    const answer = new Uint8Array(message.length);
+    let count = 0;
     const backoff = new ConnectBackoff();
     let conn = first;
     if (!conn) backoff.failed(performance.now());
@@ -299,8 +301,9 @@ class ScenarioRun {
       }
       if (conn) {
         try {
-          await this.#exchange(conn, answer);
-          if (!sameBytes(answer, this.#message)) failure = ANOTHER_ANSWER;
+          stamp(message, count++, index);
+          await this.#exchange(conn, message, answer);
+          if (!sameBytes(answer, message)) failure = ANOTHER_ANSWER;
         } catch (error) {
           failure = errorText(error);
           this.#drop(conn);
@@ -340,9 +343,9 @@ class ScenarioRun {
 
   async #exchange(
     conn: StreamConn,
+    message: Uint8Array<ArrayBuffer>,
     answer: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
-    const message = this.#message;
     // A long message's answer begins before all of it is sent: who does not
     // read it meanwhile waits for a target that waits too, with full buffers.
     const sending = this.#send(conn, message);
@@ -519,6 +522,22 @@ export class ConnectBackoff {
   /** How long to wait yet. */
   waitMs(nowMs: number): number {
     return Math.max(0, this.#retryAtMs - nowMs);
+  }
+}
+
+/**
+ * Makes a message differ from the one before and from those of other
+ * connections, as far as its length allows: an answer that is late, doubled or
+ * another connection's is none.
+ */
+function stamp(
+  message: Uint8Array<ArrayBuffer>,
+  count: number,
+  connection: number,
+): void {
+  const bytes = Math.min(message.length, 8);
+  for (let i = 0; i < bytes; i++) {
+    message[i] = (i < 4 ? count : connection) >>> (i & 3) * 8;
   }
 }
 

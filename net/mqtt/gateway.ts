@@ -29,7 +29,7 @@ import { ConnectionLimiter } from "./connection_limiter.ts";
 import { Session, type SessionPlace } from "./session/session.ts";
 import { runAs, watchStrayErrors } from "./session/stray_errors.ts";
 import { Targets } from "./targets.ts";
-import type { DialTlsOptions } from "./transport/dial.ts";
+import { type DialTlsOptions, trustedRoots } from "./transport/dial.ts";
 import {
   type Endpoint,
   formatEndpoint,
@@ -406,6 +406,8 @@ export async function startMqttGateway(
   if (listeners.length === 0) {
     throw new UsageError("Cannot start without a listener: give at least one");
   }
+  // Each dial would fail by it otherwise, and the start by nothing.
+  if (options.targetTls?.ca !== undefined) trustedRoots(options.targetTls.ca);
   const now = () => performance.now();
   const metrics = new MqttMetrics();
   const pool = new BufferPool();

@@ -400,8 +400,23 @@ function checkEffects(
 
 // Policy and hooks
 
+/** Lines of a TOML file without any key or table. */
+const BLANK = /^\s*(#|$)/;
+
+/**
+ * An empty policy allows everything, and is what a full disk leaves of a file
+ * that was being written. Bytes that are not UTF-8 would be replaced, and a
+ * rule that denies would never match.
+ */
 function readPolicy(file: string): PolicyConfig {
-  return parsePolicy(readTextFile(file), file, readTextFile);
+  const read = (name: string) => readTextFile(name, { strict: true });
+  const text = read(file);
+  if (text.split("\n").every((line) => BLANK.test(line))) {
+    throw new UsageError(
+      `Cannot use "${file}": the policy is empty and would allow everything`,
+    );
+  }
+  return parsePolicy(text, file, read);
 }
 
 /** Names the file in what a policy's configuration is refused with. */

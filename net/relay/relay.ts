@@ -18,6 +18,8 @@ import type {
   StreamEvent,
   StreamEventSink,
 } from "../engine/stream.ts";
+import { UsageError } from "../errors.ts";
+import { ownHosts, reachesListener } from "../own_listener.ts";
 import { chooseStreamEngine } from "../engine/choose_stream.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { SingleRemoteSpec } from "../engine/balancing/single_remote.ts";
@@ -178,6 +180,13 @@ export class TcpRelay implements AsyncDisposable {
     const targetAddress = typeof target === "string"
       ? parseAddress(target, { defaultHostname: "127.0.0.1" })
       : target;
+    if (reachesListener(listenAddress, targetAddress, ownHosts())) {
+      throw new UsageError(
+        `cannot forward ${formatAddress(listenAddress)} to ${
+          formatAddress(targetAddress)
+        }: it is the relay itself; use another port`,
+      );
+    }
     const engine = chooseStreamEngine(choice, {
       workers,
       onFallback: (reason) =>

@@ -27,7 +27,7 @@ export interface AccessEntry {
   readonly durationMs: number;
   /** Why it ended, or `rejected-` and why it was let go. */
   readonly end: string;
-  /** What went wrong with a rejected client, where more is known. */
+  /** What went wrong with a rejected client. Default: nothing more is known. */
   readonly detail?: string;
 }
 

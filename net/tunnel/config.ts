@@ -34,6 +34,7 @@ import {
 import { readCertificate, readRoots } from "../tls_files.ts";
 import { tunnelKey } from "./changes.ts";
 import { checkTunnels, MAX_TUNNELS } from "./limits.ts";
+import { checkNoTunnelLoop } from "./loops.ts";
 
 /** Reads the tunnels of a command line; throws a UsageError for the first that cannot be. */
 export function readTunnelArguments(
@@ -152,10 +153,11 @@ class Reader implements TunnelConfig {
   checkLimits(): void {
     const last = this.tunnels[MAX_TUNNELS] ?? this.tunnels.at(-1);
     if (!last) return;
-    this.#try(
-      last.place,
-      () => checkTunnels(this.tunnels.map(({ spec }) => spec)),
-    );
+    const specs = this.tunnels.map(({ spec }) => spec);
+    this.#try(last.place, () => {
+      checkTunnels(specs);
+      checkNoTunnelLoop(specs);
+    });
   }
 
   #readTable(table: TomlTable): void {

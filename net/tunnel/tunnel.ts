@@ -203,6 +203,11 @@ export class Tunnel {
     throw failure;
   }
 
+  /** Reads the certificates and roots that a tunnel needs; throws as {@linkcode Tunnel.open} would. */
+  static async checkFiles(spec: TunnelSpec, setup: TunnelSetup): Promise<void> {
+    await readTls(completeOptions(spec.options, setup.defaults), setup);
+  }
+
   /** As it is now: with its real port and its remotes. */
   get spec(): TunnelSpec {
     return this.#spec;

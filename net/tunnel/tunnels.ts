@@ -47,6 +47,7 @@ import {
 } from "./changes.ts";
 import { warnIfPublic } from "../text_file.ts";
 import { checkTunnels } from "./limits.ts";
+import { checkNoTunnelLoop } from "./loops.ts";
 import { formatState, readState } from "./state.ts";
 
 /** What a configuration says; read at the start and at every reload. */
@@ -320,6 +321,7 @@ export class Tunnels implements AsyncDisposable {
     return this.#exclusive(async () => {
       const draining = this.draining().map(({ spec }) => spec);
       checkTunnels([...this.#specs(), ...draining, wanted]);
+      checkNoTunnelLoop([...this.#specs(), wanted]);
       const tunnel = await this.#openTunnel(wanted);
       await this.#changed(
         withOpened(this.#changes, this.#configured, tunnel.spec),
@@ -355,10 +357,12 @@ export class Tunnels implements AsyncDisposable {
     return this.#exclusive(async () => {
       const tunnel = await this.find(local);
       const { local: address, remotes } = tunnel.spec;
-      checkTunnels([
+      const tunnels = [
         ...this.#specs().filter((spec) => spec !== tunnel.spec),
         { local: address, remotes: [...remotes, remote] },
-      ]);
+      ];
+      checkTunnels(tunnels);
+      checkNoTunnelLoop(tunnels);
       await tunnel.add(remote);
       await this.#changed(
         withRemoteAdded(this.#changes, tunnelKey(tunnel.spec), remote),
@@ -415,7 +419,9 @@ export class Tunnels implements AsyncDisposable {
   }
 
   async #apply(config: TunnelsConfig): Promise<ReloadReport> {
-    checkTunnels(wantedTunnels(config.tunnels, this.#changes));
+    const asked = wantedTunnels(config.tunnels, this.#changes);
+    checkTunnels(asked);
+    checkNoTunnelLoop(asked);
     this.#setup.defaults = config.defaults;
     this.#configured = this.#withKnownPorts(config.tunnels);
     this.#changes = withoutStale(this.#changes, this.#configured);
@@ -531,9 +537,17 @@ export class Tunnels implements AsyncDisposable {
 
   async #changeTunnel(tunnel: Tunnel, spec: TunnelSpec): Promise<void> {
     if (tunnel.canBecome(spec)) return await tunnel.become(spec);
-    // TLS comes and goes with the listener: old connections drain behind it.
+    // TLS comes and goes with the listener: old connections drain. What the new
+    // one needs is read first, so that a missing file closes nothing.
+    await Tunnel.checkFiles(spec, this.#setup);
+    const before = tunnel.spec;
     await this.#closeTunnel(tunnel, { mode: "drain" });
-    await this.#openTunnel(spec);
+    try {
+      await this.#openTunnel(spec);
+    } catch (error) {
+      await this.#openTunnel(before).catch(() => {});
+      throw error;
+    }
   }
 
   #forget(tunnel: Tunnel): void {

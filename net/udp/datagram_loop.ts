@@ -101,6 +101,8 @@ export class Relay {
   /** What a relay that was paused has dropped. */
   readonly #loopedBefore: number;
   readonly #now: () => number;
+  /** Whether the listener was asked not to join reads. */
+  #singles = false;
 
   constructor(options: RelayOptions) {
     this.#listener = options.listener;
@@ -162,7 +164,7 @@ export class Relay {
       }
       if (slots > 0) {
         this.#count(batch);
-        this.#loopGuard?.filter(batch, this.#now());
+        if (this.#loopGuard) this.#filter(this.#loopGuard, batch);
         for (const sink of sinks) {
           const pending = sink.write(batch);
           if (pending) await pending;
@@ -203,6 +205,13 @@ export class Relay {
       const waiting = listener.readable(Math.min(DRAIN_QUIET_MS, leftMs));
       if (waiting) await waiting;
     }
+  }
+
+  #filter(guard: LoopGuard, batch: DatagramBatch): void {
+    guard.filter(batch, this.#now());
+    if (guard.singles === this.#singles) return;
+    this.#singles = guard.singles;
+    this.#listener.joinReads?.(!this.#singles);
   }
 
   #waitMs(): number | undefined {

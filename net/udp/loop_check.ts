@@ -7,6 +7,7 @@ import {
   isMulticast,
   isUnspecified,
 } from "../address.ts";
+import { unmapped } from "../engine/interfaces.ts";
 import { UsageError } from "../errors.ts";
 
 /** What decides whether a datagram comes back, beside the addresses. */
@@ -15,6 +16,8 @@ export interface LoopOptions {
   networkInterface?: string | undefined;
   /** Whether this machine hears what it sends to groups. @default {true} */
   loop?: boolean | undefined;
+  /** Groups that others of the role join. */
+  joined?: readonly Address[] | undefined;
 }
 
 /**
@@ -56,13 +59,13 @@ function isJoined(
   on: Address,
   to: Address,
   listen: readonly Address[],
-  { loop = true }: LoopOptions,
+  { loop = true, joined = [] }: LoopOptions,
 ): boolean {
   if (!loop || on.port !== to.port || on.port === 0) return false;
   if (!isUnspecified(on.hostname) || !isMulticast(to.hostname)) return false;
   if (isIpv6(on.hostname) !== isIpv6(to.hostname)) return false;
   return ALL_NODES.has(to.hostname) ||
-    listen.some(({ hostname }) => hostname === to.hostname);
+    [...listen, ...joined].some(({ hostname }) => hostname === to.hostname);
 }
 
 /** Groups that every machine has joined (RFC 1112, RFC 4291). */
@@ -92,7 +95,7 @@ function comesBack(
 /** To send to 0.0.0.0 or [::] is to send to this machine (Linux, BSD). */
 function hostOf({ hostname }: Address): string {
   if (hostname === "localhost") return "127.0.0.1";
-  if (!isUnspecified(hostname)) return hostname;
+  if (!isUnspecified(hostname)) return unmapped(hostname);
   return isIpv6(hostname) ? "::1" : "127.0.0.1";
 }
 

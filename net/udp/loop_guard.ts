@@ -13,8 +13,10 @@
  * 4. Where nothing comes back, or more than was sent, the held copies go out,
  *    late but complete.
  *
- * The unit is a slot of a batch: equal datagrams that the kernel has joined
- * loop as one.
+ * The unit is a slot of a batch. Slots that the kernel has joined are cut
+ * differently at each turn of a loop, so a joined slot is counted by its first
+ * datagram, and no more than counted: once it is suspect, `singles` asks for
+ * reads that are not joined, until the suspicion is disproved.
  */
 import { DatagramBatch } from "../engine/batch.ts";
 
@@ -89,6 +91,7 @@ export class LoopGuard {
   readonly #harmless = new Map<number, number>();
   readonly #tests = new Map<number, LoopTest>();
   #dropped = 0;
+  #singles = false;
 
   constructor(options: LoopGuardOptions) {
     this.#onLoop = options.onLoop;
@@ -97,6 +100,11 @@ export class LoopGuard {
   /** Datagrams dropped so far because they came back. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** Whether the next slots must hold one datagram each. */
+  get singles(): boolean {
+    return this.#singles;
   }
 
   /** Takes the copies that come back out of a batch. */
@@ -124,6 +132,9 @@ export class LoopGuard {
         this.#remember(this.#harmless, test.port, nowMs);
         if (test.copies-- > 0) return test.copy;
         this.#tests.delete(hash);
+        if (this.#tests.size === 0 && this.#looping.size === 0) {
+          this.#singles = false;
+        }
       } else if (
         test.state === "holding" && nowMs - test.lastMs >= silenceOf(test)
       ) {
@@ -193,8 +204,11 @@ export class LoopGuard {
       return true;
     }
     this.#lastMs[entry] = nowMs;
-    if (this.#firstPorts[entry] === port) return true;
-    if (this.#isKnown(this.#looping, port, nowMs)) {
+    // A joined slot hides all but its first datagram, so the others may have
+    // been seen from the port that returns them alone.
+    const onlyPort = this.#firstPorts[entry] === port;
+    if (onlyPort && !this.#isSuspect(port, nowMs)) return true;
+    if (!onlyPort && this.#isKnown(this.#looping, port, nowMs)) {
       this.#remember(this.#looping, port, nowMs);
       return this.#drop(batch.datagramsIn(slot));
     }
@@ -211,6 +225,10 @@ export class LoopGuard {
       nowMs - this.#sinceMs[entry]! > REPEATS_MS && !this.#tests.has(hash)
     ) {
       this.#repeats[entry] = 0;
+      return true;
+    }
+    if (batch.lengths[slot]! > batch.segmentSizes[slot]!) {
+      this.#singles ||= !this.#isKnown(this.#harmless, port, nowMs);
       return true;
     }
     return this.#test(batch, slot, hash, port, nowMs);
@@ -258,6 +276,16 @@ export class LoopGuard {
     return false;
   }
 
+  /** Whether a port returns something of what is sent, or is under test for it. */
+  #isSuspect(port: number, nowMs: number): boolean {
+    if (this.#isKnown(this.#looping, port, nowMs)) return true;
+    if (this.#tests.size === 0) return false;
+    for (const test of this.#tests.values()) {
+      if (test.port === port) return true;
+    }
+    return false;
+  }
+
   #isKnown(ports: Map<number, number>, port: number, nowMs: number): boolean {
     return ports.size > 0 && nowMs < (ports.get(port) ?? -Infinity);
   }
@@ -272,12 +300,12 @@ function silenceOf({ silentMs, returns }: LoopTest): number {
   return silentMs * 2 ** returns;
 }
 
-/** A number of a few bytes of a slot: whole datagrams are compared only under suspicion. */
+/** A number of a few bytes of a slot's first datagram: whole ones are compared only under suspicion. */
 function fingerprint(batch: DatagramBatch, slot: number): number {
   const { bytes } = batch;
-  const length = batch.lengths[slot]!;
+  const length = Math.min(batch.lengths[slot]!, batch.segmentSizes[slot]!);
   const start = slot * batch.slotBytes;
-  let hash = (length * 31 + batch.segmentSizes[slot]!) | 0;
+  let hash = Math.imul(length, 31) | 0;
   const step = length <= 32 ? 1 : (length - 1) / 31;
   for (let i = 0; i < 32 && i < length; i++) {
     hash = Math.imul(hash ^ bytes[start + Math.floor(i * step)]!, 0x01000193);

@@ -2,6 +2,7 @@
 import type { Address } from "../address.ts";
 import { UsageError } from "../errors.ts";
 import { Tasks } from "../tasks.ts";
+import { checkRoots } from "../tls_client.ts";
 import type { RecordOptions } from "./sources/splitter.ts";
 import {
   closeAll,
@@ -119,6 +120,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
     (addresses) => new Destinations(engine, addresses, options, log),
     to,
   );
+  for (const { tls } of connect) if (tls) checkRoots(tls);
   await using opening = new AsyncDisposableStack();
   const tee = options.tee ? opening.use(openTee(log, "drop")) : undefined;
   const listeners = opening.use(

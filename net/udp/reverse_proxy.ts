@@ -133,7 +133,9 @@ export function checkReverseProxyAddresses(
   checkListeners([...tcpListen, ...tcpOutput]);
   checkDestinations(udpOutput);
   if (udpListen.length + tcpListen.length > 0) {
-    checkNoLoop(udpListen, [group, ...udpOutput], options);
+    // Without an output nobody joins the group here.
+    const joined = tcpOutput.length + udpOutput.length > 0 ? [group] : [];
+    checkNoLoop(udpListen, [group, ...udpOutput], { ...options, joined });
   }
   if (tcpOutput.length + udpOutput.length > 0) {
     checkNoLoop([group], udpOutput, options);

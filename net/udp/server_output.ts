@@ -193,7 +193,7 @@ export async function openOutput(
       throw new TypeError("Cannot write to a stream in a Worker");
     },
     logStats: () => undefined,
-    streamStats: () => sink.counters.read(),
+    streamStats: () => sink.stats(),
     reopen: () => {},
     drain: () => Promise.resolve(),
     abort: () => Promise.resolve(),

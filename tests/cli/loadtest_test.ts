@@ -187,7 +187,7 @@ Deno.test("loadtest exits with 1 where everything failed, and says why", async (
   assertEquals(code, 1);
   assertMatch(
     textOf(stdout),
-    /^The target never answered: 127\.0\.0\.1:\d+$/m,
+    /^no valid answer from 127\.0\.0\.1:\d+$/m,
   );
   assertMatch(textOf(stdout), /^ {2}10 x connect .*: Connection refused$/m);
 });

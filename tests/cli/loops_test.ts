@@ -64,6 +64,45 @@ for (const { listen: [one, two], flags } of CROSSINGS) {
   );
 }
 
+for (const origin of ["linux", "portable"]) {
+  testOnEngines(
+    `two proxies that send to each other end a loop of several datagrams of one size, as the ${origin} engine sends them`,
+    async (engine) => {
+      await using namespace = await NetworkNamespace.create();
+      const start = (port: number, to: number) =>
+        namespace.start(Deno.execPath(), [
+          ...["run", "-A", "cli/proxy/main.ts", `--engine=${engine}`],
+          `--udp-listen-addr=127.0.0.1:${port}`,
+          `--udp-downstream-addr=127.0.0.1:${to}`,
+        ]);
+      await using first = start(5001, 5002);
+      await using second = start(5002, 5001);
+      for (const proxy of [first, second]) await proxy.line(/ listening /);
+      // Three datagrams: joined by their sender (linux), or by the loop alone.
+      await using sender = namespace.start(Deno.execPath(), [
+        ...["run", "-A", "cli/client/main.ts", "--path=-", "--lines"],
+        `--engine=${origin}`,
+        ...["--datagram-size=24", "--server-addr=127.0.0.1:5001"],
+      ], { stdin: true });
+      const writer = sender.stdin.getWriter();
+      const lines = [1, 2, 3].map((n) => SENTENCE.replace("00", `0${n}\n`));
+      await writer.write(new TextEncoder().encode(lines.join("")));
+      await writer.close();
+      await Promise.race(
+        [first, second].map((proxy) =>
+          proxy.line(/forwarding loop: .* source=/)
+        ),
+      );
+      for (const proxy of [first, second]) {
+        const stderr = await stopped(proxy);
+        const [, count] = /received on .*?, ([\d ]+) datagrams? /.exec(stderr)!;
+        assert(Number(count!.replaceAll(" ", "")) < 5_000, stderr);
+      }
+    },
+    needsNetworkNamespaces(),
+  );
+}
+
 async function stopped(proxy: TestProcess): Promise<string> {
   const { code, stderr } = await proxy.stop();
   assertEquals(code, 0, stderr);

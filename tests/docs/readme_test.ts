@@ -1,4 +1,4 @@
-/** What the README says of the tree and of packages, beside what there is. */
+/** What README and architecture page say of the tree and of packages, compared with what there is. */
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { commands } from "../../cli/mproxy/main.ts";
@@ -8,9 +8,13 @@ import manifest from "../../deno.json" with { type: "json" };
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 const README = Deno.readTextFileSync(join(ROOT, "README.md"));
 
-/** The paths that the picture of the tree names, folders with a slash behind. */
+const ARCHITECTURE = Deno.readTextFileSync(join(ROOT, "docs/architecture.md"));
+
+/** The paths that the picture of the tree names, folders with a final slash. */
 function picturedPaths(): string[] {
-  const [, picture] = /## Architecture\n\n```\n([\s\S]*?)```/.exec(README)!;
+  const [, picture] = /# Architecture\n\n```\n([\s\S]*?)```/.exec(
+    ARCHITECTURE,
+  )!;
   const paths: string[] = [];
   const folders: string[] = [];
   for (const line of picture!.trimEnd().split("\n")) {
@@ -27,7 +31,7 @@ function picturedPaths(): string[] {
   return paths;
 }
 
-Deno.test("the README's picture of the tree names nothing that is not there", () => {
+Deno.test("the architecture page's picture of the tree names nothing that is not there", () => {
   const missing = picturedPaths().filter((path) => {
     // What stands below several folders stands in each of them.
     const role = path.replace(/^cli\/main\.ts$/, "cli/relay/main.ts");
@@ -40,7 +44,7 @@ Deno.test("the README's picture of the tree names nothing that is not there", ()
   assertEquals(missing, []);
 });
 
-Deno.test("the README's picture of the tree has every folder, and every file of cli and net", () => {
+Deno.test("the architecture page's picture of the tree has every folder, and every file of cli and net", () => {
   const pictured = new Set(picturedPaths());
   const { stdout } = new Deno.Command("git", {
     args: ["ls-files"],
@@ -54,14 +58,14 @@ Deno.test("the README's picture of the tree has every folder, and every file of 
     if (inside && parts.length > 2) wanted.add(`${parts[0]}/${parts[1]}/`);
     if (inside && parts.length === 2) wanted.add(file);
   }
-  // The door to what the picture shows, a constant, and what GitHub reads.
-  for (const one of ["cli/mod.ts", "cli/version.ts", ".github/"]) {
+  // The entry of the package, a constant, what CI and GitHub read.
+  for (const one of ["cli/mod.ts", "cli/version.ts", ".ci/", ".github/"]) {
     assert(wanted.delete(one), one);
   }
   assertEquals(
     [...wanted].filter((path) => !pictured.has(path)),
     [],
-    "README.md, Architecture",
+    "docs/architecture.md",
   );
 });
 
@@ -104,7 +108,7 @@ Deno.test("every path that the documentation names is there", () => {
   for (const file of new TextDecoder().decode(stdout).trim().split("\n")) {
     const text = Deno.readTextFileSync(join(ROOT, file));
     const paths = text.matchAll(
-      /`((?:net|cli|tests|bench|packaging|examples|offline|\.ci|\.github)\/[\w./-]*)`/g,
+      /`((?:net|cli|tests|tools|bench|packaging|examples|offline|\.ci|\.github)\/[\w./-]*)`/g,
     );
     for (const [, path] of paths) {
       // What a benchmark writes is not part of the tree.

@@ -5,6 +5,7 @@ import {
   canonicalIp,
   formatAddress,
   formatIpv6,
+  isHostName,
   isIp,
   isLoopback,
   isMulticast,
@@ -250,4 +251,16 @@ Deno.test("parseAddress gives an address or a UsageError for any text at all", (
     ),
     { numRuns: 1000 },
   );
+});
+
+Deno.test("isHostName takes names of up to 253 characters, without the dot at the end (RFC 1035, 2.3.4)", () => {
+  const name = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)]
+    .join(".");
+  assertEquals(name.length, 253);
+  assertEquals([name, `${name}.`, `${name}d`, `${name}d.`].map(isHostName), [
+    true,
+    true,
+    false,
+    false,
+  ]);
 });

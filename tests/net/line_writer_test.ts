@@ -36,6 +36,10 @@ async function unreadPipe(
   return { path, reader };
 }
 
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
 /** Reads lines until one fits. */
 async function readUntil(
   reader: Deno.FsFile,
@@ -184,6 +188,8 @@ testUnless(
     const { path, reader } = await unreadPipe(folder);
     await using writer = await openFile(path);
     for (let i = 0; i < 1000; i++) writer.write(LINE);
+    // The first batch fills the pipe; the write of the second one hangs.
+    while (writer.stats.writtenBytes === 0) await nextTurn();
     await Deno.rename(path, `${path}.old`);
     await soon(writer.reopen(), "the reopening");
     writer.write("after");
@@ -331,3 +337,18 @@ const SCRIPT = `
   const { droppedLines } = lines.stats;
   Deno.exit(await lines.flush(100) === false && droppedLines > 0 ? 7 : 1);
 `;
+
+testUnless(
+  needsLinux(),
+  "LineWriter reports why the sink refused lines, also when it is closed before the queue is full",
+  async () => {
+    const reasons: string[] = [];
+    const writer = await openFile("/dev/full", {
+      onLost: (reason) => reasons.push(reason),
+    });
+    writer.write(LINE);
+    await writer.close(100);
+    assertEquals(reasons.length, 1);
+    assertMatch(reasons[0]!, /No space left on device/);
+  },
+);

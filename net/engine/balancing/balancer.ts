@@ -107,15 +107,14 @@ export class Balancer {
     return from;
   }
 
-  /** The eligible one behind the last pick. */
+  /** The eligible one behind the last pick; there are at least two. */
   #next(candidates: readonly Candidate[], tried: readonly number[]): number {
     const count = candidates.length;
-    const from = this.#from(candidates);
-    for (let step = 0; step < count; step++) {
-      const index = (from + step) % count;
-      if (this.#eligible(candidates[index]!, tried)) return index;
+    let index = this.#from(candidates) % count;
+    while (!this.#eligible(candidates[index]!, tried)) {
+      index = (index + 1) % count;
     }
-    return -1;
+    return index;
   }
 
   /** The least loaded eligible one; equals take turns. */

@@ -111,7 +111,7 @@ export class RemotesPolicy implements ForwardPolicy {
     }
     let due = Infinity;
     for (const { health } of this.#remotes) {
-      if (health.probeDueMs < due) due = health.probeDueMs;
+      due = Math.min(due, health.probeDueMs);
     }
     return due;
   }

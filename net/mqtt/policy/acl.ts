@@ -2,7 +2,7 @@
  * Access rules. They stand in order and the first that fits decides; a filter
  * is allowed only if everything that it could match is. Pure.
  */
-import { filterCovers, topicMatches } from "../topic.ts";
+import { filterCovers, isShare, topicMatches } from "../topic.ts";
 import { fillUsername } from "./placeholders.ts";
 
 /** What a rule is about. */
@@ -120,7 +120,9 @@ export function subjectAcl(
  * Puts a client's names into a pattern. A name that is missing, or that would
  * say more than one level of a topic (a client may call itself `+` or `a/#`),
  * fills nothing in: a rule that allows then says nothing, and one that denies
- * denies that place in everybody's name.
+ * denies that place in everybody's name. A rule that allows says nothing either
+ * if a name makes a topic of the broker's own of it: `%c/data/#` would be
+ * `$share/data/#`, which is `#`, for a client that calls itself `$share`.
  */
 function fillIn(
   pattern: string,
@@ -146,7 +148,10 @@ function fillIn(
     misfit = true;
     return "+";
   });
-  return misfit && allows ? undefined : levels.join("/");
+  const filter = levels.join("/");
+  const isReserved = isShare(filter) ||
+    filter.startsWith("$") && !pattern.startsWith("$");
+  return allows && (misfit || isReserved) ? undefined : filter;
 }
 
 /** Whether any topic is matched by both filters. */

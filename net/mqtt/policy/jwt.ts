@@ -138,9 +138,13 @@ export class JwtAuthenticator {
         reason: `the token has no ${usernameClaim}`,
       };
     }
+    const { exp } = claims;
     return allowance({
       username: name,
-      expiresMs: claims.exp === undefined ? undefined : claims.exp * 1000,
+      // A session ends when a new one would be refused.
+      expiresMs: exp === undefined
+        ? undefined
+        : (exp + this.#options.leewaySeconds) * 1000,
     });
   }
 

@@ -17,6 +17,7 @@ import {
   type SubscribeRequest,
 } from "../hooks/hooks.ts";
 import type { OverLimit, Throttle } from "../session/link.ts";
+import { type Source, sourceOf } from "../../source.ts";
 import { type SubjectAcl, subjectAcl } from "./acl.ts";
 import { Authenticator, type Identity } from "./authenticate.ts";
 import { MAX_PASSWORD_WAIT_MS, PasswordChecks } from "./password_checks.ts";
@@ -53,6 +54,7 @@ const SWEEP_MS = 10_000;
 
 const NOT_AUTHORIZED = deny(0x87);
 const REVOKED = deny(0x86, "the policy changed");
+const EXPIRED = deny(0x86, "the allowance is over");
 const TOO_LARGE = deny(0x97, "the payload is too large");
 const NO_RETAIN = deny(0x9a, "messages are not retained here");
 const TOO_MANY_CONNECTS = deny(0x9f, "too many connections from this address");
@@ -68,7 +70,9 @@ export class Policy implements Throttle {
   readonly #admitted = new WeakMap<MqttSession, Admitted>();
   readonly #expiresMs = new Map<MqttSession, number>();
   readonly #shared = new Map<string, Buckets>();
-  readonly #connects = new Map<string, TokenBucket>();
+  readonly #connects = new Map<Source, TokenBucket>();
+  /** Sessions that ended: an answer about one of them may still come. */
+  readonly #ended = new WeakSet<MqttSession>();
   readonly #now: () => number;
   #sweptMs = 0;
 
@@ -88,6 +92,7 @@ export class Policy implements Throttle {
       authSubscribe: (session, request) => this.#authFilters(session, request),
       deliver: (session, message) => this.#deliver(session, message),
       disconnect: (session) => {
+        this.#ended.add(session);
         this.#passwords.leave(session);
         this.#expiresMs.delete(session);
         const buckets = this.#admitted.get(session)?.buckets;
@@ -214,14 +219,14 @@ export class Policy implements Throttle {
     connect: ConnectRequest,
   ): Promise<ConnectChange | Denial> {
     const now = this.#now();
-    const { hostname } = session.remote;
     const { limits } = this.#config;
     if (limits.connectsPerSecond !== undefined) {
-      let bucket = this.#connects.get(hostname);
+      const source = sourceOf(session.remote.hostname);
+      let bucket = this.#connects.get(source);
       if (!bucket) {
         const burst = Math.max(1, limits.connectsPerSecond);
         bucket = new TokenBucket(limits.connectsPerSecond, burst, now);
-        this.#connects.set(hostname, bucket);
+        this.#connects.set(source, bucket);
       }
       if (!bucket.tryTake(1, now)) return TOO_MANY_CONNECTS;
     }
@@ -233,6 +238,8 @@ export class Policy implements Throttle {
     if (
       config !== this.#config && !this.#authenticator.holds(identity, clientId)
     ) return REVOKED;
+    if (this.#ended.has(session)) return NOT_AUTHORIZED;
+    if ((identity.expiresMs ?? Infinity) <= this.#now()) return EXPIRED;
     this.#admit(session, identity, clientId);
     return changeFor(config, identity, connect);
   }
@@ -346,7 +353,7 @@ export class Policy implements Throttle {
     // Clients without a name are not one user.
     const key = scope === "user" && name !== undefined
       ? `user ${name}`
-      : `address ${session.remote.hostname}`;
+      : `address ${sourceOf(session.remote.hostname)}`;
     let shared = this.#shared.get(key);
     if (!shared) this.#shared.set(key, shared = buckets());
     return shared;

@@ -90,7 +90,35 @@ export interface PolicyLimits {
 
 const count = v.pipe(v.number(), v.minValue(0));
 const positive = v.pipe(v.number(), v.gtValue(0));
-const url = v.pipe(v.string(), v.url());
+/** Longer ones overflow the system's timers, which then end at once. */
+const timeout = v.pipe(positive, v.maxValue(2_147_483));
+
+/** `localhost:8080/auth` is a URL too, of the scheme "localhost". */
+const url = v.pipe(
+  v.string(),
+  v.check(
+    (text) => /^https?:\/\//i.test(text) && isRequest(text),
+    "expected http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH",
+  ),
+);
+
+const headers = v.pipe(
+  v.record(v.string(), v.string()),
+  v.check(
+    (fields) => isRequest("http://localhost/", fields),
+    "expected names and values that HTTP can carry",
+  ),
+);
+
+/** Whether `fetch` would send it, which otherwise says so at each login. */
+function isRequest(url: string, headers: Record<string, string> = {}): boolean {
+  try {
+    new Request(url, { method: "POST", headers });
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** A text whose placeholders are ours, and are among these. */
 const pattern = (...known: Placeholder[]) =>
@@ -168,8 +196,8 @@ const schema = v.strictObject({
       })),
       http: v.optional(v.strictObject({
         url,
-        timeout_seconds: v.optional(positive, 2),
-        headers: v.optional(v.record(v.string(), v.string()), {}),
+        timeout_seconds: v.optional(timeout, 2),
+        headers: v.optional(headers, {}),
         format: v.optional(v.picklist(HTTP_AUTH_FORMATS), "mproxy"),
         client_ids: v.optional(clientIds),
       })),

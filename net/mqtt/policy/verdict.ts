@@ -91,6 +91,11 @@ export class VerdictCache {
     }
     try {
       const verdict = await entry.verdict;
+      // No verdict at all: whoever was to be asked may be back by now.
+      if (verdict.kind === "deny" && verdict.reasonCode === 0x88) {
+        if (this.#entries.get(key) === entry) this.#entries.delete(key);
+        return verdict;
+      }
       entry.untilMs = verdict.kind === "allow"
         ? Math.min(nowMs + allowMs, verdict.expiresMs ?? Infinity)
         : nowMs + denyMs;

@@ -24,10 +24,17 @@ export function logEnd(
   { reason, reasonCode, detail }: SessionEnd,
   maxPacketBytes: number,
 ): void {
-  const message = LOGGED_ENDS.get(reason);
+  // Whoever should decide about clients cannot: this refuses all of them.
+  const isUndecided = reason === "connect_denied" &&
+    reasonCode === ReasonCode.SERVER_UNAVAILABLE;
+  const message = isUndecided
+    ? "client refused: nothing can decide about it now"
+    : LOGGED_ENDS.get(reason);
   if (message === undefined) return;
   const { listener } = session;
-  const place = reason === "client_protocol_error" ? { listener } : { target };
+  const place = target === "" || reason === "client_protocol_error"
+    ? { listener }
+    : { target };
   log.limited(`${reason} ${target || listener}`, message, {
     ...place,
     session: session.id,

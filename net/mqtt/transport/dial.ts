@@ -20,7 +20,7 @@ import { connectWebSocket } from "./websocket_stream.ts";
 
 /** How TLS to a broker is done. */
 export interface DialTlsOptions {
-  /** Roots in PEM that are trusted beside the system's. Default: the system's alone. */
+  /** Roots in PEM that are trusted beside the runtime's. Default: the runtime's alone. */
   ca?: string | undefined;
   /** The gateway's own certificate and key in PEM. Default: none. */
   certificate?: { readonly cert: string; readonly key: string } | undefined;
@@ -31,6 +31,23 @@ export interface DialTlsOptions {
    * @default {true}
    */
   verify?: boolean | undefined;
+}
+
+/**
+ * The roots that brokers are verified by, where some are given beside the
+ * runtime's own. Throws an OperationError where these cannot be read.
+ */
+export function trustedRoots(ca: string): string[] {
+  try {
+    return [...rootCertificates, ca];
+  } catch (cause) {
+    throw new OperationError(
+      `Cannot read the runtime's certificates, beside which the given ones are trusted: ${
+        errorText(cause)
+      }`,
+      { cause },
+    );
+  }
 }
 
 /** How brokers are dialled. */
@@ -124,6 +141,7 @@ function dialTls(
 ): Promise<ByteStream> {
   const { hostname, port } = endpoint.address;
   const name = tls.serverName ?? hostname;
+  const roots = tls.ca === undefined ? {} : { ca: trustedRoots(tls.ca) };
   return new Promise((resolve, reject) => {
     const host = systemHost(endpoint.address);
     const plain = connectTcp({ host, port, keepAlive: true });
@@ -137,7 +155,7 @@ function dialTls(
         host: name,
         // RFC 6066, 3: an address is not announced.
         servername: isIp(name) ? "" : name,
-        ...(tls.ca ? { ca: [...rootCertificates, tls.ca] } : {}),
+        ...roots,
         ...(tls.certificate ?? {}),
         rejectUnauthorized: tls.verify !== false,
         ALPNProtocols: [alpnOf(endpoint)],

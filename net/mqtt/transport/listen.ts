@@ -207,12 +207,13 @@ function alpnOf(endpoint: Endpoint): string[] {
 
 /**
  * TLS handshakes that are under way. They cost more than all that follows, so
- * limits count them. A TLS socket does not tell which one it stands upon:
- * it is known by its peer.
+ * limits count them. A TLS socket does not tell which one it stands upon: it is
+ * known by both of its addresses, as a client may use one port of its own for
+ * several addresses of this machine.
  */
 class Handshakes {
   readonly #options: ListenOptions;
-  readonly #begun = new Map<string, { arrival: Arrival; atMs: number }>();
+  readonly #begun = new Map<string, Handshake>();
   /** Connections that were closed here, of which no error has come yet. */
   #closedHere = 0;
 
@@ -226,13 +227,13 @@ class Handshakes {
       socket.destroy();
     });
     if (!arrival) return;
-    const peer = peerOf(socket);
-    const handshake = { arrival, atMs: performance.now() };
-    this.#begun.set(peer, handshake);
+    const pair = addressPair(socket);
+    const handshake = { arrival, atMs: performance.now(), isDone: false };
+    this.#begun.set(pair, handshake);
     socket.on("close", () => {
-      if (this.#begun.get(peer) !== handshake) return;
-      this.#begun.delete(peer);
-      arrival.leave();
+      // The pair may be in use again.
+      if (this.#begun.get(pair) === handshake) this.#begun.delete(pair);
+      if (!handshake.isDone) arrival.leave();
     });
   }
 
@@ -240,10 +241,12 @@ class Handshakes {
   done(
     socket: TLSSocket,
   ): { arrival: Arrival; handshakeMs: number } | undefined {
-    const peer = peerOf(socket);
-    const begun = this.#begun.get(peer);
-    this.#begun.delete(peer);
-    return begun && {
+    const pair = addressPair(socket);
+    const begun = this.#begun.get(pair);
+    if (!begun) return undefined;
+    this.#begun.delete(pair);
+    begun.isDone = true;
+    return {
       arrival: begun.arrival,
       handshakeMs: performance.now() - begun.atMs,
     };
@@ -262,8 +265,16 @@ class Handshakes {
   }
 }
 
-function peerOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`;
+interface Handshake {
+  readonly arrival: Arrival;
+  readonly atMs: number;
+  /** Whether somebody else holds the arrival now. */
+  isDone: boolean;
+}
+
+function addressPair(socket: Socket): string {
+  const { remoteAddress, remotePort, localAddress, localPort } = socket;
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 /** The part of a server that Node keeps to itself: listen(2) on its socket. */

@@ -2,11 +2,14 @@
  * The opening handshake of WebSocket (RFC 6455, section 4), for MQTT
  * (MQTT 5.0, section 6). Pure: text in, text out.
  */
-import { createHash } from "node:crypto";
 import { isIp } from "../../address.ts";
-
-/** Added to a key before it is hashed (RFC 6455, 1.3). */
-const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+import {
+  acceptKey,
+  checkUpgrade,
+  hasToken,
+  refusalText,
+  switchingText,
+} from "../../websocket/handshake.ts";
 
 /** A header: no control characters, and no line that continues another (RFC 9110, 5.5). */
 const FIELD_LINE =
@@ -87,28 +90,10 @@ export function answerUpgrade(
   if (!servesPath(options.path, target!)) {
     return refuse(404, "Not Found", `path ${target}`);
   }
-  if (
-    !hasToken(headers.get("upgrade"), "websocket") ||
-    !hasToken(headers.get("connection"), "upgrade")
-  ) {
-    return refuse(
-      426,
-      "Upgrade Required",
-      "no WebSocket upgrade",
-      "Upgrade: websocket",
-    );
-  }
-  if (headers.get("sec-websocket-version") !== "13") {
-    return refuse(
-      426,
-      "Upgrade Required",
-      "another WebSocket version",
-      "Sec-WebSocket-Version: 13",
-    );
-  }
-  const key = headers.get("sec-websocket-key") ?? "";
-  if (!/^[A-Za-z0-9+/]{21}[AQgw]==$/.test(key)) {
-    return refuse(400, "Bad Request", "no key of 16 bytes");
+  const refusal = checkUpgrade((name) => headers.get(name));
+  if (refusal) {
+    const { status, statusText, reason, header } = refusal;
+    return refuse(status, statusText, reason, header);
   }
   const origin = headers.get("origin");
   if (origin !== undefined && !allowsOrigin(origin, host, options)) {
@@ -125,16 +110,9 @@ export function answerUpgrade(
   if (offered !== undefined && chosen === undefined) {
     return refuse(400, "Bad Request", `subprotocol ${offered}`);
   }
-  const lines = [
-    "HTTP/1.1 101 Switching Protocols",
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    `Sec-WebSocket-Accept: ${acceptKey(key)}`,
-  ];
-  if (chosen) lines.push(`Sec-WebSocket-Protocol: ${chosen}`);
   return {
     accepted: true,
-    text: `${lines.join("\r\n")}\r\n\r\n`,
+    text: switchingText(headers.get("sec-websocket-key")!, chosen),
     reason: chosen ?? "no subprotocol",
   };
 }
@@ -205,10 +183,6 @@ function allowsOrigin(
     isIp(own.hostname.replace(/^\[|\]$/g, ""));
 }
 
-function acceptKey(key: string): string {
-  return createHash("sha1").update(key + GUID).digest("base64");
-}
-
 function parseHead(
   head: string,
 ): { startLine: string; headers: Map<string, string> } | undefined {
@@ -226,17 +200,6 @@ function parseHead(
     );
   }
   return { startLine: startLine!, headers };
-}
-
-function hasToken(
-  list: string | undefined,
-  token: string,
-  exactCase = false,
-): boolean {
-  return list?.split(",").some((item) => {
-    const text = item.trim();
-    return (exactCase ? text : text.toLowerCase()) === token;
-  }) ?? false;
 }
 
 function servesPath(served: string, target: string): boolean {
@@ -258,17 +221,9 @@ function refuse(
   reason: string,
   header?: string,
 ): UpgradeAnswer {
-  const body = `${statusText}\n`;
-  const lines = [
-    `HTTP/1.1 ${status} ${statusText}`,
-    "Connection: close",
-    "Content-Type: text/plain",
-    `Content-Length: ${body.length}`,
-  ];
-  if (header) lines.push(header);
   return {
     accepted: false,
-    text: `${lines.join("\r\n")}\r\n\r\n${body}`,
+    text: refusalText(status, statusText, header),
     reason,
   };
 }

@@ -19,7 +19,7 @@ import {
   type WebSocketRole,
   WebSocketViolation,
   writeFrame,
-} from "./websocket_frames.ts";
+} from "../../websocket/frames.ts";
 import {
   answerUpgrade,
   checkUpgradeAnswer,

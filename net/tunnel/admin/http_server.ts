@@ -10,8 +10,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { Buffer } from "node:buffer";
-// @ts-types="npm:@types/ws@^8.18.1"
-import type { WebSocket, WebSocketServer } from "ws";
 import {
   type Address,
   formatAddress,
@@ -23,6 +21,14 @@ import type { Admitted } from "../../connection_gate.ts";
 import { failedCall } from "../../errors.ts";
 import { allowBody, HttpListener } from "../../http_listener.ts";
 import type { Log } from "../../observe/log.ts";
+import { CloseCode } from "../../websocket/frames.ts";
+import {
+  checkUpgrade,
+  refusalText,
+  switchingText,
+  type UpgradeRefusal,
+} from "../../websocket/handshake.ts";
+import { MessageSocket } from "../../websocket/message_socket.ts";
 import type { Tunnels } from "../tunnels.ts";
 import { answerRpc, MAX_REQUEST_BYTES, oversizedRequest } from "./json_rpc.ts";
 import type { ControlDoor } from "./line_server.ts";
@@ -63,22 +69,14 @@ export interface HttpDoorOptions {
  * Opens the door; throws a UsageError or an OperationError. JSON-RPC 2.0
  * with Plexy's methods, over HTTP and WebSocket (RFC 6455).
  */
+// deno-lint-ignore require-await -- throws by its promise, as all that open a socket
 export async function openHttpDoor(
   options: HttpDoorOptions,
 ): Promise<ControlDoor> {
   const { address, token } = options;
   checkExposure(address, token);
-  // Only here: the library reads the environment where it is imported, for
-  // which a user of another role would have to give permission.
-  // @ts-types="npm:@types/ws@^8.18.1"
-  const { WebSocketServer } = await import("ws");
-  const sockets = new WebSocketServer({
-    noServer: true,
-    maxPayload: MAX_REQUEST_BYTES,
-    perMessageDeflate: false,
-  });
   try {
-    return new HttpDoor(options, sockets);
+    return new HttpDoor(options);
   } catch (cause) {
     throw failedCall("listen for JSON-RPC on", formatAddress(address), cause);
   }
@@ -87,15 +85,13 @@ export async function openHttpDoor(
 class HttpDoor implements ControlDoor {
   readonly #options: HttpDoorOptions;
   readonly #listener: HttpListener;
-  readonly #sockets: WebSocketServer;
-  readonly #owePong = new Set<WebSocket>();
+  readonly #sockets = new Set<MessageSocket>();
   readonly #pings: ReturnType<typeof setInterval>;
   #requests = 0;
 
-  constructor(options: HttpDoorOptions, sockets: WebSocketServer) {
+  constructor(options: HttpDoorOptions) {
     const { address, log } = options;
     this.#options = options;
-    this.#sockets = sockets;
     this.#listener = new HttpListener({
       ...LIMITS,
       // Whoever reaches a loopback address has it to themselves.
@@ -186,54 +182,64 @@ class HttpDoor implements ControlDoor {
     if (refusal) {
       const [status, text] = refusal;
       // A client that keeps its side open keeps the deadline of its request.
-      socket.end(
-        `HTTP/1.1 ${status} ${
-          STATUS_TEXTS[status]
-        }\r\nconnection: close\r\ncontent-length: ${
-          text.length + 1
-        }\r\n\r\n${text}\n`,
-      );
+      socket.end(refusalText(status, STATUS_TEXTS[status]!, undefined, text));
       return;
     }
-    this.#sockets.handleUpgrade(request, socket, head, (client) => {
-      this.#converse(client, peer);
-    });
+    const { headers } = request;
+    const wrong = upgradeRefusal(request) ??
+      checkUpgrade((name) => headers[name]?.toString());
+    if (wrong) {
+      socket.end(refusalText(wrong.status, wrong.statusText, wrong.header));
+      return;
+    }
+    socket.write(
+      switchingText(
+        headers["sec-websocket-key"]!,
+        // This server has one protocol only, whatever a client calls it.
+        headers["sec-websocket-protocol"]?.replace(/[ \t]*,.*$/, ""),
+      ),
+    );
+    this.#converse(socket, head, peer);
   }
 
   /** Answers a WebSocket's messages in order; reads no further ahead than a few. */
-  #converse(client: WebSocket, peer: Admitted): void {
+  #converse(socket: Duplex, head: Buffer, peer: Admitted): void {
     let waiting = 0;
     let turn: Promise<void> = Promise.resolve();
     peer.idle();
-    // The library has said to the client what was wrong, and ends.
-    client.on("error", () => {});
-    client.on("pong", () => this.#owePong.delete(client));
-    client.on("close", () => this.#owePong.delete(client));
-    client.on("message", (data) => {
-      if (++waiting >= MAX_WAITING) client.pause();
-      turn = turn.then(async () => {
-        const answer = await this.#run(data.toString(), peer);
-        if (answer !== undefined) await send(client, answer);
-        if (--waiting < MAX_WAITING) client.resume();
-        if (waiting === 0) peer.idle();
-      });
+    const client = new MessageSocket(socket, head, {
+      maxMessageBytes: MAX_REQUEST_BYTES,
+      hold: (bytes) => peer.hold(bytes),
+      onClose: () => {
+        turn = turn.then(() => client.close(CloseCode.normal));
+      },
+      // From here on the client has a deadline to close its side.
+      onClosing: () => peer.unprove(),
+      onMessage: (text, bytes) => {
+        if (++waiting >= MAX_WAITING) client.pause();
+        turn = turn.then(async () => {
+          const answer = await this.#run(text, peer);
+          peer.unhold(bytes);
+          if (answer !== undefined) await sendHeld(client, answer, peer);
+          if (--waiting < MAX_WAITING) client.resume();
+          if (waiting === 0 && !client.closing) peer.idle();
+        });
+      },
     });
+    this.#sockets.add(client);
+    socket.on("close", () => this.#sockets.delete(client));
   }
 
+  /** Pings the clients; one that owes a pong is closed, unless it is not read. */
   #ping(): void {
-    for (const client of this.#sockets.clients) {
-      if (this.#owePong.has(client)) client.terminate();
-      else {
-        this.#owePong.add(client);
-        client.ping();
-      }
+    for (const client of this.#sockets) {
+      if (!client.paused && !client.ping()) client.terminate();
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#pings);
-    for (const client of this.#sockets.clients) client.terminate();
-    this.#sockets.close();
+    for (const client of this.#sockets) client.terminate();
     await this.#listener[Symbol.asyncDispose]();
   }
 }
@@ -250,6 +256,33 @@ function isOwnHost(host: string, address: Address): boolean {
     .toLowerCase();
   return isIp(name) || name === "localhost" || name === address.hostname;
 }
+
+/** What RFC 6455, 4.2.1 requires beside the headers of the upgrade itself. */
+function upgradeRefusal(request: IncomingMessage): UpgradeRefusal | undefined {
+  const { method, headers } = request;
+  const refuse = (
+    status: number,
+    statusText: string,
+    reason: string,
+    header?: string,
+  ) => ({ status, statusText, reason, header });
+  if (method !== "GET") {
+    return refuse(405, "Method Not Allowed", `method ${method}`, "Allow: GET");
+  }
+  // What follows the head would be read as frames, and by a proxy as a body.
+  if (
+    headers["transfer-encoding"] !== undefined ||
+    (headers["content-length"] ?? "0") !== "0"
+  ) return refuse(400, "Bad Request", "request has a body");
+  const offered = headers["sec-websocket-protocol"];
+  if (offered !== undefined && !SUBPROTOCOLS.test(offered)) {
+    return refuse(400, "Bad Request", "no list of subprotocols");
+  }
+}
+
+/** Tokens with commas (RFC 6455, 4.3). */
+const SUBPROTOCOLS =
+  /^[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*$/;
 
 /** The original's answers to what is no JSON-RPC. */
 function httpRefusal(request: IncomingMessage): [number, string] | undefined {
@@ -294,9 +327,14 @@ async function readBody(
   return Buffer.concat(parts).toString();
 }
 
-function send(client: WebSocket, text: string): Promise<void> {
-  return new Promise((resolve) => {
-    // A client that is gone is not an error of the tunnels.
-    client.send(text, () => resolve());
-  });
+/** Sends an answer, whose bytes are held until the client has taken them. */
+async function sendHeld(
+  client: MessageSocket,
+  text: string,
+  peer: Admitted,
+): Promise<void> {
+  const bytes = text.length;
+  if (!peer.hold(bytes)) return client.close(CloseCode.tryAgainLater);
+  await client.send(text);
+  peer.unhold(bytes);
 }

@@ -115,6 +115,7 @@ export class StdoutSink implements DatagramSink {
   /** Made by who waits, resolved by the pump at each progress. */
   #progress: PromiseWithResolvers<void> | undefined;
   #closed = false;
+  #ending = false;
   /** Whether the front of the ring is in the middle of a datagram. */
   #partial = false;
 
@@ -143,6 +144,19 @@ export class StdoutSink implements DatagramSink {
   /** Bytes that wait for the reader. */
   get queuedBytes(): number {
     return this.#queued;
+  }
+
+  /**
+   * What was taken and what was lost, now. While the sink ends, what still
+   * waits counts as lost: a process that is cut off prints its summary then.
+   */
+  stats(): Record<StdoutCounter, number> {
+    const stats = this.counters.read();
+    if (!this.#ending || this.#closed) return stats;
+    stats.droppedClosedDatagrams += this.#runs.datagramsBefore(Infinity);
+    stats.droppedClosedBytes += this.#queued;
+    stats.unwrittenBytes += this.#queued;
+    return stats;
   }
 
   /** Takes every datagram of a batch, or counts those that it cannot take. */
@@ -191,6 +205,7 @@ export class StdoutSink implements DatagramSink {
 
   /** Writes what is queued, as long as the reader takes it, and takes nothing more. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending = true;
     let stuck = false;
     while (this.#pump && !this.#closed && !stuck) {
       const before = this.#writtenBytes;

@@ -13,6 +13,7 @@ import type { AdmissionStats } from "../../admission.ts";
 import { type Admitted, ConnectionGate } from "../../connection_gate.ts";
 import { errorCode } from "../../errors.ts";
 import type { Log } from "../../observe/log.ts";
+import { keepAlive } from "../keep_alive.ts";
 import {
   type DatagramWriter,
   LogFormatter,
@@ -293,7 +294,7 @@ class Subscriber {
     const { hostname, port } = connection.remoteAddr;
     this.address = formatAddress({ hostname, port });
     connection.setNoDelay(true);
-    connection.setKeepAlive(true);
+    keepAlive(connection);
     this.#watch();
   }
 

@@ -15,5 +15,5 @@ export function openTee(log: Log, whenFull: WhenFull): StdoutSink {
 
 /** A tee's figures, where there is one. */
 export function teeStats(tee: StdoutSink | undefined): TeeStats | undefined {
-  return tee?.counters.read();
+  return tee?.stats();
 }

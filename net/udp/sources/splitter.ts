@@ -56,7 +56,7 @@ export interface CutOptions {
   fill?: boolean | undefined;
   /** Most bytes of one batch, so that a paced burst stays small. Default: as many as fit. */
   burstBytes?: number;
-  /** Slots of a batch that are worth it where it is sent: the engine's `batchSize`. @default {1} */
+  /** Number of slots of a batch: the engine's `batchSize`. @default {1} */
   slots?: number;
 }
 

@@ -15,6 +15,7 @@ import { CounterBlock } from "../../observe/counters.ts";
 import type { Log } from "../../observe/log.ts";
 import type { Task } from "../../tasks.ts";
 import { connectTls, type TlsClientOptions } from "../../tls_client.ts";
+import { keepAlive } from "../keep_alive.ts";
 import { type CutOptions, makeCutter } from "./splitter.ts";
 import { type ByteSource, Feed, FEED_COUNTERS } from "./stream_pump.ts";
 import { IdleWatch } from "./idle_watch.ts";
@@ -204,7 +205,7 @@ async function connectTcp(
     port: address.port,
     signal,
   });
-  connection.setKeepAlive(true);
+  keepAlive(connection);
   return {
     read: (into) => connection.read(into),
     [Symbol.dispose]: () => connection.close(),

@@ -148,6 +148,44 @@ Deno.test("LoadTest counts an answer that is not what was sent as an error", asy
   assertEquals(test.failed, true);
 });
 
+Deno.test("LoadTest counts an answer to another request as an error", async () => {
+  // RFC 862 sends back what was received, once.
+  await using server = new TestServer(async (conn) => {
+    for (;;) {
+      const message = await readExactly(conn, 100);
+      await writeAll(conn, message);
+      await writeAll(conn, message);
+    }
+  });
+  await using test = new LoadTest({
+    target: server.address,
+    scenarios: [scenario({ connections: 1, durationMs: 100 })],
+  });
+  await test.finished;
+  const [result] = test.results;
+  assertEquals(result!.requests, 1);
+  assert(result!.errors > 0);
+});
+
+Deno.test("LoadTest counts an answer to another connection as an error", async () => {
+  const messages: Uint8Array<ArrayBuffer>[] = [];
+  const both = Promise.withResolvers<void>();
+  await using server = new TestServer(async (conn) => {
+    const own = messages.push(await readExactly(conn, 100)) - 1;
+    if (messages.length === 2) both.resolve();
+    await both.promise;
+    await writeAll(conn, messages[1 - own]!);
+    await readExactly(conn, 100);
+  });
+  await using test = new LoadTest({
+    target: server.address,
+    scenarios: [scenario({ connections: 2, durationMs: 100 })],
+  });
+  await test.finished;
+  assertEquals(test.results[0]!.requests, 0);
+  assert(test.results[0]!.errors >= 2);
+});
+
 Deno.test("LoadTest at a rate counts all that was due over an outage, and goes on after it", async () => {
   const echo = async (conn: Deno.TcpConn, answers: number) => {
     for (let i = 0; i < answers; i++) {

@@ -92,3 +92,60 @@ Deno.test("openMqttGateway().reload() changes nothing where one part is wrong", 
   assertEquals(await passes("old/a", "new/a"), ["new/a"]);
   assertEquals(Deno.statSync(audit).isFile, true);
 });
+
+/** What opening a gateway with this policy says is wrong, or an empty text. */
+async function openWith(
+  text: string | Uint8Array<ArrayBuffer>,
+  more: Record<string, string | Uint8Array<ArrayBuffer>> = {},
+): Promise<string> {
+  await using folder = await TestFolder.create();
+  const write = async (
+    name: string,
+    content: string | Uint8Array<ArrayBuffer>,
+  ) => {
+    const path = join(folder.path, name);
+    await Deno.writeFile(
+      path,
+      typeof content === "string"
+        ? new TextEncoder().encode(content.replaceAll("FOLDER", folder.path))
+        : content,
+    );
+    return path;
+  };
+  for (const [name, content] of Object.entries(more)) {
+    await write(name, content);
+  }
+  try {
+    const { gateway } = await openMqttGateway({
+      listen: ["mqtt://127.0.0.1:0"],
+      target: ["mqtt://127.0.0.1:1"],
+      policy: await write("policy.toml", text),
+      log: new Log({ write: () => {} }),
+    });
+    await gateway.drain();
+    return "";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+Deno.test("openMqttGateway() refuses an empty policy, which would allow everything", async () => {
+  for (const text of ["", "\n", "\ufeff", "# rules\r\n\t # of ours\r\n"]) {
+    assertMatch(await openWith(text), /policy\.toml": the policy is empty/);
+  }
+  assertEquals(await openWith("[acl]\ndefault = 'allow'"), "");
+});
+
+Deno.test("openMqttGateway() refuses a policy and a secret that are not UTF-8", async () => {
+  // TOML 1.0: "A TOML file must be a valid UTF-8 encoded Unicode document."
+  const latin1 = Uint8Array.from(
+    '[acl]\ndefault="allow"\nrules=[{effect="deny",topics=["b\u00fcro/#"]}]',
+    (char) => char.charCodeAt(0),
+  );
+  assertMatch(await openWith(latin1), /policy\.toml": it is not UTF-8/);
+  const secret = Uint8Array.from({ length: 64 }, (_, i) => 0x80 + i);
+  const policy =
+    `[auth.jwt]\nalgorithms = ["HS256"]\nsecret_file = "FOLDER/secret"`;
+  assertMatch(await openWith(policy, { secret }), /secret": it is not UTF-8/);
+  assertEquals(await openWith(policy, { secret: "x".repeat(32) }), "");
+});

@@ -541,6 +541,30 @@ Deno.test("Tunnels reload that cannot be read changes nothing", async () => {
   assertEquals((await tunnels.reload()).unchanged, [only(tunnels).label]);
 });
 
+Deno.test("Tunnels reload keeps a tunnel open whose new certificate cannot be read", async () => {
+  const watch = new LogWatch();
+  await using echo = echoServer();
+  let options = "";
+  let local = "0";
+  await using tunnels = await start(watch, [], {
+    load: () => ({
+      tunnels: [parseTunnel(`${local}=${echo.address.port}${options}`)],
+      defaults: DEFAULT_TUNNEL_OPTIONS,
+    }),
+  });
+  const tunnel = only(tunnels);
+  local = String(tunnel.address.port);
+  options = "[tls-cert=/nowhere/c,tls-key=/nowhere/k]";
+  // As nginx and HAProxy: what cannot be loaded replaces nothing.
+  const { failed } = await tunnels.reload();
+  assertEquals(failed.map(({ tunnel }) => tunnel), [tunnel.label]);
+  assertEquals(only(tunnels), tunnel);
+  await ping(tunnel);
+  options = "";
+  assertEquals((await tunnels.reload()).unchanged, [tunnel.label]);
+  assertEquals(tunnels.ready(), true);
+});
+
 Deno.test("Tunnels reload with other defaults changes the tunnels that rely on them", async () => {
   const watch = new LogWatch();
   let attempts = 3;

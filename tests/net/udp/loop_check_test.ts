@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseAddress } from "../../../net/address.ts";
 import {
   broadcastAddress,
@@ -39,6 +39,10 @@ const HOSTS: readonly [on: string, to: string, loops: boolean][] = [
   ["0.0.0.0:9920", "[::1]:9920", false],
   ["[::]:9920", "127.0.0.1:9920", true],
   ["[::]:9920", "[::1]:9920", true],
+  ["127.0.0.1:9920", "[::ffff:127.0.0.1]:9920", true],
+  ["[::ffff:127.0.0.1]:9920", "127.0.0.1:9920", true],
+  ["0.0.0.0:9920", "[::ffff:10.0.0.7]:9920", true],
+  ["0.0.0.0:9920", "[::ffff:10.0.0.8]:9920", false],
   ["[::]:9920", "[fd00::7]:9920", true],
   ["[::]:9920", "[fd00::8]:9920", false],
   ["[0:0::1]:9920", "[::1]:9920", true],
@@ -86,4 +90,12 @@ Deno.test("broadcastAddress() sets all bits of the host (RFC 919)", () => {
   ) {
     assertEquals(broadcastAddress(address, netmask), expected);
   }
+});
+
+Deno.test("checkNoLoop() refuses a group that another listener of the role joins, on every address of its port", () => {
+  const joined = [parseAddress("239.1.2.3:9922")];
+  assert(loops("0.0.0.0:9920", "239.1.2.3:9920", { joined }));
+  assert(!loops("0.0.0.0:9920", "239.1.2.4:9920", { joined }));
+  assert(!loops("0.0.0.0:9920", "239.1.2.3:9921", { joined }));
+  assert(!loops("0.0.0.0:9920", "239.1.2.3:9920", { joined, loop: false }));
 });

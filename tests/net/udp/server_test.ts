@@ -87,10 +87,10 @@ Deno.test("startServer refuses what cannot be right before it opens anything", a
     const refused: [ServerOptions, string][] = [
       [{ path, listen: [] }, "No source"],
       [{ path: "-", listen, tee: true }, "both write to stdout"],
-      [{ path: "-", listen, rotateBytes: 1 }, "Cannot use --rotate-size"],
+      [{ path: "-", listen, rotateBytes: 1 }, "Cannot use `rotateBytes`"],
       [
         { path: "-", listen, onWriteError: "retry" },
-        "Cannot use --on-write-error retry",
+        "Cannot use `onWriteError",
       ],
       [{ path: folder, listen }, "it is a folder"],
       [{ path, listen, networkInterface: "no/name" }, "Unknown interface"],

@@ -24,6 +24,8 @@ import {
   SO_MEMINFO,
   SO_RCVBUF,
   SOL_SOCKET,
+  SOL_UDP,
+  UDP_GRO,
 } from "../ffi/constants.ts";
 import { SystemCallError } from "../ffi/errno.ts";
 import type { Libc } from "../ffi/libc.ts";
@@ -211,6 +213,17 @@ export class LinuxListener implements DatagramListener {
     const found = this.#poll.wait(mostMs);
     this.#afterWait();
     return found;
+  }
+
+  joinReads(joined: boolean): void {
+    if (this.#closed || !this.#counting.joined) return;
+    setIntOption(
+      this.#context.libc,
+      this.#fd,
+      SOL_UDP,
+      UDP_GRO,
+      joined ? 1 : 0,
+    );
   }
 
   wake(): void {

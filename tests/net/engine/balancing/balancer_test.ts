@@ -91,6 +91,13 @@ Deno.test("Balancer round-robin goes on behind its last pick when the list chang
   // The last pick itself goes: its successor is next.
   assertEquals(pick(b!, d!), 3);
   assertEquals(pick(a!, b!, d!), 0);
+  // The last pick becomes the first.
+  assertEquals(pick(b!, c!, d!, a!), 1);
+  assertEquals(pick(c!, d!, a!, b!), 2);
+  assertEquals(pick(d!, a!, b!, c!), 3);
+  assertEquals(pick(d!, a!, b!, c!), 0);
+  assertEquals(pick(d!, a!, b!, c!), 1);
+  assertEquals(pick(b!, d!, c!, a!), 3);
 });
 
 Deno.test("Balancer round-robin spreads evenly while candidates die and come back", () => {
@@ -155,4 +162,26 @@ Deno.test("Balancer minimum-open-connections keeps loads within one of each othe
     loads[balancer.pick(list, [])]!++;
     assert(Math.max(...loads) - Math.min(...loads) <= 1);
   }
+});
+
+Deno.test("Balancer minimum-open-connections reads each load once, and none behind an idle candidate", () => {
+  let reads = 0;
+  const counted = (id: number, load: number) => ({
+    id,
+    live: true,
+    load: () => {
+      reads++;
+      return load;
+    },
+  });
+  const readsOf = (...loads: number[]) => {
+    reads = 0;
+    new Balancer("minimum-open-connections").pick(
+      loads.map((load, id) => counted(id, load)),
+      [],
+    );
+    return reads;
+  };
+  assertEquals(readsOf(3, 3, 3), 3);
+  assertEquals(readsOf(3, 0, 3, 3), 2);
 });

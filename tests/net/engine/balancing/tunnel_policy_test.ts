@@ -243,3 +243,8 @@ Deno.test("RemotesPolicy chooses live remotes where there are some and loses non
     },
   ));
 });
+
+Deno.test("RemotesPolicy admits every client, and needs no client's host for that", () => {
+  const policy = policyOf([remote(1)]);
+  assertEquals([policy.admit(), policy.wantsClient], [true, false]);
+});

@@ -236,3 +236,48 @@ Deno.test("SubjectAcl lets nothing pass by a prefix that brokers take off, unles
   // Where there are no rules, there is nothing to pass by.
   assertEquals(subjectAcl([], true, alice).allowsFilter(hidden[0]!), true);
 });
+
+Deno.test("subjectAcl() lets no name put a $ in front of a topic", () => {
+  // A client chooses its identifier. "$share/data/#" would be "#" without its
+  // share, and "$SYS/#" is the broker's own (MQTT 5.0, 4.7.2 and 4.8.2).
+  const cases: [pattern: string, subject: Partial<typeof alice>][] = [
+    ["%c/data/#", { clientId: "$share" }],
+    ["%c/#", { clientId: "$SYS" }],
+    ["%u/%c/#", { clientId: "group", username: "$share" }],
+    ["%cn/data/#", { commonName: "$share" }],
+    ["%c%u/data/#", { clientId: "$", username: "share" }],
+    ["$%c/data/#", { clientId: "share" }],
+    ["%c/secret", { clientId: "$queue" }],
+  ];
+  const topics = ["secret/x", "$SYS/x", "$share/data/x", "$queue/secret"];
+  const filters = ["#", "secret/x", "$SYS/#", "$share/data/#", "$queue/secret"];
+  for (const [pattern, names] of cases) {
+    const subject = { ...alice, ...names };
+    const acl = subjectAcl([rule("allow", [pattern])], false, subject);
+    for (const topic of topics) {
+      assertEquals(
+        [pattern, topic, acl.allowsTopic("publish", topic)],
+        [pattern, topic, false],
+      );
+    }
+    for (const filter of filters) {
+      assertEquals(
+        [pattern, filter, acl.allowsFilter(filter)],
+        [pattern, filter, false],
+      );
+    }
+  }
+});
+
+Deno.test("subjectAcl() denies a topic of a name with a $ in front", () => {
+  const subject = { ...alice, clientId: "$SYS" };
+  const acl = subjectAcl([rule("deny", ["%c/#"])], true, subject);
+  assertEquals(acl.allowsFilter("$SYS/#"), false);
+  assertEquals(acl.allowsTopic("publish", "$SYS/x"), false);
+});
+
+Deno.test("subjectAcl() fills a name with a $ into any other place", () => {
+  const subject = { ...alice, clientId: "$7" };
+  const acl = subjectAcl([rule("allow", ["devices/%c/#"])], false, subject);
+  assertEquals(acl.allowsTopic("publish", "devices/$7/x"), true);
+});

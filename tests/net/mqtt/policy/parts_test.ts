@@ -176,6 +176,21 @@ Deno.test("VerdictCache believes no allowance beyond its own end, and no questio
   assertEquals(asked, 3);
 });
 
+Deno.test("VerdictCache remembers no service that could not be asked", async () => {
+  const cache = new VerdictCache({ allowMs: 1000, denyMs: 100, maxEntries: 9 });
+  const verdicts: Verdict[] = [
+    { kind: "deny", reasonCode: 0x88, reason: "no answer" },
+    { kind: "allow" },
+  ];
+  const ask = () => Promise.resolve(verdicts.shift()!);
+  // Those that come together share one answer.
+  const together = await Promise.all(
+    [1, 2].map(() => cache.get(credentials("a"), 0, ask)),
+  );
+  assertEquals(together.map(({ kind }) => kind), ["deny", "deny"]);
+  assertEquals((await cache.get(credentials("a"), 1, ask)).kind, "allow");
+});
+
 Deno.test("VerdictCache keeps no more than it may", async () => {
   const cache = new VerdictCache({ allowMs: 1000, denyMs: 100, maxEntries: 2 });
   let asked = 0;
@@ -278,6 +293,32 @@ Deno.test("parsePolicy() says where a file is wrong", () => {
     [
       '[auth.http]\nurl = "not a url"',
       '"policy.toml:2:1": "auth.http.url": ',
+    ],
+    // All of these would be refused at each login, by whatever sends them.
+    [
+      '[auth.http]\nurl = "localhost:8080/auth"',
+      '"policy.toml:2:1": "auth.http.url": expected http://HOST',
+    ],
+    [
+      '[auth.http]\nurl = "file:///etc/passwd"',
+      '"policy.toml:2:1": "auth.http.url": expected http://HOST',
+    ],
+    [
+      '[auth.jwt]\nalgorithms = ["RS256"]\njwks_url = "id.example:443/keys"',
+      '"policy.toml:3:1": "auth.jwt.jwks_url": expected http://HOST',
+    ],
+    [
+      '[auth.http]\nurl = "http://h/"\nheaders = { "x y" = "1" }',
+      '"policy.toml:3:1": "auth.http.headers": expected names and values',
+    ],
+    [
+      '[auth.http]\nurl = "http://h/"\nheaders = { x = "a\\nb" }',
+      '"policy.toml:3:1": "auth.http.headers": expected names and values',
+    ],
+    // 2^31 ms and more overflow a timer, which then ends at once.
+    [
+      '[auth.http]\nurl = "http://h/"\ntimeout_seconds = 2147484',
+      '"policy.toml:3:1": "auth.http.timeout_seconds": ',
     ],
   ];
   for (const [text, says] of wrong) {

@@ -1,9 +1,14 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { once } from "node:events";
 import { connect as connectTls } from "node:tls";
 import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from "jose";
 import { UsageError } from "../../../../net/errors.ts";
+import { Log } from "../../../../net/observe/log.ts";
 import { hashPassword } from "../../../../net/mqtt/policy/password.ts";
+import type {
+  ConnectRequest,
+  MqttSession,
+} from "../../../../net/mqtt/hooks/hooks.ts";
 import { Policy } from "../../../../net/mqtt/policy/policy.ts";
 import { parsePolicy } from "../../../../net/mqtt/policy/policy_file.ts";
 import { CertificateAuthority } from "../../../support/certificate_authority.ts";
@@ -1125,3 +1130,149 @@ async function forgetsClientsThatAreGone() {
   assertEquals(lost > gone / 2, true);
   assertEquals(waiting(), 0);
 }
+
+/** A session and a CONNECT as a policy sees them, from any address. */
+function login(
+  policy: Policy,
+  hostname: string,
+  connect: Partial<ConnectRequest> = {},
+): { session: MqttSession; answer: Promise<unknown>; ended: () => unknown } {
+  let end: unknown;
+  const session = {
+    remote: { hostname, port: 1 },
+    clientId: "c1",
+    listener: "mqtt://127.0.0.1:1883",
+    version: 5,
+    end: (options: unknown) => end = options,
+  } as unknown as MqttSession;
+  const answer = policy.hooks.authConnect!(
+    session,
+    { clientId: "c1", cleanStart: true, ...connect } as ConnectRequest,
+  );
+  return { session, answer: Promise.resolve(answer), ended: () => end };
+}
+
+Deno.test("Policy counts the connects of an IPv6 /64 together, and those of a mapped address with its IPv4", async () => {
+  const policy = new Policy(
+    config("[limits]\nconnects_per_second = 2"),
+    () => 1000,
+  );
+  const codes = async (...hostnames: string[]) => {
+    const all = [];
+    for (const hostname of hostnames) {
+      const answer = await login(policy, hostname).answer;
+      all.push((answer as { reasonCode?: number }).reasonCode ?? 0);
+    }
+    return all;
+  };
+  assertEquals(
+    await codes("2001:db8::1", "2001:db8::2", "2001:db8::3"),
+    [0, 0, 0x9f],
+  );
+  assertEquals(await codes("2001:db8:0:1::1"), [0]);
+  assertEquals(
+    await codes("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"),
+    [0, 0, 0x9f],
+  );
+});
+
+Deno.test("Policy charges an IPv6 /64 as one address", async () => {
+  for (const per of ["address", "user"]) {
+    const policy = new Policy(
+      config(
+        `[limits]\nper = "${per}"\nmessages_per_second = 1\nover_limit = "drop"`,
+      ),
+      () => 1000,
+    );
+    const charge = async (hostname: string) => {
+      const { session, answer } = login(policy, hostname);
+      await answer;
+      return policy.charge(session, 1, 1);
+    };
+    assertEquals(await charge("2001:db8::1"), 0);
+    assertEquals(await charge("2001:db8::2"), 1000);
+    assertEquals(await charge("2001:db8:0:1::1"), 0);
+  }
+});
+
+Deno.test("Policy ends the session of a token when a new one would be refused", async () => {
+  const secret = "a secret of thirty-two characters";
+  const startMs = 1_700_000_000_000;
+  let now = startMs;
+  const policy = new Policy(
+    config(
+      `[auth.jwt]\nalgorithms = ["HS256"]\nsecret = "${secret}"\nleeway_seconds = 30`,
+    ),
+    () => now,
+  );
+  const token = await new SignJWT({}).setProtectedHeader({ alg: "HS256" })
+    .setExpirationTime(startMs / 1000 - 10)
+    .sign(new TextEncoder().encode(secret));
+  const password = new TextEncoder().encode(token);
+  const { answer, ended } = login(policy, "127.0.0.1", { password });
+  assertEquals(await answer, { identity: null });
+  policy.tick();
+  assertEquals(ended(), undefined);
+  now = startMs + 20_000;
+  const late = await login(policy, "127.0.0.1", { password }).answer;
+  assertEquals((late as { reasonCode?: number }).reasonCode, 0x86);
+  policy.tick();
+  assertEquals(ended(), { reasonCode: 0x87, reason: "the allowance is over" });
+});
+
+Deno.test("Policy refuses an allowance that is over, and forgets who left before its answer", async () => {
+  let now = 1_700_000_000_000;
+  let expireAt = now / 1000 - 1;
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => Response.json({ result: "allow", expire_at: expireAt }),
+  );
+  const policy = new Policy(
+    config(
+      `[auth]\ncache_seconds = 0\n[auth.http]\nurl = "http://127.0.0.1:${server.addr.port}/"\nformat = "emqx"`,
+    ),
+    () => now,
+  );
+  const who = { username: "u", password: new TextEncoder().encode("p") };
+  const over = await login(policy, "127.0.0.1", who).answer;
+  assertEquals((over as { reasonCode?: number }).reasonCode, 0x86);
+
+  expireAt = now / 1000 + 60;
+  const gone = login(policy, "127.0.0.1", who);
+  policy.hooks.disconnect!(gone.session, {
+    reason: "client_lost",
+    reasonCode: 0,
+    detail: "",
+  });
+  await gone.answer;
+  const here = login(policy, "127.0.0.1", who);
+  await here.answer;
+  now += 61_000;
+  policy.tick();
+  // Only those that are still there are ended: the others are not held.
+  assertEquals(gone.ended(), undefined);
+  assertEquals(typeof here.ended(), "object");
+});
+
+Deno.test("Policy has the log say that a service cannot be asked, with the reason", async () => {
+  const closed = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = closed.addr as Deno.NetAddr;
+  closed.close();
+  const lines: string[] = [];
+  using listener = new ScriptedBroker();
+  await using gateway = await startTestGateway(listener.url, {
+    policy: new Policy(
+      config(`[auth.http]\nurl = "http://127.0.0.1:${port}/"`),
+    ),
+    log: new Log({ write: (line) => void lines.push(line) }),
+  });
+  using client = await connectPeer(gateway, 5);
+  await client.send(
+    connectPacket({ version: 5, username: "u", password: "p" }),
+  );
+  assertEquals((await client.expect(2))[3], 0x88);
+  assertMatch(
+    lines.join("\n"),
+    /warn client refused: .*clientId=.*cannot ask the service/,
+  );
+});

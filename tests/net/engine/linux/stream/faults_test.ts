@@ -1,5 +1,6 @@
 /** What the reactor does where a call fails, with libc told to make it fail. */
 import { assert, assertEquals } from "@std/assert";
+import net from "node:net";
 import { linuxEngineUnavailable } from "../../../../../net/engine/linux/datagram/engine.ts";
 import {
   ECONNABORTED,
@@ -112,6 +113,28 @@ test(
     assertEquals((await log.next("rejected")).reason, "connect-failed");
     libc.failNext("socket", []);
     await echoes(forwarder);
+  },
+);
+
+test(
+  "Reactor forgets a client that was reset while it waited for a socket",
+  async (libc, forwarder, log) => {
+    libc.put("socket", () => libc.fail(EMFILE));
+    const { hostname, port } = forwarder.address;
+    const client = net.connect(port, hostname);
+    await log.next("dial-failed");
+    client.resetAndDestroy();
+    assertEquals((await log.next("rejected")).reason, "client-gone");
+    // What waits is dialled again at the end of the pause: the slot is free now.
+    libc.failNext("socket", []);
+    await echoes(forwarder);
+    const { accepted, opened, rejected, opening } = forwarder.stats();
+    assertEquals([accepted, opened, rejected["client-gone"], opening], [
+      2,
+      1,
+      1,
+      0,
+    ]);
   },
 );
 

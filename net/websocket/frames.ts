@@ -1,10 +1,10 @@
 /**
- * WebSocket framing (RFC 6455, section 5) for binary messages: a decoder that
- * takes the frames off in place, and an encoder. Pure.
+ * WebSocket framing (RFC 6455, section 5): a decoder that takes the frames off
+ * in place, and an encoder. Pure.
  *
- * Messages mean nothing to MQTT: packets may share and span them
- * [MQTT-6.0.0-2], so the decoder yields the payload bytes as one stream and
- * holds nothing back.
+ * A protocol whose packets share and span messages, as MQTT's do [MQTT-6.0.0-2],
+ * reads the payload bytes as one stream, in binary frames. One that sends a
+ * request a message reads message by message, of text or binary frames.
  */
 
 /** Which end this is: servers get masked frames, clients get bare ones. */
@@ -17,6 +17,7 @@ export const CloseCode = {
   unsupportedData: 1003,
   invalidData: 1007,
   messageTooBig: 1009,
+  tryAgainLater: 1013,
 } as const;
 
 const OPCODE_CONTINUATION = 0x0;
@@ -50,9 +51,18 @@ export class FrameDecoder {
   ping: Uint8Array<ArrayBuffer> | undefined;
   /** Code of the close frame that came, 1005 where it had none; nothing after it counts. */
   closeCode: number | undefined;
+  /** Whether a pong came since this was last set to false. */
+  pong = false;
+  /** How many bytes the last call of `decode` took: all, or up to the end of a message. */
+  taken = 0;
+  /** Whether the last call of `decode` ended at the end of a message. */
+  messageEnded = false;
+  /** Whether the message is of text. */
+  isText = false;
 
   readonly #masked: boolean;
-  readonly #maxFrameBytes: number;
+  readonly #maxBytes: number;
+  readonly #byMessage: boolean;
   readonly #header = new Uint8Array(MAX_HEADER_BYTES);
   readonly #mask = new Uint8Array(4);
   #headerBytes = 0;
@@ -62,12 +72,19 @@ export class FrameDecoder {
   #opcode = 0;
   /** Whether a message was begun and not finished (5.4). */
   #inMessage = false;
+  /** Payload of the message's frames so far. */
+  #messageBytes = 0;
   #control: Uint8Array<ArrayBuffer> | undefined;
   #controlBytes = 0;
 
-  constructor(role: WebSocketRole, maxFrameBytes: number) {
+  /**
+   * `maxBytes` bounds a frame, or by message the message. By message, text is
+   * taken too, and `decode` stops at the end of each message.
+   */
+  constructor(role: WebSocketRole, maxBytes: number, byMessage = false) {
     this.#masked = role === "server";
-    this.#maxFrameBytes = maxFrameBytes;
+    this.#maxBytes = maxBytes;
+    this.#byMessage = byMessage;
   }
 
   /**
@@ -78,7 +95,10 @@ export class FrameDecoder {
   decode(buffer: Uint8Array<ArrayBuffer>, length: number): number {
     let at = 0;
     let out = 0;
-    while (at < length && this.closeCode === undefined) {
+    this.messageEnded = false;
+    while (
+      at < length && this.closeCode === undefined && !this.messageEnded
+    ) {
       if (this.#remaining < 0) {
         at = this.#takeHeader(buffer, at, length);
         if (this.#remaining !== 0) continue;
@@ -105,9 +125,11 @@ export class FrameDecoder {
       this.#remaining -= taken;
       if (this.#remaining === 0) {
         if (this.#opcode >= OPCODE_CLOSE) this.#endControl();
+        else this.messageEnded = this.#byMessage && !this.#inMessage;
         this.#remaining = -1;
       }
     }
+    this.taken = at;
     return out;
   }
 
@@ -157,13 +179,20 @@ export class FrameDecoder {
         if (!this.#inMessage) fail("a continuation without a beginning");
         this.#inMessage = !last;
         break;
+      case OPCODE_TEXT:
+        // [MQTT-6.0.0-1]
+        if (!this.#byMessage) {
+          fail(
+            "a text frame, where binary is required",
+            CloseCode.unsupportedData,
+          );
+        }
+        // falls through
       case OPCODE_BINARY:
         if (this.#inMessage) fail("a message inside a message");
         this.#inMessage = !last;
-        break;
-      case OPCODE_TEXT:
-        // [MQTT-6.0.0-1]
-        fail("MQTT is sent in binary frames", CloseCode.unsupportedData);
+        this.isText = (first & 0x0f) === OPCODE_TEXT;
+        this.#messageBytes = 0;
         break;
       case OPCODE_CLOSE:
       case OPCODE_PING:
@@ -190,17 +219,23 @@ export class FrameDecoder {
         );
       }
     }
-    if (payloadBytes > this.#maxFrameBytes) {
+    this.#opcode = header[0]! & 0x0f;
+    let bytes = payloadBytes;
+    if (this.#byMessage && this.#opcode < OPCODE_CLOSE) {
+      bytes = this.#messageBytes += payloadBytes;
+    }
+    if (bytes > this.#maxBytes) {
       throw new WebSocketViolation(
         CloseCode.messageTooBig,
-        `a frame of ${payloadBytes} bytes, where ${this.#maxFrameBytes} are taken`,
+        `a ${
+          this.#byMessage ? "message" : "frame"
+        } of ${bytes} bytes, where ${this.#maxBytes} are taken`,
       );
     }
     if (masked) {
       this.#mask.set(header.subarray(2 + lengthBytes, 6 + lengthBytes));
     }
     this.#maskAt = 0;
-    this.#opcode = header[0]! & 0x0f;
     this.#remaining = payloadBytes;
     this.#headerBytes = 0;
     this.#controlBytes = 0;
@@ -214,6 +249,7 @@ export class FrameDecoder {
     if (this.#masked) applyMask(payload, 0, payload.length, this.#mask, 0);
     // Of several pings, only the last one must be answered (5.5.3).
     if (this.#opcode === OPCODE_PING) this.ping = payload;
+    else if (this.#opcode === OPCODE_PONG) this.pong = true;
     else if (this.#opcode === OPCODE_CLOSE) {
       this.closeCode = checkClosePayload(payload);
     }
@@ -325,9 +361,13 @@ export function writeFrame(
   return at + length;
 }
 
+/** A text frame. */
+export const TEXT_FRAME: number = OPCODE_TEXT;
 /** A binary frame. */
 export const BINARY_FRAME: number = OPCODE_BINARY;
 /** A close frame. */
 export const CLOSE_FRAME: number = OPCODE_CLOSE;
+/** A ping. */
+export const PING_FRAME: number = OPCODE_PING;
 /** A pong. */
 export const PONG_FRAME: number = OPCODE_PONG;

@@ -9,8 +9,8 @@ import {
   PONG_FRAME,
   WebSocketViolation,
   writeFrame,
-} from "../../../../net/mqtt/transport/websocket_frames.ts";
-import { bytes, join } from "../../../support/mqtt_peer.ts";
+} from "../../../net/websocket/frames.ts";
+import { bytes, join } from "../../support/mqtt_peer.ts";
 
 /** A frame, written by hand. */
 function frame(
@@ -130,7 +130,7 @@ const VIOLATIONS: [
   stream: Uint8Array,
   code: number,
 ][] = [
-  ["text, which MQTT is not", "server", frame(0x81, [65], MASK), 1003],
+  ["text, where binary is required", "server", frame(0x81, [65], MASK), 1003],
   ["a reserved bit", "server", frame(0xc2, [1], MASK), 1002],
   ["an unknown opcode", "server", frame(0x83, [], MASK), 1002],
   ["an unknown control opcode", "server", frame(0x8b, [], MASK), 1002],
