@@ -184,16 +184,19 @@ class NodeEcho implements UdpEcho {
     this.#socket = socket;
     const counts = this.#counts = new EchoCounts(bound.port, options);
     const { stats } = counts;
+    let queuedBytes = 0;
     socket.on("error", () => stats.errors++);
     socket.on("close", () => this.#done.resolve());
     socket.on("message", (datagram, from) => {
       if (!counts.admits(datagram, from.address, from.port)) return;
       // Sends that the system does not take at once would pile up here.
-      if (socket.getSendQueueSize() > MAX_SEND_QUEUE_BYTES) {
+      if (queuedBytes + datagram.length > MAX_SEND_QUEUE_BYTES) {
         stats.errors++;
         return;
       }
+      queuedBytes += datagram.length;
       socket.send(datagram, from.port, from.address, (error) => {
+        queuedBytes -= datagram.length;
         if (error) stats.errors++;
         else {
           stats.datagrams++;
