@@ -6,6 +6,7 @@ import type { Metric, MetricSample } from "./observe/metrics.ts";
 export interface ListenerAdmission {
   /** What the socket is for, such as `metrics`; the label `listener`. */
   readonly listener: string;
+  /** Its stats, now. */
   readonly stats: AdmissionStats;
 }
 
