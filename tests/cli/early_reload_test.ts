@@ -13,7 +13,7 @@ const signals = watchSignals({ log, graceSeconds: 1, onStuck() {} });
 console.log("watching");
 await Deno.stdin.read(new Uint8Array(1));
 const ended = setTimeout(() => {}, 60_000);
-signals.attach({ role: { drain: async () => {} }, ${reload} });
+signals.attach({ role: { drain: () => Promise.resolve() }, ${reload} });
 `;
 
 for (
