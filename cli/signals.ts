@@ -13,6 +13,9 @@ import { errorText } from "../net/errors.ts";
 /** 128 + SIGINT, as a shell reports it. */
 const ENDED_BY_SIGNAL = 130;
 
+/** The exit code of SIGHUP by default, which ends a role that does not reload. */
+const ENDED_BY_SIGHUP = 129;
+
 /** After the grace period, for closing; the rest of the second is for the last lines. */
 const CLOSING_MS = 600;
 
@@ -85,6 +88,14 @@ export function watchSignals(options: SignalOptions): WatchedSignals {
       );
     }
   };
+  // From the first moment on: its default action would end a role that starts.
+  let early = false;
+  const hangUp = (): void => {
+    if (running === undefined) early = true;
+    else if (running.reload === undefined) Deno.exit(ENDED_BY_SIGHUP);
+    else reload();
+  };
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGHUP", hangUp);
   const terminate = Deno.build.os === "windows" ? "SIGBREAK" : "SIGTERM";
   Deno.addSignalListener("SIGINT", () => end("SIGINT"));
   Deno.addSignalListener(terminate, () => end(terminate));
@@ -92,9 +103,7 @@ export function watchSignals(options: SignalOptions): WatchedSignals {
     graceIsOver: graceIsOver.promise,
     attach: (role) => {
       running = role;
-      if (role.reload && Deno.build.os !== "windows") {
-        Deno.addSignalListener("SIGHUP", reload);
-      }
+      if (early) hangUp();
       if (first !== undefined) drain(first);
     },
     ended: () => {
