@@ -75,12 +75,15 @@ export const GROUPS: readonly Group[] = [
       "net/udp/sources/splitter.ts",
       "net/mqtt/packet/fixed_header.ts",
       "net/mqtt/packet/framer.ts",
+      "net/udp/file_log/datagram_runs.ts",
     ],
     tests: [
       "tests/net/udp/sources/splitter_test.ts",
       "tests/net/mqtt/packet/fixed_header_test.ts",
       "tests/net/mqtt/packet/framer_test.ts",
+      "tests/net/mqtt/packet/framer_limits_test.ts",
       "tests/net/mqtt/packet/reader_test.ts",
+      "tests/net/udp/file_log/datagram_runs_test.ts",
     ],
   },
 ];

@@ -160,8 +160,33 @@ Deno.test("limits that no peer could meet are refused", () => {
       { proveWithinMs: NaN },
     ]
   ) assertThrows(() => watched(limits), RangeError);
-  const half = watched({ maxConnections: 5 }).admission;
-  assertEquals(half.maxConnectionsPerSource, 3);
+  assertThrows(
+    () => watched({ maxConnectionsPerSource: MAX_CONNECTIONS + 1 }),
+    RangeError,
+  );
+  const { admission: most } = watched({
+    maxConnections: MAX_CONNECTIONS,
+    maxConnectionsPerSource: 1,
+  });
+  assertEquals(
+    [most.maxConnections, most.maxConnectionsPerSource],
+    [MAX_CONNECTIONS, 1],
+  );
+  // A ticket is a slot of 24 bits and a generation.
+  assertEquals(MAX_CONNECTIONS, 16_777_215);
+  for (const [maxConnections, share] of [[5, 3], [8, 4]] as const) {
+    const { admission } = watched({
+      maxConnections,
+      maxConnectionsPerSource: undefined,
+    });
+    assertEquals(admission.maxConnectionsPerSource, share);
+  }
+});
+
+Deno.test("the first ticket of all is an admitted peer's", () => {
+  const { admission } = watched();
+  const ticket = admission.admit("a", 1, 0);
+  assertEquals([ticket, rejectionOf(ticket)], [0, undefined]);
 });
 
 type Step =
@@ -242,6 +267,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       do: fc.constantFrom(
         "prove" as const,
         "idle" as const,
+        "unprove" as const,
         "release" as const,
       ),
       which: fc.nat(200),
@@ -252,6 +278,45 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.nat(80) }),
   },
 );
+
+Deno.test("hundreds of peers of hundreds of sources close as the model closes them", () => {
+  const limits = {
+    maxConnections: 400,
+    maxConnectionsPerSource: 3,
+    maxBytes: Infinity,
+    proveWithinMs: 300,
+    idleMs: 900,
+  };
+  const { admission, closed } = watched(limits);
+  const model = new Model(limits);
+  const tickets: number[] = [];
+  for (let now = 0; now < 2000; now++) {
+    const name = `p${now}`;
+    // Each number comes back, later than its peers may wait or sooner.
+    const source = now * now % 997 % 350;
+    const ticket = admission.admit(name, source, now);
+    assertEquals(ticket >= 0, model.admit(name, source, now));
+    tickets.push(ticket);
+    if (now % 3 === 0) {
+      admission.prove(tickets[now - now % 2]!);
+      model.set(`p${now - now % 2}`, "proved", now);
+    }
+    if (now % 7 === 0) {
+      admission.idle(tickets[now >> 1]!, now);
+      model.set(`p${now >> 1}`, "idle", now);
+    }
+    if (now % 5 === 0) {
+      admission.release(tickets[now - 1]!);
+      model.peers = model.peers.filter((peer) => peer.name !== `p${now - 1}`);
+    }
+    admission.expire(now);
+    model.expire(now);
+  }
+  assertEquals(closed, model.closed);
+  assert(closed.some((line) => line.endsWith("displaced")));
+  assert(closed.some((line) => line.endsWith("deadline")));
+  assertEquals(admission.stats().open, model.peers.length);
+});
 
 Deno.test("any run of steps closes the peers that the model closes, in its order", () => {
   fc.assert(

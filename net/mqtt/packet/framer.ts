@@ -168,8 +168,10 @@ export class Framer {
       return this.#nextHeld();
     }
     if (total === 0 || start + total > chunk.length) {
-      this.#hold(total);
-      return false;
+      // The budget may refuse what follows the free bytes.
+      const to = Math.min(chunk.length, start + FREE_HELD_BYTES);
+      this.#hold(total, to);
+      return to < chunk.length && this.#nextHeld();
     }
     this.buffer = chunk;
     this.start = start;
@@ -232,8 +234,8 @@ export class Framer {
     return 0;
   }
 
-  /** Puts aside what is left of the chunk, the front of a packet. */
-  #hold(total: number, to: number = this.#chunk.length): void {
+  /** Puts aside the front of a packet, up to what is free of the budget. */
+  #hold(total: number, to: number): void {
     const chunk = this.#chunk;
     const from = this.#at;
     // The buffer that the last completed packet may lie in is left alone.
@@ -262,8 +264,7 @@ export class Framer {
     }
     if (this.#wantedBytes > this.maxPacketBytes) return this.#nextOversized();
     const missing = this.#wantedBytes - this.#heldBytes;
-    const there = chunk.length - this.#at;
-    const taken = missing < there ? missing : there;
+    const taken = Math.min(missing, chunk.length - this.#at);
     if (!this.#append(chunk, this.#at, this.#at + taken)) {
       if (this.#canSkip(this.#held[0]!)) return this.#nextOversized();
       this.#fail(this.#held[0]!, NO_MEMORY);

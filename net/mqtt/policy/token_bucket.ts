@@ -21,7 +21,7 @@ export class TokenBucket {
   take(count: number, nowMs: number): number {
     this.#refill(nowMs);
     this.#tokens -= count;
-    return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens / this.#perMs);
+    return Math.max(0, Math.ceil(-this.#tokens / this.#perMs));
   }
 
   /** How many milliseconds until so many tokens are there; takes none. */
@@ -29,7 +29,7 @@ export class TokenBucket {
     this.#refill(nowMs);
     // More than the bucket holds never come together: a full one has to do.
     const missing = Math.min(count, this.#burst) - this.#tokens;
-    return missing > 0 ? Math.ceil(missing / this.#perMs) : 0;
+    return Math.max(0, Math.ceil(missing / this.#perMs));
   }
 
   /** Takes tokens only if they are there. */

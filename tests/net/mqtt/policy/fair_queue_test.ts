@@ -42,6 +42,13 @@ Deno.test("FairQueue lets nobody save up turns while idle", () => {
   taken(queue, 5);
   for (let i = 0; i < 9; i++) queue.add("late", "late", 1);
   assertEquals(taken(queue, 4).filter((item) => item === "late").length, 2);
+  const known = new FairQueue<string>(open);
+  known.add("known", "known", 1);
+  for (let i = 0; i < 9; i++) known.add("busy", "busy", 1);
+  taken(known, 6);
+  for (let i = 0; i < 3; i++) known.add("known", "known", 1);
+  // It begins where the busy one was served last, and wins the tie that follows.
+  assertEquals(taken(known, 4), ["known", "known", "busy", "known"]);
 });
 
 Deno.test("FairQueue refuses beyond its bounds, and has room again for what left", () => {
@@ -61,6 +68,8 @@ Deno.test("FairQueue refuses beyond its bounds, and has room again for what left
   assertEquals(queue.add("c", 7, 1), true);
   assertEquals(queue.add("d", 8, 1), false);
   assertEquals(taken(queue, 5), [1, 6, 7, 2, undefined]);
+  // What was taken left its bytes.
+  assertEquals([queue.add("a", 9, 11), queue.add("a", 10, 10)], [false, true]);
 });
 
 Deno.test("FairQueue gives back everything that it took, each source's in order", () => {
@@ -93,4 +102,41 @@ Deno.test("FairQueue gives back everything that it took, each source's in order"
       assertEquals(queue.size, 0);
     },
   ));
+});
+
+Deno.test("FairQueue forgets what sources are charged once nobody waits", () => {
+  const queue = new FairQueue<string>(open);
+  queue.add("b", "b0", 1);
+  queue.charge("a", 9);
+  queue.add("a", "a0", 1);
+  queue.add("b", "b1", 1);
+  assertEquals([queue.size, ...taken(queue, 4)], [
+    3,
+    ...["b0", "b1", "a0"],
+    undefined,
+  ]);
+  queue.charge("a", 9);
+  queue.add("a", "a1", 1);
+  queue.add("b", "b2", 1);
+  assertEquals(taken(queue, 3), ["a1", "b2", undefined]);
+});
+
+Deno.test("FairQueue remembers the charges of 4096 sources that wait for nothing, and forgets the oldest", () => {
+  for (const others of [4094, 4095]) {
+    const queue = new FairQueue<string>(open);
+    queue.add("w", "w0", 1);
+    queue.add("w", "w1", 1);
+    // Who waits is not counted, however many items it has.
+    queue.remove("w", "w1");
+    for (const name of ["first", "second"]) queue.charge(name, 9);
+    for (let i = 0; i < others; i++) queue.charge(`s${i}`, 1);
+    for (const name of ["first", "second"]) queue.add(name, name, 1);
+    queue.add("w", "w2", 1);
+    assertEquals(
+      taken(queue, 4),
+      others === 4094
+        ? ["w0", "w2", "first", "second"]
+        : ["w0", "first", "w2", "second"],
+    );
+  }
 });

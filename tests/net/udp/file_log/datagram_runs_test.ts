@@ -93,3 +93,36 @@ Deno.test("DatagramRuns.full holds back one run for a cut", () => {
     9,
   ]);
 });
+
+Deno.test("DatagramRuns.join keeps every datagram, and makes one run of equal ones that are all full", () => {
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.record({ length: fc.nat({ max: 9 }), size: fc.nat({ max: 3 }) }),
+        { maxLength: 8 },
+      ),
+      (given) => {
+        const all = new DatagramRuns(8);
+        let runs = 0;
+        let last = { size: 0, whole: false };
+        for (const { length, size } of given) {
+          all.join(length, size);
+          const joined = length > 0 && last.whole && size === last.size;
+          if (!joined) runs++;
+          const own = size > 0 ? size : Math.max(1, length);
+          last = { size: own, whole: length > 0 && length % own === 0 };
+        }
+        assertEquals(all.count, runs);
+        const ends = datagramsOf(given).map(([, end]) => end);
+        assertEquals(all.datagramsBefore(Infinity), ends.length);
+        for (let offset = 0; offset <= all.byteLength; offset++) {
+          assertEquals(
+            all.boundary(offset),
+            ends.filter((end) => end <= offset).at(-1) ?? 0,
+          );
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
+});

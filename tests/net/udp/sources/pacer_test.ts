@@ -154,3 +154,26 @@ Deno.test("Pacer takes a clock that runs backwards for one that stands", () => {
   assertEquals(pacer.delayMs(1000, 900), 1);
   assertEquals(pacer.delayMs(1000, 901), 0);
 });
+
+Deno.test("Pacer sends what its rate gives in a millisecond at once, and makes good 10 ms, within half a receive queue", () => {
+  const shapeOf = (bitsPerSecond: number) => {
+    const { burstBytes, catchUpMs } = new Pacer(bitsPerSecond, 1000, 0);
+    return [burstBytes, catchUpMs];
+  };
+  // 5000 bytes in a millisecond.
+  assertEquals(shapeOf(40e6), [5000, 10]);
+  // 125 000 bytes in a millisecond: 32 KiB are 32 datagrams, 64 KiB are 0.52 ms.
+  assertEquals(shapeOf(1e9), [32_000, 65_536 / 125_000]);
+  // One byte in a millisecond: a datagram is the least.
+  assertEquals(shapeOf(8000), [1000, 1000]);
+});
+
+Deno.test("Pacer waits for the last byte", () => {
+  // One byte in a millisecond.
+  const pacer = new Pacer(8000, 10, 0);
+  pacer.sent(10);
+  assertEquals(
+    [0, 9, 9.5, 10].map((nowMs) => pacer.delayMs(10, nowMs)),
+    [10, 1, 0, 0],
+  );
+});

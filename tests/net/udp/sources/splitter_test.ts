@@ -4,6 +4,7 @@ import {
   type CutOptions,
   type Cutter,
   DEFAULT_DATAGRAM_BYTES,
+  LineCutter,
   makeCutter,
 } from "../../../../net/udp/sources/splitter.ts";
 import { concat, numbered } from "../../../support/batches.ts";
@@ -263,8 +264,72 @@ Deno.test("makeCutter fills datagrams of whole MPEG-TS packets without being ask
   assertEquals(cutter.batch.byteLength(), 376);
   cutter.next();
   assertEquals([cutter.flush(), cutter.pending], [false, 24]);
+  // Whole packets went: the next datagram is a full one again.
+  cutter.space().set(numbered(1292));
+  cutter.filled(1292);
+  assertEquals([cutter.ready(), cutter.batch.byteLength()], [true, 1316]);
   const off = makeCutter({ datagramBytes: 1316, fill: false });
   off.space().set(numbered(400));
   off.filled(400);
   assertEquals([off.ready(), off.batch.byteLength()], [true, 400]);
+});
+
+Deno.test("SizeCutter makes slots of what one joined send may carry, and batches of 256 KiB", () => {
+  const shapeOf = (datagramBytes: number, slots = 1) => {
+    const cutter = makeCutter({ datagramBytes, slots });
+    const { batch } = cutter;
+    return [batch.slots, batch.slotBytes, cutter.space().length];
+  };
+  // UDP_MAX_SEGMENTS is 64, a send at most 65 507 bytes: 46 datagrams of 1400.
+  assertEquals(shapeOf(64, 100), [64, 64 * 64, 256 * 1024]);
+  assertEquals(shapeOf(1400, 100), [4, 46 * 1400, 4 * 46 * 1400]);
+  assertEquals(shapeOf(1400, 2), [2, 46 * 1400, 2 * 46 * 1400]);
+  assertEquals(shapeOf(1400), [1, 46 * 1400, 46 * 1400]);
+  assertEquals(shapeOf(65507, 100), [4, 65507, 4 * 65507]);
+});
+
+/** What a cutter gives out after bytes, as texts. */
+function ready(cutter: Cutter, text?: string): string[] {
+  if (text !== undefined) {
+    const bytes = new TextEncoder().encode(text);
+    cutter.space().set(bytes);
+    cutter.filled(bytes.length);
+  }
+  const datagrams: Uint8Array[] = [];
+  while (cutter.ready()) {
+    take(cutter, datagrams);
+    cutter.next();
+  }
+  return datagrams.map((datagram) => new TextDecoder().decode(datagram));
+}
+
+Deno.test("RecordCutter sends the rest of a record that went early as soon as it is whole", () => {
+  const cutter = makeCutter({ datagramBytes: 10, fill: true });
+  assertEquals(ready(cutter, "abc"), []);
+  assertEquals(cutter.flush(), true);
+  cutter.next();
+  assertEquals(ready(cutter, "defghi"), []);
+  assertEquals(ready(cutter, "j"), ["defghij"]);
+  assertEquals(ready(cutter, "0123456789"), ["0123456789"]);
+});
+
+Deno.test("LineCutter.endLine() ends an unfinished line that fits, and nothing else", () => {
+  const cutter = new LineCutter({ datagramBytes: 20 });
+  cutter.endLine();
+  assertEquals(ready(cutter), []);
+  assertEquals(ready(cutter, "whole\n"), ["whole\n"]);
+  cutter.endLine();
+  assertEquals([ready(cutter), cutter.pending], [[], 0]);
+  assertEquals(ready(cutter, "half"), []);
+  // A line waits for its end, however long.
+  assertEquals([cutter.flush(), cutter.pending], [false, 4]);
+  cutter.endLine();
+  assertEquals(ready(cutter), ["half\n"]);
+  for (const long of ["8 bytes.", "9 bytes.."]) {
+    const full = new LineCutter({ datagramBytes: 8 });
+    full.space().set(new TextEncoder().encode(long));
+    full.filled(long.length);
+    full.endLine();
+    assertEquals(full.pending, long.length);
+  }
 });
