@@ -1,6 +1,7 @@
 /** The reverse proxy's TCP listeners under attack. */
 import { assert, assertEquals } from "@std/assert";
 import { Log } from "../../net/observe/log.ts";
+import { producerGate, Producers } from "../../net/udp/sources/producers.ts";
 import { Subscribers } from "../../net/udp/sinks/subscribers.ts";
 import { batchOf, numbered } from "../support/batches.ts";
 
@@ -90,4 +91,45 @@ Deno.test("Subscribers close one that takes nothing for room for another, and no
   await reading;
   good.client.close();
   stuck.client.close();
+});
+
+Deno.test("Producers let 100 silent ones have 8 places, and feed from one that sends", async () => {
+  const log = new Log({ write: () => {} });
+  using gate = producerGate(
+    { maxConnections: 8, maxConnectionsPerSource: 8 },
+    log,
+  );
+  let opened = 0;
+  const received = Promise.withResolvers<number>();
+  await using producers = await Producers.open({
+    address: { hostname: "127.0.0.1", port: 0 },
+    gate,
+    log,
+    openSinks: () => {
+      opened++;
+      return Promise.resolve({
+        sinks: [{
+          write: (batch) => received.resolve(batch.byteLength()),
+          [Symbol.asyncDispose]: () => Promise.resolve(),
+        }],
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      });
+    },
+  });
+  const clients: Deno.TcpConn[] = [];
+  try {
+    for (let i = 0; i < 100; i++) {
+      clients.push(await Deno.connect(producers.address));
+    }
+    const good = await Deno.connect(producers.address);
+    clients.push(good);
+    await good.write(numbered(100));
+    assertEquals(await received.promise, 100);
+    // A silent producer costs no sinks.
+    assertEquals(opened, 1);
+    const { open, displaced } = gate.stats();
+    assertEquals([open, displaced], [8, 93]);
+  } finally {
+    for (const client of clients) client.close();
+  }
 });

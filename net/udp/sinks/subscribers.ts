@@ -165,7 +165,7 @@ export class Subscribers implements DatagramSink {
 
   /** Serves a connection from now on; it belongs to this object. */
   add(connection: Deno.TcpConn): void {
-    let admitted: Subscriber | undefined;
+    let admitted: Subscriber | undefined = undefined;
     const close = () =>
       admitted ? admitted.end("too slow") : connection.close();
     const peer = this.#gate.admit({ close }, connection.remoteAddr.hostname);
