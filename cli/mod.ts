@@ -61,10 +61,19 @@ export {
   runCommands,
   writeStdout,
 } from "./run.ts";
-export { readTlsOptions, tlsAddress, type TlsFlags } from "./tls_options.ts";
+export {
+  readTlsOptions,
+  refuseUnusedTls,
+  tlsAddress,
+  type TlsFlags,
+} from "./tls_options.ts";
 export type { Log } from "../net/observe/log.ts";
 export { VERSION } from "./version.ts";
 export * from "../net/udp/metrics.ts";
+export {
+  admissionMetrics,
+  type ListenerAdmission,
+} from "../net/admission_metrics.ts";
 export { mergeMetrics } from "../net/observe/metrics.ts";
 export type {
   Metric,

@@ -46,6 +46,32 @@ export function readTlsOptions(flags: TlsFlags): TlsClientOptions {
   };
 }
 
+/** Throws a UsageError where TLS was asked for and nothing would speak it. */
+export function refuseUnusedTls(
+  flags: TlsFlags & { tls: boolean },
+  upstreams: readonly { secure: boolean }[],
+  requires: string,
+): void {
+  const given: [string, boolean][] = [
+    ["--tls", flags.tls],
+    ["--tls-ca", flags.tlsCa !== undefined],
+    ["--tls-cert", flags.tlsCert !== undefined],
+    ["--tls-key", flags.tlsKey !== undefined],
+    ["--tls-server-name", flags.tlsServerName !== undefined],
+    ["--tls-insecure", flags.tlsInsecure],
+  ];
+  const [name] = given.find(([, isGiven]) => isGiven) ?? [];
+  if (name === undefined) return;
+  if (upstreams.length === 0) {
+    throw new UsageError(`cannot use ${name} without ${requires}`);
+  }
+  if (!flags.tls && !upstreams.some(({ secure }) => secure)) {
+    throw new UsageError(
+      `cannot use ${name}: no ${requires} speaks TLS; add --tls or write tls://HOST:PORT`,
+    );
+  }
+}
+
 function readPem(
   flag: string,
   file: string | undefined,

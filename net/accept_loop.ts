@@ -20,19 +20,25 @@ export class AcceptLoop<Client> {
   readonly #listener: Acceptable<Client>;
   readonly #onClient: (client: Client) => void;
   readonly #onError: (error: unknown) => void;
+  readonly #onGone: () => void;
   readonly #ended: Promise<void>;
   #stopped = false;
   #wake: (() => void) | undefined;
 
-  /** `onClient` must not throw or block; `onError` takes accepts that failed for want of something here. */
+  /**
+   * `onClient` must not throw or block; `onError` takes accepts that failed for
+   * want of something here, `onGone` clients that left before they were accepted.
+   */
   constructor(
     listener: Acceptable<Client>,
     onClient: (client: Client) => void,
     onError: (error: unknown) => void,
+    onGone: () => void = () => {},
   ) {
     this.#listener = listener;
     this.#onClient = onClient;
     this.#onError = onError;
+    this.#onGone = onGone;
     this.#ended = this.#run();
   }
 
@@ -45,7 +51,10 @@ export class AcceptLoop<Client> {
       } catch (error) {
         if (this.#stopped) return;
         // A client that left while it waited: the next one is served at once.
-        if (isClientsOwn(error)) continue;
+        if (isClientsOwn(error)) {
+          this.#onGone();
+          continue;
+        }
         this.#onError(error);
         // Out of descriptors (EMFILE) the client stays in the backlog and
         // accept fails again at once: wait, so that others can end.

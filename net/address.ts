@@ -35,14 +35,17 @@ const NAME =
 /** Longest name in DNS (RFC 1035, 2.3.4), without the dot of the root. */
 const MAX_NAME_CHARS = 253;
 
+/** Numbers of an IPv4 address as inet_aton(3) reads them: decimal, octal or hexadecimal. */
+const NUMBERS = /^((0[xX][0-9A-Fa-f]*|\d+)\.?)+$/;
+
 /**
  * Whether the resolver takes a text as a host name: labels of letters, digits,
- * "-" and "_", with a dot at the end for one that is complete. A name of digits
- * and dots is not one: resolvers read it as an IPv4 address.
+ * "-" and "_", with a dot at the end for one that is complete. A name of
+ * numbers is not one: resolvers read `127.1` and `0x7f.1` as IPv4 addresses.
  */
 export function isHostName(text: string): boolean {
   return text.replace(/\.$/, "").length <= MAX_NAME_CHARS &&
-    NAME.test(text) && !/^[\d.]+$/.test(text);
+    NAME.test(text) && !NUMBERS.test(text);
 }
 
 /**
@@ -78,6 +81,9 @@ export function parseAddress(
   } else {
     const colon = rest.lastIndexOf(":");
     if (colon !== rest.indexOf(":")) {
+      const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(rest)?.[1];
+      if (scheme) fail(`it has a scheme, "${scheme}://"; use HOST:PORT`);
+      if (/[,;\s]/.test(rest)) fail("it is more than one; repeat the option");
       fail("an IPv6 address must stand in brackets, such as [::1]:9920");
     }
     host = colon < 0 ? "" : rest.slice(0, colon);

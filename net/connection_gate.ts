@@ -40,6 +40,10 @@ export interface Admitted {
   hold(bytes: number): boolean;
   /** Counts bytes as gone that were held. */
   unhold(bytes: number): void;
+  /** Whether the gate has not closed it, and it is not released. */
+  isOpen(): boolean;
+  /** Closes the connection, unless the gate has. */
+  close(): void;
   /** The connection is closed; may be called again. */
   release(): void;
 }
@@ -84,6 +88,12 @@ export class ConnectionGate implements Disposable {
       },
       hold: (bytes) => admission.hold(ticket, bytes),
       unhold: (bytes) => admission.unhold(ticket, bytes),
+      isOpen: () => admission.has(ticket),
+      close: () => {
+        if (!admission.has(ticket)) return;
+        admission.release(ticket);
+        closeQuietly(connection);
+      },
       release: () => admission.release(ticket),
     };
   }

@@ -28,6 +28,8 @@ import {
   choice,
   type Command,
   defineCommand,
+  integer,
+  positiveSeconds,
   runCommand,
   value,
 } from "@mproxy/mproxy/cli";
@@ -51,6 +53,30 @@ export const command: Command = defineCommand({
       defaultText: "127.0.0.1:8081",
     }),
     protocol: choice("What to speak", ["tcp", "udp", "both"], "both"),
+    maxConnections: value(
+      "TCP clients at once; at the limit the oldest silent one is closed",
+      "N",
+      integer(1, 1_000_000),
+      { fallback: 1024 },
+    ),
+    maxConnectionsPerSource: value(
+      "TCP clients of one IPv4 address or IPv6 /64 at once",
+      "N",
+      integer(1, 1_000_000),
+      { defaultText: "half of --max-connections" },
+    ),
+    idleTimeout: value(
+      "Close a TCP client that neither sends nor takes a byte for so long",
+      "SECONDS",
+      positiveSeconds,
+      { fallback: 300 },
+    ),
+    maxDatagramsPerSource: value(
+      "UDP datagrams of one IPv4 address or IPv6 /64 to answer per second; 0 for no limit",
+      "N",
+      integer(0, 1_000_000_000),
+      { fallback: 10_000 },
+    ),
   },
   async start(values, { log, positionals }) {
     if (positionals.length > 1) {
@@ -62,6 +88,10 @@ export const command: Command = defineCommand({
     const role = await EchoServer.open({
       address: listen === undefined ? values.listen : readListen(listen),
       protocol: values.protocol,
+      maxConnections: values.maxConnections,
+      maxConnectionsPerSource: values.maxConnectionsPerSource,
+      idleTimeoutMs: values.idleTimeout * 1000,
+      maxDatagramsPerSource: values.maxDatagramsPerSource,
       log,
     });
     return {

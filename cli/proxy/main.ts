@@ -111,6 +111,7 @@ export const command: cli.Command = cli.defineCommand({
     "--tcp-connect-addr tls://feed.example:443 --lines --udp-downstream-addr 239.1.2.3:9920",
   ],
   checkConfig(_config, values) {
+    cli.refuseUnusedTls(values, values.tcpConnectAddr, "--tcp-connect-addr");
     checkProxyAddresses({
       listen: listenersOf(values),
       destinations: destinationsOf(values),
@@ -122,6 +123,7 @@ export const command: cli.Command = cli.defineCommand({
   },
   async start(values, context) {
     const { log } = context;
+    cli.refuseUnusedTls(values, values.tcpConnectAddr, "--tcp-connect-addr");
     const tls = cli.readTlsOptions(values);
     const records = cli.recordOptions(
       values,

@@ -85,6 +85,24 @@ const options = {
     cli.scaled(65536, 2 ** 40),
     { fallback: 4 << 20, defaultText: "4Mi" },
   ),
+  maxQueued: cli.value(
+    "Memory of all subscribers' queues; at the limit the oldest datagrams are dropped, and subscribers stuck on them closed",
+    "BYTES",
+    cli.scaled(4 << 20, 2 ** 40),
+    { defaultText: "64Mi" },
+  ),
+  maxConnections: cli.value(
+    "TCP producers at once, and TCP subscribers at once",
+    "N",
+    cli.integer(1, 1_000_000),
+    { fallback: 512 },
+  ),
+  maxConnectionsPerSource: cli.value(
+    "TCP producers, and subscribers, of one IPv4 address or IPv6 /64 at once",
+    "N",
+    cli.integer(1, 1_000_000),
+    { defaultText: "half of --max-connections" },
+  ),
   interface: cli.interfaceOption,
   ttl: cli.ttlOption,
   loop: cli.loopOption,
@@ -114,6 +132,7 @@ export const command: cli.Command = cli.defineCommand({
     udpOutput: "udpOutputAddr",
     slowPolicy: "slowSubscriber",
     queueBytes: "queue",
+    maxQueuedBytes: "maxQueued",
     datagramBytes: "datagramSize",
     networkInterface: "interface",
     receiveBufferBytes: "rcvbuf",
@@ -154,6 +173,9 @@ export const command: cli.Command = cli.defineCommand({
       format: values.format,
       slowPolicy: values.slowSubscriber,
       queueBytes: values.queue,
+      maxQueuedBytes: values.maxQueued,
+      maxConnections: values.maxConnections,
+      maxConnectionsPerSource: values.maxConnectionsPerSource,
       networkInterface: values.interface,
       ttl: values.ttl,
       loop: values.loop,
@@ -214,6 +236,10 @@ function metrics(stats: ReverseProxyStats): cli.Metric[] {
     ...cli.producerMetrics(stats.producers),
     ...cli.destinationMetrics([...stats.groupSent, ...stats.outputs]),
     ...cli.subscriberMetrics(stats.subscribers),
+    ...cli.admissionMetrics([
+      { listener: "producers", stats: stats.producerAdmission },
+      { listener: "subscribers", stats: stats.subscribers.admission },
+    ]),
     ...cli.teeMetrics(stats.tee),
   ]);
 }

@@ -1,5 +1,6 @@
 /** An echo server over TCP, UDP or both on one port, as a role. */
 import { type Address, formatAddress } from "../address.ts";
+import { admissionMetrics } from "../admission_metrics.ts";
 import { serveUdpEcho, type UdpEcho } from "./udp_echo.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metric } from "../observe/metrics.ts";
@@ -18,6 +19,14 @@ export interface EchoServerOptions {
    * @default {"both"}
    */
   protocol?: EchoProtocol;
+  /** TCP clients at once. @default {1024} */
+  maxConnections?: number | undefined;
+  /** TCP clients of one IPv4 address or IPv6 /64 at once. Default: half of `maxConnections`. */
+  maxConnectionsPerSource?: number | undefined;
+  /** Milliseconds without a byte after which a TCP client is closed. @default {300000} */
+  idleTimeoutMs?: number | undefined;
+  /** UDP datagrams of one IPv4 address or IPv6 /64 that are answered a second; 0 for no limit. @default {10000} */
+  maxDatagramsPerSource?: number | undefined;
   /** Takes the bound addresses, and warnings. Default: none. */
   log?: Log;
 }
@@ -32,15 +41,12 @@ export class EchoServer implements AsyncDisposable {
   /** Binds and serves; throws an OperationError where it cannot be bound. */
   static async open(options: EchoServerOptions): Promise<EchoServer> {
     const { address, protocol = "both", log } = options;
-    const tcp = protocol === "udp" ? undefined : new TcpEcho({
-      address,
-      ...(log ? { log } : {}),
-    });
+    const tcp = protocol === "udp" ? undefined : new TcpEcho(options);
     let udp: UdpEcho | undefined;
     try {
       udp = protocol === "tcp"
         ? undefined
-        : await serveUdpEcho(tcp?.address ?? address);
+        : await serveUdpEcho(tcp?.address ?? address, undefined, options);
     } catch (error) {
       await tcp?.[Symbol.asyncDispose]();
       throw error;
@@ -104,6 +110,19 @@ export class EchoServer implements AsyncDisposable {
         type: "counter",
         samples: byProtocol({ tcp: tcp?.errors, udp: udp?.errors }),
       },
+      {
+        name: "mproxy_echo_datagrams_refused_total",
+        help:
+          "Datagrams not answered, by reason: port (of a service), loop, rate.",
+        type: "counter",
+        samples: Object.entries(udp?.refused ?? {}).map(([reason, value]) => ({
+          labels: { reason },
+          value,
+        })),
+      },
+      ...(tcp
+        ? admissionMetrics([{ listener: "echo", stats: tcp.admission }])
+        : []),
     ];
   }
 

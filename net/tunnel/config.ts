@@ -34,7 +34,7 @@ import {
 import { readCertificate, readRoots } from "../tls_files.ts";
 import { tunnelKey } from "./changes.ts";
 import { checkTunnels, MAX_TUNNELS } from "./limits.ts";
-import { checkNoTunnelLoop } from "./loops.ts";
+import { checkRoutes } from "./routes.ts";
 
 /** Reads the tunnels of a command line; throws a UsageError for the first that cannot be. */
 export function readTunnelArguments(
@@ -156,7 +156,7 @@ class Reader implements TunnelConfig {
     const specs = this.tunnels.map(({ spec }) => spec);
     this.#try(last.place, () => {
       checkTunnels(specs);
-      checkNoTunnelLoop(specs);
+      checkRoutes(specs);
     });
   }
 

@@ -1,6 +1,8 @@
 /** The state file: changes made while tunnels ran, kept over a restart. */
 import { type Address, formatAddress } from "../address.ts";
-import { errorText, UsageError } from "../errors.ts";
+import { writeFileAtomically } from "../atomic_file.ts";
+import { errorText, OperationError, UsageError } from "../errors.ts";
+import { inTime } from "../in_time.ts";
 import { readTextFileInTime } from "../text_file.ts";
 import {
   type GivenTunnelOptions,
@@ -17,7 +19,10 @@ const VERSION = 1;
 /** Maximum size of a state file: thousands of tunnels. */
 const MAX_BYTES = 16 << 20;
 
-interface StateFile {
+/** How long the file's entry may take to be read. */
+const STAT_MS = 10_000;
+
+interface StateText {
   version: number;
   opened: StateTunnel[];
   closed: string[];
@@ -29,6 +34,69 @@ interface StateTunnel {
   remotes: string[];
   /** Texts by the keys of a specification's options. */
   options: Record<string, string>;
+}
+
+/**
+ * A state file while its tunnels run. It is written only where the changes
+ * differ from what is in it, so that a full disk stops no start and no reload,
+ * and never over what another process has put there since.
+ */
+export class StateFile {
+  readonly #file: string;
+  /** What is in it, as this process writes it. */
+  #text: string | undefined;
+  /** Of the file that was read or written last; undefined accepts any. */
+  #stamp: string | undefined;
+
+  /** Opens nothing. */
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  /** Reads it. Throws a UsageError. */
+  async read(): Promise<TunnelChanges> {
+    this.#stamp = await stampOf(this.#file).catch(() => undefined);
+    const changes = await readState(this.#file);
+    if (changes !== NO_CHANGES) this.#text = formatState(changes);
+    return changes;
+  }
+
+  /** Writes it where it differs. Throws an OperationError. */
+  async save(changes: TunnelChanges): Promise<void> {
+    const text = formatState(changes);
+    if (text === this.#text) return;
+    await this.#checkOwner();
+    // A write that fails may yet be done, by a disk that hung.
+    this.#stamp = undefined;
+    this.#text = undefined;
+    await writeFileAtomically(this.#file, text);
+    this.#text = text;
+    this.#stamp = await stampOf(this.#file).catch(() => undefined);
+  }
+
+  async #checkOwner(): Promise<void> {
+    const before = this.#stamp;
+    if (before === undefined) return;
+    const now = await stampOf(this.#file).catch(() => undefined);
+    if (now === undefined || now === before || now === NO_FILE) return;
+    throw new OperationError(
+      `Cannot save "${this.#file}": another process has changed it; give each process a file of its own, and restart`,
+    );
+  }
+}
+
+/** The stamp of a file that is not there. */
+const NO_FILE = "none";
+
+/** Differs for every file that is put in place. */
+async function stampOf(file: string): Promise<string> {
+  try {
+    const { ino, mtime, size } = await inTime(Deno.stat(file), STAT_MS);
+    return `${ino} ${mtime?.getTime()} ${size}`;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return NO_FILE;
+    throw error;
+  }
 }
 
 /** Reads a state file; one that is not there yet holds no changes. Throws a UsageError. */
@@ -55,7 +123,7 @@ export async function readState(file: string): Promise<TunnelChanges> {
 
 /** Text of a state file. */
 export function formatState(changes: TunnelChanges): string {
-  const state: StateFile = {
+  const state: StateText = {
     version: VERSION,
     opened: changes.opened.map(({ local, remotes, options }) => ({
       local: formatAddress(local),

@@ -15,7 +15,6 @@ import type {
   StreamEngine,
   StreamEvent,
 } from "../engine/stream.ts";
-import { writeFileAtomically } from "../atomic_file.ts";
 import { errorText, OperationError, UsageError } from "../errors.ts";
 import { Log } from "../observe/log.ts";
 import type { AccessEntry, AccessLog } from "./access_log.ts";
@@ -47,8 +46,8 @@ import {
 } from "./changes.ts";
 import { warnIfPublic } from "../text_file.ts";
 import { checkTunnels } from "./limits.ts";
-import { checkNoTunnelLoop } from "./loops.ts";
-import { formatState, readState } from "./state.ts";
+import { checkRoutes } from "./routes.ts";
+import { StateFile } from "./state.ts";
 
 /** What a configuration says; read at the start and at every reload. */
 export interface TunnelsConfig {
@@ -172,6 +171,7 @@ export class Tunnels implements AsyncDisposable {
   /** Configured tunnels that asked for any port and have one now. */
   readonly #anyPort = new WeakSet<TunnelSpec>();
   #changes: TunnelChanges = NO_CHANGES;
+  #state: StateFile | undefined;
   #failures: ReloadReport["failed"] = [];
   #nextNumber = 1;
   /** The last of the changes that wait for each other. */
@@ -211,7 +211,10 @@ export class Tunnels implements AsyncDisposable {
   static async start(options: TunnelsOptions = {}): Promise<Tunnels> {
     const tunnels = new Tunnels(options);
     const { stateFile, signal, tlsCheckMs = 2000 } = options;
-    if (stateFile !== undefined) tunnels.#changes = await readState(stateFile);
+    if (stateFile !== undefined) {
+      tunnels.#state = new StateFile(stateFile);
+      tunnels.#changes = await tunnels.#state.read();
+    }
     try {
       await tunnels.#exclusive(async () =>
         tunnels.#apply(await tunnels.#load())
@@ -321,7 +324,7 @@ export class Tunnels implements AsyncDisposable {
     return this.#exclusive(async () => {
       const draining = this.draining().map(({ spec }) => spec);
       checkTunnels([...this.#specs(), ...draining, wanted]);
-      checkNoTunnelLoop([...this.#specs(), wanted]);
+      checkRoutes([...this.#specs(), wanted]);
       const tunnel = await this.#openTunnel(wanted);
       await this.#changed(
         withOpened(this.#changes, this.#configured, tunnel.spec),
@@ -362,7 +365,7 @@ export class Tunnels implements AsyncDisposable {
         { local: address, remotes: [...remotes, remote] },
       ];
       checkTunnels(tunnels);
-      checkNoTunnelLoop(tunnels);
+      checkRoutes(tunnels);
       await tunnel.add(remote);
       await this.#changed(
         withRemoteAdded(this.#changes, tunnelKey(tunnel.spec), remote),
@@ -421,7 +424,7 @@ export class Tunnels implements AsyncDisposable {
   async #apply(config: TunnelsConfig): Promise<ReloadReport> {
     const asked = wantedTunnels(config.tunnels, this.#changes);
     checkTunnels(asked);
-    checkNoTunnelLoop(asked);
+    checkRoutes(asked);
     this.#setup.defaults = config.defaults;
     this.#configured = this.#withKnownPorts(config.tunnels);
     this.#changes = withoutStale(this.#changes, this.#configured);
@@ -570,9 +573,7 @@ export class Tunnels implements AsyncDisposable {
   }
 
   async #save(): Promise<void> {
-    const { stateFile } = this.#options;
-    if (stateFile === undefined) return;
-    await writeFileAtomically(stateFile, formatState(this.#changes));
+    await this.#state?.save(this.#changes);
   }
 
   #refreshTls(settled: boolean): Promise<void> {

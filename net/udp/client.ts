@@ -1,6 +1,5 @@
 /** The client role: a file, a device or stdin to UDP destinations. */
 import type { Address } from "../address.ts";
-import { UsageError } from "../errors.ts";
 import { CounterBlock } from "../observe/counters.ts";
 import { Tasks } from "../tasks.ts";
 import {
@@ -13,7 +12,7 @@ import {
   Destinations,
   type DestinationStats,
 } from "./sinks/destinations.ts";
-import { checkDestinations } from "./distinct.ts";
+import { checkDestinations, checkSomeDestination } from "./distinct.ts";
 import { Feed, FEED_COUNTERS } from "./sources/stream_pump.ts";
 import { checkFileSource, openFileSource } from "./sources/file.ts";
 import {
@@ -82,12 +81,7 @@ export async function startClient(
   const { path, destinations: addresses, follow = false, lines = false } =
     options;
   const { datagramBytes = DEFAULT_DATAGRAM_BYTES, bitsPerSecond } = options;
-  if (addresses.length === 0 && !options.tee) {
-    throw new UsageError(
-      "No destination: pass `destinations` or `tee`",
-      { option: ["destinations", "tee"] },
-    );
-  }
+  checkSomeDestination(addresses, options.tee);
   checkRecordOptions(options);
   checkDestinations(addresses);
   checkDispatchOptions(options);
@@ -116,6 +110,8 @@ export async function startClient(
       baud: options.baud,
       onRestart: (reason) =>
         log.warn("the followed file starts over", { path, reason }),
+      onWaiting: (reason) =>
+        log.warn("the followed file cannot be read, waiting", { path, reason }),
       onOpen: () => log.info("opened", { path }),
     }),
   );
@@ -166,6 +162,7 @@ export async function startClient(
   return {
     ...handle,
     setDestinations: async (to) => {
+      checkSomeDestination(to, options.tee);
       checkDestinations(to);
       checkEngine(engine, options, { to });
       await destinations.replace(to);

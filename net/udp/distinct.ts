@@ -26,6 +26,18 @@ export function checkDestinations(addresses: readonly Address[]): void {
   checkDistinct("send to", addresses);
 }
 
+/** Throws a UsageError where data has nowhere to go: everything would be discarded. */
+export function checkSomeDestination(
+  addresses: readonly Address[],
+  tee: boolean | undefined,
+): void {
+  if (addresses.length > 0 || tee) return;
+  throw new UsageError(
+    "No destination: pass `destinations` or `tee`",
+    { option: ["destinations", "tee"] },
+  );
+}
+
 function checkDistinct(verb: string, addresses: readonly Address[]): void {
   const seen = new Set<string>();
   for (const address of addresses) {

@@ -316,6 +316,12 @@ export function subscriberMetrics(stats: SubscribersStats): Metric[] {
       (value) => ({ value }),
     ),
     {
+      name: "mproxy_subscribers_memory_bytes",
+      help: "Memory of all subscribers' queues.",
+      type: "gauge",
+      samples: [{ value: stats.memoryBytes }],
+    },
+    {
       name: "mproxy_subscriber_sent_bytes",
       help: "Bytes that a connected subscriber has got.",
       type: "gauge",

@@ -9,7 +9,11 @@ import {
   Destinations,
   type DestinationStats,
 } from "./sinks/destinations.ts";
-import { checkDestinations, checkListeners } from "./distinct.ts";
+import {
+  checkDestinations,
+  checkListeners,
+  checkSomeDestination,
+} from "./distinct.ts";
 import { Listeners, type ListenerStats } from "./listeners.ts";
 import { LiveDestinations } from "./sinks/live_destinations.ts";
 import { checkNoLoop } from "./loop_check.ts";
@@ -98,12 +102,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
       { option: ["listen", "connect"] },
     );
   }
-  if (to.length === 0 && !options.tee) {
-    throw new UsageError(
-      "No destination: pass `destinations` or `tee`",
-      { option: ["destinations", "tee"] },
-    );
-  }
+  checkSomeDestination(to, options.tee);
   checkRecordOptions(options);
   if (connect.length === 0) refuseRecordOptions(options, "a TCP source");
   checkRange("idleTimeoutMs", options.idleTimeoutMs, 1, 2 ** 31 - 1);
@@ -188,6 +187,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyHandle> {
     }),
     addresses,
     setDestinations: async (next) => {
+      checkSomeDestination(next, options.tee);
       checkProxyAddresses({ ...options, destinations: next });
       checkEngine(engine, options, { to: next });
       await destinations.replace(next);

@@ -30,7 +30,12 @@ import {
   type DispatchOptions,
   logOf,
 } from "./options.ts";
-import { Producers, type ProducersStats } from "./sources/producers.ts";
+import {
+  producerGate,
+  Producers,
+  type ProducersStats,
+} from "./sources/producers.ts";
+import type { AdmissionStats } from "../admission.ts";
 import {
   checkRecordOptions,
   refuseRecordOptions,
@@ -38,7 +43,11 @@ import {
 import { endOnAbort, firstMissing, type RoleHandle } from "./role.ts";
 import { openTee, type TeeStats, teeStats } from "./sinks/tee.ts";
 import type { SlowPolicy } from "./sinks/subscriber_queue.ts";
-import { Subscribers, type SubscribersStats } from "./sinks/subscribers.ts";
+import {
+  DEFAULT_QUEUE_BYTES,
+  Subscribers,
+  type SubscribersStats,
+} from "./sinks/subscribers.ts";
 
 /** The original's default group: all nodes of the link. */
 export const DEFAULT_GROUP: Address = { hostname: "ff02::1", port: 9918 };
@@ -63,6 +72,12 @@ export interface ReverseProxyOptions extends DispatchOptions, RecordOptions {
   slowPolicy?: SlowPolicy | undefined;
   /** Bytes that may wait for one subscriber. @default {4194304} */
   queueBytes?: number | undefined;
+  /** Memory of all subscribers' queues; at the limit the oldest datagrams are dropped. Default: 64 MiB, or `queueBytes` where that is more. */
+  maxQueuedBytes?: number | undefined;
+  /** TCP producers at once, and TCP subscribers at once. @default {512} */
+  maxConnections?: number | undefined;
+  /** Those of one IPv4 address or IPv6 /64 at once. Default: half of `maxConnections`. */
+  maxConnectionsPerSource?: number | undefined;
 }
 
 /** A reverse proxy's figures. */
@@ -71,6 +86,8 @@ export interface ReverseProxyStats {
   listeners: ListenerStats[];
   /** Listeners of TCP producers. */
   producers: ProducersStats[];
+  /** Connections of producers, rejected ones too. */
+  producerAdmission: AdmissionStats;
   /** The group as a destination, where there are sources. */
   groupSent: DestinationStats[];
   /** The group as a source, where there are outputs. */
@@ -159,6 +176,19 @@ export async function startReverseProxy(
   }
   checkRange("idleTimeoutMs", options.idleTimeoutMs, 1, 2 ** 31 - 1);
   checkRange("queueBytes", queueBytes, 65536, 2 ** 40);
+  checkRange(
+    "maxQueuedBytes",
+    options.maxQueuedBytes,
+    Math.max(4 << 20, queueBytes ?? DEFAULT_QUEUE_BYTES),
+    2 ** 40,
+  );
+  checkRange("maxConnections", options.maxConnections, 1, 1_000_000);
+  checkRange(
+    "maxConnectionsPerSource",
+    options.maxConnectionsPerSource,
+    1,
+    1_000_000,
+  );
   checkDispatchOptions(options);
   checkReverseProxyAddresses(options);
 
@@ -179,6 +209,9 @@ export async function startReverseProxy(
       log,
       format: options.format,
       listener: group,
+      maxQueuedBytes: options.maxQueuedBytes,
+      maxConnections: options.maxConnections,
+      maxConnectionsPerSource: options.maxConnectionsPerSource,
       ...(slowPolicy ? { slowPolicy } : {}),
       ...(queueBytes === undefined ? {} : { queueBytes }),
     }),
@@ -229,6 +262,7 @@ export async function startReverseProxy(
       sinksOf: tee ? () => [tee] : undefined,
     }),
   );
+  const gate = opening.use(producerGate(options, log));
   const producers: Producers[] = [];
   for (const address of tcpListen) {
     producers.push(
@@ -236,6 +270,7 @@ export async function startReverseProxy(
         await Producers.open({
           address,
           log,
+          gate,
           openSinks: async () => {
             const own = await toGroup.open();
             return {
@@ -289,6 +324,7 @@ export async function startReverseProxy(
       stats: () => ({
         listeners: listeners.stats(),
         producers: producers.map((one) => one.stats()),
+        producerAdmission: gate.stats(),
         groupSent: toGroup.stats(),
         groupReceived: fromGroup?.stats() ?? [],
         subscribers: subscribers.stats(),

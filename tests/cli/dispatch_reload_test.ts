@@ -49,6 +49,9 @@ for (const listeners of [1, 2]) {
       await Deno.writeTextFile(path, config(one.text, one.text));
       Deno.kill(proxy.pid, "SIGHUP");
       await proxy.line(/ error .*[Cc]annot reload: cannot send to .* twice/);
+      await Deno.writeTextFile(path, config());
+      Deno.kill(proxy.pid, "SIGHUP");
+      await proxy.line(/ error .*[Cc]annot reload: No destination/);
       await sender.send("still");
       await other.atLeast(2);
 

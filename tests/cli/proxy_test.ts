@@ -419,6 +419,19 @@ Deno.test("proxy refuses options of streams without one, addresses given twice a
       [listen, "--udp-downstream-addr=0.0.0.0:9"],
       /cannot send to "0\.0\.0\.0:9": .* use 127\.0\.0\.1:9/,
     ],
+    // Never plain text where TLS was asked for.
+    [
+      [
+        "--tcp-connect-addr=127.0.0.1:9",
+        "--tls-ca=missing.pem",
+        "--udp-downstream-addr=127.0.0.1:8",
+      ],
+      /cannot use --tls-ca: no --tcp-connect-addr speaks TLS; add --tls/,
+    ],
+    [
+      [listen, "--udp-downstream-addr=127.0.0.1:9", "--tls"],
+      /cannot use --tls without --tcp-connect-addr/,
+    ],
   ];
   for (const [args, line] of cases) await assertWrongUsage("proxy", args, line);
 });

@@ -5,6 +5,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
+import { formatAddress } from "../../net/address.ts";
 import tls from "node:tls";
 import {
   type Certificate,
@@ -14,7 +15,7 @@ import { Receiver } from "../support/datagram_peer.ts";
 import { type ProcessOptions, startRole } from "../support/process.ts";
 import { needsProgram, testUnless } from "../support/skip.ts";
 import { assertAllPlaced, placedBytes } from "../support/streams.ts";
-import { TestServer } from "../support/tcp.ts";
+import { refusingAddress, TestServer } from "../support/tcp.ts";
 
 const skip = needsProgram("openssl");
 
@@ -271,7 +272,7 @@ testUnless(
 
 testUnless(
   skip,
-  "proxy --tls-* leaves a host without tls:// as plain TCP",
+  "proxy --tls-* leaves a host without tls:// beside one with it as plain TCP",
   async () => {
     await using authority = await CertificateAuthority.create();
     await using host = new TestServer(async (conn) => {
@@ -281,6 +282,7 @@ testUnless(
     await using receiver = await Receiver.open();
     await using proxy = startProxy([
       ...["--tcp-connect-addr", `127.0.0.1:${host.address.port}`],
+      ...["--tcp-connect-addr", `tls://${formatAddress(refusingAddress())}`],
       ...["--tls-ca", authority.cert, "--udp-downstream-addr", receiver.text],
     ]);
     await receiver.atLeast(1);

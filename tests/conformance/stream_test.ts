@@ -377,6 +377,36 @@ function streamSuite(name: string, openEngine: () => StreamEngine): void {
     needsLinux(),
   );
 
+  test("counts every client that resets at once", async (forward) => {
+    await using server = hangingServer();
+    const forwarder = await forward(server.address);
+    const { port, hostname } = forwarder.address;
+    const clients = 50;
+    // In a process of its own, for which this thread waits: an engine in this
+    // thread accepts them after their resets.
+    const { success } = new Deno.Command(Deno.execPath(), {
+      args: [
+        "eval",
+        `import net from "node:net";
+        for (let i = 0; i < ${clients}; i++) {
+          const socket = net.connect(${port}, "${hostname}");
+          socket.on("error", () => {});
+          socket.once("connect", () => socket.resetAndDestroy());
+        }`,
+      ],
+      stderr: "inherit",
+    }).outputSync();
+    assert(success);
+    const sum = (counts: Record<string, number>) =>
+      Object.values(counts).reduce((a, b) => a + b, 0);
+    await until(() => {
+      const { accepted, rejected, ended } = forwarder.stats();
+      return accepted === clients && sum(rejected) + sum(ended) === clients;
+    }, forwarder);
+    const { opening, open } = forwarder.stats();
+    assertEquals([opening, open], [0, 0]);
+  }, needsLinux());
+
   test(
     "rejects clients of one source above its limit",
     async (forward, log) => {

@@ -18,30 +18,32 @@ function failing(times: number, failure: () => Error) {
 
 async function run(times: number, failure: () => Error) {
   const errors: unknown[] = [];
+  let gone = 0;
   const { promise, resolve } = Promise.withResolvers<string>();
   const begun = performance.now();
   const loop = new AcceptLoop(
     failing(times, failure),
     resolve,
     (error) => errors.push(error),
+    () => gone++,
   );
   assertEquals(await soon(promise, "the client behind the failures"), "client");
   const elapsedMs = performance.now() - begun;
   await loop.stop();
-  return { errors: errors.length, elapsedMs };
+  return { errors: errors.length, gone, elapsedMs };
 }
 
 Deno.test("clients that were reset while they waited hold up nobody", async () => {
   // With a pause for each, the last of 200 came after 109 s.
   const failure = () =>
     Object.assign(new Deno.errors.NotConnected(), { code: "ENOTCONN" });
-  const { errors, elapsedMs } = await run(200, failure);
-  assertEquals([errors, elapsedMs < 10_000], [0, true]);
+  const { errors, gone, elapsedMs } = await run(200, failure);
+  assertEquals([errors, gone, elapsedMs < 10_000], [0, 200, true]);
 });
 
 Deno.test("a shortage of descriptors is waited for, and reported", async () => {
   const failure = () => Object.assign(new Error("EMFILE"), { code: "EMFILE" });
-  const { errors, elapsedMs } = await run(3, failure);
+  const { errors, gone, elapsedMs } = await run(3, failure);
   // 10, 20 and 40 ms; timers may be a little early.
-  assertEquals([errors, elapsedMs > 60], [3, true]);
+  assertEquals([errors, gone, elapsedMs > 60], [3, 0, true]);
 });

@@ -225,6 +225,13 @@ Deno.test("parseAddress says of every bad text in one line what is wrong with it
     ["host%eth0:9920", "only an IPv6 address or a group has a zone"],
     ["256.1.1.1:9920", "neither an IP address nor a name"],
     ["1.2.3:9920", "neither an IP address nor a name"],
+    ["127.1:9920", "neither an IP address nor a name"],
+    ["0x7f000001:9920", "neither an IP address nor a name"],
+    ["0x7f.0X0.0.1:9920", "neither an IP address nor a name"],
+    ["http://host:9920", 'it has a scheme, "http://"'],
+    ["udp4://127.0.0.1:9920", 'it has a scheme, "udp4://"'],
+    ["127.0.0.1:9920,127.0.0.1:9921", "repeat the option"],
+    ["a:1 b:2", "repeat the option"],
     ["-host:9920", "neither an IP address nor a name"],
     ["host-:9920", "neither an IP address nor a name"],
     ["ho st:9920", "neither an IP address nor a name"],
@@ -235,7 +242,7 @@ Deno.test("parseAddress says of every bad text in one line what is wrong with it
     ["10.0.0.1@10.0.0.2:9920", "wants a multicast group after it"],
     ["10.0.0.1@host:9920", "wants a multicast group after it"],
     ["10.0.0.1@[ff3e::1]:9920", "must both be IPv4 or both IPv6"],
-    ["udp://127.0.0.1:9920", "must stand in brackets"],
+    ["udp://127.0.0.1:9920", "it has a scheme"],
   ];
   for (const [text, reason] of wrong) {
     const { message } = assertThrows(() => parseAddress(text), UsageError);

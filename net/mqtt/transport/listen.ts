@@ -2,6 +2,7 @@
  * Listens for clients. What a client must do before its first MQTT byte, the
  * WebSocket upgrade, is left to the session, whose deadline covers it.
  */
+import { X509Certificate } from "node:crypto";
 import { devNull } from "node:os";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
@@ -147,6 +148,7 @@ function tcpStream(connection: Deno.TcpConn): ByteStream {
 async function listenTls(options: ListenOptions): Promise<StreamListener> {
   const { endpoint, tls, onConnection, onFailure } = options;
   const handshakes = new Handshakes(options);
+  const clientRoots = new ClientRoots(tls!.clientCa);
   const { port } = endpoint.address;
   const hostname = systemHost(endpoint.address);
   const server = createServer({
@@ -157,6 +159,15 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
     const done = handshakes.done(socket);
     if (!done) return void socket.destroy();
     const { arrival, handshakeMs } = done;
+    if (clientRoots.isRevoked(socket)) {
+      socket.destroy();
+      arrival.leave();
+      onFailure(
+        "tls_handshake",
+        new Error("resumed session of a client whose root was removed"),
+      );
+      return;
+    }
     onConnection(
       accepted(new TlsStream(socket), handshakeMs, options),
       arrival,
@@ -185,7 +196,10 @@ async function listenTls(options: ListenOptions): Promise<StreamListener> {
   };
   return {
     endpoint: withAddress(endpoint, { hostname: address, port: realPort }),
-    reloadTls: (tls) => setContext(server, tls),
+    reloadTls: (tls) => {
+      server.setSecureContext(contextOf(tls));
+      clientRoots.replace(tls.clientCa);
+    },
     [Symbol.dispose]() {
       silence[Symbol.dispose]();
       server.close();
@@ -328,9 +342,45 @@ function descriptorShortage(): Error | undefined {
   return undefined;
 }
 
-function setContext(server: Server, tls: ListenTlsOptions): void {
-  server.setSecureContext(contextOf(tls));
+/**
+ * Roots of clients' certificates. Deno's `node:tls` resumes sessions across
+ * `setSecureContext`, without a look at the certificate, and neither new ticket
+ * keys nor SSL_OP_NO_TICKET prevent that: it is checked here once the roots
+ * have changed.
+ */
+class ClientRoots {
+  #pem: string | undefined;
+  #roots: X509Certificate[] | undefined;
+
+  constructor(pem: string | undefined) {
+    this.#pem = pem;
+  }
+
+  replace(pem: string | undefined): void {
+    if (pem === this.#pem) return;
+    this.#pem = pem;
+    const parts = (pem ?? "").match(CERTIFICATE) ?? [];
+    this.#roots = parts.map((part) => new X509Certificate(part));
+  }
+
+  /** Whether a resumed session has a certificate that no present root issued. */
+  isRevoked(socket: TLSSocket): boolean {
+    if (!this.#roots || !socket.isSessionReused()) return false;
+    const { raw } = socket.getPeerCertificate();
+    if (!raw) return false;
+    try {
+      const leaf = new X509Certificate(raw);
+      return !this.#roots.some((root) =>
+        leaf.checkIssued(root) && leaf.verify(root.publicKey)
+      );
+    } catch {
+      return true;
+    }
+  }
 }
+
+const CERTIFICATE =
+  /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 function contextOf(tls: ListenTlsOptions) {
   const { cert, key, clientCa, clientAuth = "required" } = tls;

@@ -4,7 +4,7 @@ import { SpecError } from "../spec.ts";
 import { CertificateError } from "../../tls_files.ts";
 import { TunnelError, type TunnelErrorKind } from "../tunnel.ts";
 import { TunnelLimitError } from "../limits.ts";
-import { TunnelLoopError } from "../loops.ts";
+import { TunnelRouteError } from "../routes.ts";
 
 /** A failure as the doors tell it. */
 export interface ControlFailure {
@@ -67,7 +67,7 @@ export function controlFailure(error: unknown): ControlFailure {
   if (error instanceof TunnelLimitError) {
     return { code: 1016, message: `Limit exceeded: ${detail}` };
   }
-  if (error instanceof RangeError || error instanceof TunnelLoopError) {
+  if (error instanceof RangeError || error instanceof TunnelRouteError) {
     return {
       code: 1001,
       message: `Tunnel definition parsing error: ${detail}`,

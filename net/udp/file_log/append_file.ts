@@ -13,7 +13,7 @@
  * 5. What was not written stays gathered for `retry`; what does not fit there
  *    any more is dropped and counted by reason.
  */
-import type { OperationError } from "../../errors.ts";
+import { OperationError } from "../../errors.ts";
 import type { CounterBlock } from "../../observe/counters.ts";
 import { DatagramRuns } from "./datagram_runs.ts";
 import { fileError } from "./file_error.ts";
@@ -60,6 +60,9 @@ const GATHER_RUNS = 8192;
 /** How long a rotation that failed is not tried again, in milliseconds. */
 const ROTATION_PAUSE_MS = 1000;
 
+/** Whether others may write to the file as well. */
+export type FileLock = "exclusive" | "shared";
+
 /** When a file is rotated. */
 export interface RotationOptions {
   /** A file takes no datagram that would make it larger than this. */
@@ -78,6 +81,8 @@ export interface AppendFileEvents {
   onRotated: (rotated: string) => void;
   /** The file could not be rotated: it goes on growing. */
   onRotationError: (error: OperationError) => void;
+  /** The file was removed, and its path opened anew. */
+  onRemoved: () => void;
 }
 
 /** Memory in which a file gathers; one file after another may use it. */
@@ -102,6 +107,11 @@ export interface AppendFileOptions extends RotationOptions {
   counters: CounterBlock<LogCounter>;
   /** What it tells. */
   events: AppendFileEvents;
+  /**
+   * The lock to hold on the file. Default: none. A rotated file is compressed
+   * and removed, so one process alone may write to a path that it rotates.
+   */
+  lock?: FileLock | undefined;
   /** State shared with other writers of the file. Default: an own one. */
   state?: FileState | undefined;
   /** Memory that no other open file uses. Default: new memory. */
@@ -210,6 +220,22 @@ export class AppendFile {
     this.#state.lock();
     try {
       this.#followRotation();
+    } catch (cause) {
+      this.#fail(cause);
+    } finally {
+      this.#state.unlock();
+    }
+  }
+
+  /** Opens the path anew where the open file has no name any more: nobody could read it. */
+  reopenIfRemoved(): void {
+    if (this.#file === undefined || this.#failure !== undefined) return;
+    if (!this.#regular || this.#unfinished) return;
+    this.#state.lock();
+    try {
+      if (this.#file.statSync().nlink !== 0) return;
+      this.#reopenMoved();
+      this.#options.events.onRemoved();
     } catch (cause) {
       this.#fail(cause);
     } finally {
@@ -423,16 +449,51 @@ export class AppendFile {
 
   #reopen(): void {
     const file = openAppending(this.path);
+    const { isFile, size, mtime } = file.statSync();
+    if (isFile) this.#lock(file);
     this.#file?.close();
     this.#file = file;
     this.#generation = this.#state.generation;
-    const { isFile, size, mtime } = file.statSync();
     this.#regular = isFile;
     this.#state.size = isFile ? size : 0;
     this.#state.period = this.#periodOf(
       size > 0 && mtime ? mtime.getTime() : this.#options.now(),
     );
     if (this.#options.lines && isFile && size > 0) this.#endLine(size);
+  }
+
+  /** Locks a file that is to replace the open one; closes it and throws where another process has it. */
+  #lock(file: Deno.FsFile): void {
+    const { lock } = this.#options;
+    if (lock === undefined) return;
+    // They may be one file, and its lock is held by this process.
+    if (this.#file) unlock(this.#file);
+    if (tryLock(file, lock)) return;
+    file.close();
+    if (this.#file) tryLock(this.#file, lock);
+    throw new OperationError(
+      `cannot log to "${this.path}": another process writes to it, and ${
+        lock === "exclusive" ? "this one" : "that one"
+      } rotates it; use another path`,
+      { code: "EWOULDBLOCK" },
+    );
+  }
+
+  /** Opens the path anew, for all threads, where another program has moved or removed the file. */
+  #reopenMoved(): void {
+    this.#reopen();
+    this.#generation = ++this.#state.generation;
+  }
+
+  #isAtPath(): boolean {
+    try {
+      const { dev, ino } = this.#file!.statSync();
+      const there = Deno.statSync(this.path);
+      return there.dev === dev && there.ino === ino;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
   }
 
   /** Opens the path anew where the file has another name by now. */
@@ -482,6 +543,10 @@ export class AppendFile {
     if (syncRotated) this.#syncAll();
     let rotated: string | undefined;
     try {
+      if (!this.#isAtPath()) {
+        this.#reopenMoved();
+        return true;
+      }
       rotated = this.#freeRotatedName(nowMs);
       Deno.renameSync(this.path, rotated);
       this.#reopen();
@@ -529,6 +594,26 @@ const NEWLINE_BYTES = new Uint8Array([NEWLINE]);
 
 function isDiskFull(error: OperationError | undefined): boolean {
   return error?.code === "ENOSPC" || error?.code === "EDQUOT";
+}
+
+/** Locks as flock(2); whether it could. File systems without locks let everybody write. */
+function tryLock(file: Deno.FsFile, lock: FileLock): boolean {
+  // There, a lock keeps others from reading.
+  if (Deno.build.os === "windows") return true;
+  try {
+    return file.tryLockSync(lock === "exclusive");
+  } catch {
+    return true;
+  }
+}
+
+function unlock(file: Deno.FsFile): void {
+  if (Deno.build.os === "windows") return;
+  try {
+    file.unlockSync();
+  } catch {
+    // Then there was none.
+  }
 }
 
 function openAppending(path: string): Deno.FsFile {

@@ -160,7 +160,7 @@ export class LogFile implements DatagramSink {
   /** Opens the file; throws an OperationError where that fails. */
   constructor(options: LogFileOptions) {
     const { format = "raw", maxOpenFiles = 64, now = Date.now } = options;
-    const { rotateBytes, rotateIntervalMs, fsync = "none" } = options;
+    const { rotateBytes, rotateIntervalMs } = options;
     checkLogFileOptions(options);
     this.#options = options;
     this.counters = options.counters ?? new CounterBlock(LOG_COUNTERS);
@@ -184,10 +184,7 @@ export class LogFile implements DatagramSink {
       });
       this.#rotated.tidy();
     }
-    const others = this.#shared !== undefined;
-    if (rotateIntervalMs !== undefined || fsync === "interval" || others) {
-      this.#timers.set(this.#onTickTimer, TICK_MS);
-    }
+    this.#timers.set(this.#onTickTimer, TICK_MS);
   }
 
   /** How many files are open. */
@@ -245,14 +242,15 @@ export class LogFile implements DatagramSink {
   }
 
   /**
-   * What is due once a second: the rotation of intervals, and `interval` syncs,
-   * both for all threads that share the file by the one that keeps house.
+   * What is due once a second: to find files that were removed, the rotation of
+   * intervals, and `interval` syncs, all for all threads that share the file by the one that keeps house.
    */
   async tick(): Promise<void> {
     const { rotateIntervalMs, fsync, keepsHouse } = this.#options;
     const files = [...this.#files.values()];
     if (this.#shared) { for (const file of files) file.follow(); }
     if (keepsHouse === false) return;
+    for (const file of files) file.reopenIfRemoved();
     if (rotateIntervalMs !== undefined) {
       for (const file of files) file.rotateIfOver();
     }
@@ -355,6 +353,11 @@ export class LogFile implements DatagramSink {
       lines: format === "lines" || format === "jsonl",
       syncRotated: fsync !== undefined && fsync !== "none",
       counters: this.counters,
+      lock: this.#options.keepsHouse === false
+        ? undefined
+        : rotateBytes === undefined && rotateIntervalMs === undefined
+        ? "shared"
+        : "exclusive",
       state: this.#shared,
       memory: this.#spare.pop(),
       now: this.#now,
@@ -368,6 +371,12 @@ export class LogFile implements DatagramSink {
           this.#options.log?.debug("rotated", { path, rotated });
           this.#rotated?.tidy();
         },
+        onRemoved: () =>
+          this.#options.log?.limited(
+            `removed ${path}`,
+            "the log file was removed: begun anew",
+            { path },
+          ),
         onRotationError: (error) => this.#warn(`rotate ${path}`, error),
       },
     });

@@ -36,6 +36,10 @@ class Chunk {
   used = 0;
   /** Ranges that lie in it, and one for being filled. */
   holders = 0;
+  /** Counts the chunks in the order in which they were filled. */
+  sequence = 0;
+  /** Taken out of the pool while a write still had it. */
+  isAbandoned = false;
 
   constructor(bytes: number) {
     this.bytes = new Uint8Array(bytes);
@@ -72,14 +76,20 @@ export interface Piece {
 /** The chunks behind all queues of a stream. */
 export class SharedChunks {
   readonly #free: Chunk[] = [];
+  readonly #maxChunks: number;
   #filling: Chunk | undefined;
   #made = 0;
+  #sequence = 0;
   /** Bytes of a chunk. */
   readonly chunkBytes: number;
 
-  /** @param chunkBytes At least the largest datagram. */
-  constructor(chunkBytes: number = CHUNK_BYTES) {
+  /**
+   * @param chunkBytes At least the largest datagram.
+   * @param maxBytes Memory of all chunks; at least 4 chunks are had.
+   */
+  constructor(chunkBytes: number = CHUNK_BYTES, maxBytes: number = Infinity) {
     this.chunkBytes = chunkBytes;
+    this.#maxChunks = Math.max(4, Math.floor(maxBytes / chunkBytes));
   }
 
   /** Bytes of all chunks, in use or in the pool. */
@@ -108,7 +118,7 @@ export class SharedChunks {
     const size = Math.min(length, Math.max(1, segmentSize));
     let from = 0;
     while (from < length) {
-      const chunk = this.#chunkFor(Math.min(size, length - from));
+      const chunk = this.#chunkFor(Math.min(size, length - from), queues);
       // As many datagrams as the chunk takes, by bytes and by number.
       const room = Math.min(
         Math.floor((this.chunkBytes - chunk.used) / size) * size,
@@ -133,26 +143,50 @@ export class SharedChunks {
 
   /** Gives a chunk back that nobody holds. */
   release(chunk: Chunk): void {
-    if (--chunk.holders > 0) return;
+    if (--chunk.holders > 0 || chunk.isAbandoned) return;
     chunk.used = 0;
     chunk.datagrams = 0;
     this.#free.push(chunk);
   }
 
-  #chunkFor(bytes: number): Chunk {
+  #chunkFor(bytes: number, queues: Iterable<SubscriberQueue>): Chunk {
     const filling = this.#filling;
     if (
       filling && filling.used + bytes <= this.chunkBytes &&
       filling.datagrams < CHUNK_DATAGRAMS
     ) return filling;
     if (filling) this.release(filling);
+    if (this.#free.length === 0 && this.#made >= this.#maxChunks) {
+      this.#freeOldest(queues);
+    }
     let chunk = this.#free.pop();
     if (chunk === undefined) {
       chunk = new Chunk(this.chunkBytes);
       this.#made++;
     }
     chunk.holders = 1;
+    chunk.sequence = ++this.#sequence;
     return this.#filling = chunk;
+  }
+
+  /**
+   * Frees the oldest chunk: every queue drops what waits in it. A queue whose
+   * piece is still being sent from it is stuck, as the bytes of all other
+   * chunks have come since: it overflows, and the chunk is left to its write.
+   */
+  #freeOldest(queues: Iterable<SubscriberQueue>): void {
+    let oldest: Chunk | undefined;
+    for (const queue of queues) {
+      const chunk = queue.oldestChunk;
+      if (chunk && !(oldest && oldest.sequence <= chunk.sequence)) {
+        oldest = chunk;
+      }
+    }
+    if (oldest === undefined) return;
+    for (const queue of queues) queue.dropChunk(oldest);
+    if (oldest.holders === 0) return;
+    oldest.isAbandoned = true;
+    this.#made--;
   }
 }
 
@@ -187,7 +221,21 @@ export class SubscriberQueue {
     return this.#bytes;
   }
 
-  /** Whether a datagram found it full under the policy `disconnect`. */
+  /** The chunk that it has had for longest, unless that is abandoned. */
+  get oldestChunk(): Chunk | undefined {
+    if (this.#inFlight && !this.#inFlight.isAbandoned) return this.#inFlight;
+    return this.#ranges[this.#first]?.chunk;
+  }
+
+  /** Drops what waits in a chunk that is the oldest of all, and overflows where a piece of it is being sent. */
+  dropChunk(chunk: Chunk): void {
+    while (this.#ranges[this.#first]?.chunk === chunk) {
+      this.#dropOldest(Infinity);
+    }
+    if (this.#inFlight === chunk) this.#overflowed = true;
+  }
+
+  /** Whether its subscriber must go: it was full under the policy `disconnect`, or stuck when all queues together were. */
   get overflowed(): boolean {
     return this.#overflowed;
   }

@@ -8,6 +8,9 @@
  */
 import { type Address, formatAddress } from "../../address.ts";
 import type { DatagramBatch } from "../../engine/batch.ts";
+import { ActivityWatch, type Watched } from "../../activity_watch.ts";
+import type { AdmissionStats } from "../../admission.ts";
+import { type Admitted, ConnectionGate } from "../../connection_gate.ts";
 import { errorCode } from "../../errors.ts";
 import type { Log } from "../../observe/log.ts";
 import { keepAlive } from "../keep_alive.ts";
@@ -29,12 +32,29 @@ import {
 /** Bytes that wait for one subscriber, by default. */
 export const DEFAULT_QUEUE_BYTES = 4 << 20;
 
+/** Memory of all subscribers' queues, by default. */
+export const DEFAULT_MAX_QUEUED_BYTES = 64 << 20;
+
+/** Subscribers at once, by default. */
+export const DEFAULT_MAX_SUBSCRIBERS = 512;
+
+/** How long a subscriber may take none of the bytes that wait for it. */
+const STUCK_MS = 60_000;
+
 /** How subscribers are served. */
 export interface SubscribersOptions {
   /** What happens to a datagram that finds a queue full. @default {"drop-oldest"} */
   slowPolicy?: SlowPolicy;
   /** Bytes that may wait for one subscriber. @default {4194304} */
   queueBytes?: number;
+  /** Memory of all queues together. @default {67108864} */
+  maxQueuedBytes?: number | undefined;
+  /** Subscribers at once. @default {512} */
+  maxConnections?: number | undefined;
+  /** Subscribers of one IPv4 address or IPv6 /64 at once. Default: half of `maxConnections`. */
+  maxConnectionsPerSource?: number | undefined;
+  /** Milliseconds that a subscriber may take none of what waits for it. @default {60000} */
+  stuckMs?: number | undefined;
   /** How datagrams are written. @default {"raw"} */
   format?: StreamFormat | undefined;
   /** Where they are received, for `jsonl`. */
@@ -75,6 +95,10 @@ export interface SubscribersStats {
   droppedDatagrams: number;
   /** Bytes of what was dropped. */
   droppedBytes: number;
+  /** Memory of all queues. */
+  memoryBytes: number;
+  /** Connections, rejected ones too. */
+  admission: AdmissionStats;
   /** Those connected now. */
   subscribers: SubscriberStats[];
 }
@@ -94,7 +118,12 @@ export class Subscribers implements DatagramSink {
   readonly #slowPolicy: SlowPolicy;
   readonly #queueBytes: number;
   readonly #log: Log;
-  readonly #gone: Omit<SubscribersStats, "connected" | "subscribers"> = {
+  readonly #gate: ConnectionGate;
+  readonly #watch: ActivityWatch;
+  readonly #gone: Omit<
+    SubscribersStats,
+    "connected" | "subscribers" | "memoryBytes" | "admission"
+  > = {
     total: 0,
     disconnectedSlow: 0,
     sentDatagrams: 0,
@@ -113,11 +142,39 @@ export class Subscribers implements DatagramSink {
       : new LogFormatter(format, listener);
     this.#chunks = new SharedChunks(
       Math.max(CHUNK_BYTES, this.#formatter ? MAX_FORMATTED_BYTES : 0),
+      options.maxQueuedBytes ??
+        Math.max(DEFAULT_MAX_QUEUED_BYTES, this.#queueBytes),
     );
+    const {
+      maxConnections = DEFAULT_MAX_SUBSCRIBERS,
+      maxConnectionsPerSource,
+      stuckMs = STUCK_MS,
+    } = options;
+    this.#gate = new ConnectionGate({
+      listener: "subscribers",
+      maxConnections,
+      maxConnectionsPerSource,
+      // A subscriber has nothing to send: it is proved by its connection, and
+      // only taking no bytes while some wait tells a stuck one from a good one.
+      proveWithinMs: stuckMs,
+      idleMs: stuckMs,
+      log: options.log,
+    });
+    this.#watch = new ActivityWatch(stuckMs);
   }
 
   /** Serves a connection from now on; it belongs to this object. */
   add(connection: Deno.TcpConn): void {
+    let admitted: Subscriber | undefined;
+    const close = () =>
+      admitted ? admitted.end("too slow") : connection.close();
+    const peer = this.#gate.admit({ close }, connection.remoteAddr.hostname);
+    if (!peer) return;
+    peer.prove();
+    admitted = this.#serve(connection, peer);
+  }
+
+  #serve(connection: Deno.TcpConn, peer: Admitted): Subscriber {
     const queue = new SubscriberQueue(
       this.#chunks,
       this.#slowPolicy,
@@ -126,12 +183,21 @@ export class Subscribers implements DatagramSink {
     const subscriber = new Subscriber(connection, queue, (reason) => {
       this.#subscribers.delete(subscriber);
       this.#queues.delete(queue);
+      this.#watch.delete(watched);
+      peer.release();
       this.#takeLeave(subscriber, reason);
     });
+    const watched: Watched = {
+      peer,
+      movedBytes: () => subscriber.sentBytes,
+      isDue: () => subscriber.busy,
+    };
     this.#gone.total++;
     this.#subscribers.add(subscriber);
     this.#queues.add(queue);
+    this.#watch.add(watched);
     this.#log.info("subscriber connected", { address: subscriber.address });
+    return subscriber;
   }
 
   write(batch: DatagramBatch): void {
@@ -157,7 +223,13 @@ export class Subscribers implements DatagramSink {
       sum.droppedDatagrams += one.droppedDatagrams;
       sum.droppedBytes += one.droppedBytes;
     }
-    return { ...sum, connected: subscribers.length, subscribers };
+    return {
+      ...sum,
+      connected: subscribers.length,
+      memoryBytes: this.#chunks.memoryBytes,
+      admission: this.#gate.stats(),
+      subscribers,
+    };
   }
 
   /** Resolves when nothing waits for anybody; `dispose` ends it too. */
@@ -170,6 +242,8 @@ export class Subscribers implements DatagramSink {
   /** Ends every subscriber now; what waits for them is counted as dropped. */
   [Symbol.asyncDispose](): Promise<void> {
     for (const subscriber of [...this.#subscribers]) subscriber.end("closed");
+    this.#watch[Symbol.dispose]();
+    this.#gate[Symbol.dispose]();
     return Promise.resolve();
   }
 
@@ -227,6 +301,11 @@ class Subscriber {
   /** Whether something is on its way or waits. */
   get busy(): boolean {
     return this.#piece !== undefined || this.#queue.bytes > 0;
+  }
+
+  /** Bytes that it has got. */
+  get sentBytes(): number {
+    return this.#sentBytes;
   }
 
   /** Sends what waits, unless that is going on. */

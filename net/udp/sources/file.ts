@@ -1,5 +1,5 @@
 /** A file, a named pipe, a device or stdin as a stream of bytes. */
-import { failedCall, UsageError } from "../../errors.ts";
+import { errorText, failedCall, UsageError } from "../../errors.ts";
 import { unreadable } from "../../text_file.ts";
 import { Waiter } from "../../engine/waiter.ts";
 import type { ByteSource } from "./stream_pump.ts";
@@ -28,6 +28,8 @@ export interface FileSourceOptions {
   baud?: number | undefined;
   /** Called when a followed file starts over. */
   onRestart?: (reason: string) => void;
+  /** Called when the path of a followed file leads to no file that can be read, once for each reason. */
+  onWaiting?: (reason: string) => void;
   /** Called when a serial port or a named pipe that is opened again and again is open. */
   onOpen?: () => void;
 }
@@ -44,7 +46,11 @@ export async function openFileSource(
   const { follow = false, baud, onRestart, onOpen } = options;
   if (stat === "missing") {
     onRestart?.("it is missing, waiting for it");
-    return new AppearingSource(path, () => openFileSource(path, options));
+    return new AppearingSource(
+      path,
+      () => openFileSource(path, options),
+      options.onWaiting,
+    );
   }
   if (follow && stat.isFifo) {
     return new ReopenedSource({
@@ -75,7 +81,7 @@ export async function openFileSource(
       `cannot use baud ${baud} with "${path}": it is no serial port`,
     );
   }
-  if (follow) return new FollowedFile(path, file, options.onRestart);
+  if (follow) return new FollowedFile(path, file, options);
   const failed = (cause: unknown): never => {
     throw failedCall("read", `"${path}"`, cause);
   };
@@ -177,15 +183,18 @@ class AppearingSource implements FileSource {
   readonly #path: string;
   readonly #open: () => Promise<FileSource>;
   readonly #waiter = new Waiter();
+  readonly #obstacle: Obstacle;
   #source: FileSource | undefined;
   #closed = false;
 
   constructor(
     path: string,
     open: () => Promise<FileSource>,
+    onWaiting: ((reason: string) => void) | undefined,
   ) {
     this.#path = path;
     this.#open = open;
+    this.#obstacle = new Obstacle(onWaiting);
   }
 
   restarted(): boolean {
@@ -209,8 +218,7 @@ class AppearingSource implements FileSource {
           return 0;
         }
       } catch (error) {
-        // Gone again before it was opened.
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        this.#obstacle.met(error);
         await this.#waiter.wait(FOLLOW_MS);
       }
     }
@@ -224,12 +232,35 @@ class AppearingSource implements FileSource {
   }
 }
 
+/** Why a path cannot be read for now, reported once for each reason; that it is missing is no obstacle. */
+class Obstacle {
+  readonly #report: ((reason: string) => void) | undefined;
+  #reason: string | undefined;
+
+  constructor(report: ((reason: string) => void) | undefined) {
+    this.#report = report;
+  }
+
+  met(error: unknown): void {
+    if (error instanceof Deno.errors.NotFound) return;
+    const reason = errorText(error);
+    if (reason === this.#reason) return;
+    this.#reason = reason;
+    this.#report?.(reason);
+  }
+
+  gone(): void {
+    this.#reason = undefined;
+  }
+}
+
 class FollowedFile implements FileSource {
   readonly size = undefined;
   readonly #path: string;
   readonly #onRestart: ((reason: string) => void) | undefined;
   #file: Deno.FsFile;
   readonly #waiter = new Waiter();
+  readonly #obstacle: Obstacle;
   #position = 0;
   #closed = false;
   #restarted = false;
@@ -237,11 +268,12 @@ class FollowedFile implements FileSource {
   constructor(
     path: string,
     file: Deno.FsFile,
-    onRestart: ((reason: string) => void) | undefined,
+    options: Pick<FileSourceOptions, "onRestart" | "onWaiting">,
   ) {
     this.#path = path;
     this.#file = file;
-    this.#onRestart = onRestart;
+    this.#onRestart = options.onRestart;
+    this.#obstacle = new Obstacle(options.onWaiting);
   }
 
   read(into: Uint8Array<ArrayBuffer>): number | Promise<number> {
@@ -290,8 +322,9 @@ class FollowedFile implements FileSource {
 
   /** The file that has replaced the open one; a file that was cut off is wound back. */
   async #findNext(): Promise<Deno.FsFile | undefined> {
+    let own: Deno.FileInfo;
     try {
-      const own = await this.#file.stat();
+      own = await this.#file.stat();
       if (own.size < this.#position) {
         await this.#file.seek(0, Deno.SeekMode.Start);
         this.#position = 0;
@@ -299,13 +332,22 @@ class FollowedFile implements FileSource {
         this.#onRestart?.("it was cut off");
         return;
       }
-      const now = await Deno.stat(this.#path);
-      if (now.ino === own.ino && now.dev === own.dev) return;
-      return await Deno.open(this.#path, { read: true });
     } catch (error) {
-      // Moved away and not yet there again: the open one may still grow.
-      if (this.#closed || error instanceof Deno.errors.NotFound) return;
+      if (this.#closed) return;
       throw failedCall("follow", `"${this.#path}"`, error);
+    }
+    try {
+      const now = await Deno.stat(this.#path);
+      if (!now.isFile) throw new Error("it is no regular file any more");
+      const same = now.ino === own.ino && now.dev === own.dev;
+      const next = same
+        ? undefined
+        : await Deno.open(this.#path, { read: true });
+      this.#obstacle.gone();
+      return next;
+    } catch (error) {
+      // Moved away and not yet there again, or not readable: the open one may still grow.
+      if (!this.#closed) this.#obstacle.met(error);
     }
   }
 

@@ -26,6 +26,7 @@ for (const over of ["deno", "node"] as const) {
         datagrams: 4,
         bytes: 66908,
         errors: 0,
+        refused: { port: 0, loop: 0, rate: 0 },
       });
     } finally {
       client.close();

@@ -17,7 +17,7 @@ import { type Tunnel, TunnelError } from "../../../net/tunnel/tunnel.ts";
 import { Tunnels, type TunnelsOptions } from "../../../net/tunnel/tunnels.ts";
 import { STREAM_ENGINE } from "../../support/engines.ts";
 import { LogWatch } from "../../support/log_watch.ts";
-import { needsProgram, testUnless } from "../../support/skip.ts";
+import { needsLinux, needsProgram, testUnless } from "../../support/skip.ts";
 import {
   blackhole,
   close,
@@ -618,6 +618,50 @@ Deno.test("Tunnels says that a change could not be saved, and keeps it", async (
   );
   only(tunnels);
 });
+
+Deno.test("Tunnels does not write over a state file that another process has changed", async () => {
+  const watch = new LogWatch();
+  const folder = await Deno.makeTempDir();
+  const stateFile = `${folder}/state`;
+  await using first = await start(watch, [], { stateFile });
+  await using second = await start(watch, [], { stateFile });
+  const { label } = await first.open("0=1");
+  await assertRejects(
+    () => second.open("0=2"),
+    OperationError,
+    "another process has changed it",
+  );
+  const { opened } = JSON.parse(await Deno.readTextFile(stateFile));
+  assertEquals(
+    opened.map(({ local }: { local: string }) => local),
+    [label],
+  );
+  // The one that wrote it goes on, and anyone once it is gone.
+  await first.open("0=1");
+  await Deno.remove(stateFile);
+  await second.open("0=2");
+  await Deno.remove(folder, { recursive: true });
+});
+
+testUnless(
+  needsLinux(),
+  "Tunnels starts and reloads with a state that it cannot write but need not",
+  async () => {
+    const watch = new LogWatch();
+    const folder = await Deno.makeTempDir();
+    const stateFile = `${folder}/state`;
+    const tunnelsBefore = await start(watch, [], { stateFile });
+    const { address } = await tunnelsBefore.open("0=1");
+    await tunnelsBefore.close();
+    const before = (await Deno.stat(stateFile)).ino;
+    await using tunnels = await start(watch, [], { stateFile });
+    assertEquals(only(tunnels).address, address);
+    await tunnels.reload();
+    // A write would have put a new file in place.
+    assertEquals((await Deno.stat(stateFile)).ino, before);
+    await Deno.remove(folder, { recursive: true });
+  },
+);
 
 // ---- TLS
 

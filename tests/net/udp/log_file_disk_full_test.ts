@@ -240,6 +240,7 @@ function openAppendFile(path: string, maxBytes?: number) {
       onRecovered: () => told.push("recovered"),
       onRotated: () => told.push("rotated"),
       onRotationError: () => told.push("rotation error"),
+      onRemoved: () => 0,
     },
   });
   return { file, counters, told };

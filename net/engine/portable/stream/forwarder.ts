@@ -215,10 +215,22 @@ class PortableForwarder implements Forwarder {
     this.#listener = listener;
     this.address = listener.address;
     this.finished = this.#done.promise;
-    this.#accepting = new AcceptLoop(this.#listener, (client) => {
-      this.#slots[ForwardSlot.accepted]!++;
-      this.#keep(this.#serve(new Opening(client)));
-    }, (error) => this.#acceptFailed(error));
+    this.#accepting = new AcceptLoop(
+      this.#listener,
+      (client) => {
+        this.#slots[ForwardSlot.accepted]!++;
+        this.#keep(this.#serve(new Opening(client)));
+      },
+      (error) => this.#acceptFailed(error),
+      () => this.#clientGone(),
+    );
+  }
+
+  /** A client was reset before its address could be asked for: counted, as on the other engine. */
+  #clientGone(): void {
+    this.#slots[ForwardSlot.accepted]!++;
+    const reason = REJECT_REASONS.indexOf("client-gone");
+    this.#slots[ForwardSlot.rejected + reason]!++;
   }
 
   #setLimits(): void {

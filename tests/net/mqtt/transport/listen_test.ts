@@ -75,3 +75,60 @@ function freePort(hostname: string): number {
   using listener = Deno.listen({ hostname, port: 0 });
   return (listener.addr as Deno.NetAddr).port;
 }
+
+testUnless(
+  needsProgram("openssl", "timeout"),
+  "listen() resumes no TLS session of a client whose root was removed",
+  async () => {
+    await using former = await CertificateAuthority.create();
+    await using present = await CertificateAuthority.create();
+    const server = await former.sign("IP:127.0.0.1");
+    const device = await former.issue("/CN=device-7", "DNS:device-7");
+    const read = (file: string) => Deno.readTextFileSync(file);
+    const tls = (clientCa: string) => ({
+      cert: read(server.cert),
+      key: read(server.key),
+      clientCa,
+    });
+    const ca = (authority: CertificateAuthority) => read(authority.cert);
+    using listener = await listen({
+      endpoint: parseEndpoint("mqtts://127.0.0.1:0", { listens: true }),
+      tls: tls(ca(former)),
+      maxFrameBytes: 1024,
+      handshakeTimeoutMs: 60_000,
+      pool: new BufferPool(),
+      onArrival: (_hostname, close) => ({
+        close,
+        prove: () => {},
+        leave: () => {},
+      }),
+      onConnection: ({ stream }) => {
+        void stream.write(new TextEncoder().encode("in"))
+          .then(() => stream.close(), () => {});
+      },
+      onFailure: () => {},
+    });
+    const { port } = listener.endpoint.address;
+    const session = `${device.cert}.session`;
+    /** What a client is sent, with its certificate or a session alone. */
+    const client = async (version: string, ...args: string[]) => {
+      const to = ["-quiet", "-connect", `127.0.0.1:${port}`, version];
+      const { stdout } = await new Deno.Command("timeout", {
+        args: ["20", "openssl", "s_client", ...to, ...args],
+        stdin: "null",
+        stderr: "null",
+      }).output();
+      return new TextDecoder().decode(stdout);
+    };
+    const own = ["-cert", device.cert, "-key", device.key];
+    for (const version of ["-tls1_2", "-tls1_3"]) {
+      listener.reloadTls(tls(ca(former)));
+      assertEquals(await client(version, ...own, "-sess_out", session), "in");
+      assertEquals(await client(version, "-sess_in", session), "in");
+      listener.reloadTls(tls(ca(present) + ca(former)));
+      assertEquals(await client(version, "-sess_in", session), "in");
+      listener.reloadTls(tls(ca(present)));
+      assertEquals(await client(version, "-sess_in", session), "");
+    }
+  },
+);

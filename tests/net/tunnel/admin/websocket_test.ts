@@ -203,6 +203,25 @@ for (
   });
 }
 
+Deno.test("the JSON-RPC WebSocket closes with 1013 where unfinished messages hold all bytes that there are", async () => {
+  await withServer(async (upgrade) => {
+    using open = new DisposableStack();
+    // Half messages of 1 MiB less a byte: 64 of them fit into 64 MiB, no more.
+    const half = frame(TEXT_BEGUN, new Uint8Array(MAX_REQUEST_BYTES - 1));
+    const closed: Promise<[number, Uint8Array][]>[] = [];
+    for (let i = 0; i < 65; i++) {
+      const [, client] = await upgrade();
+      open.use(client);
+      await client.write(half);
+      // Those that stay open end with this test, in the middle of a read.
+      closed.push(client.frames().catch(() => new Promise(() => {})));
+    }
+    assertEquals(await Promise.race(closed), [
+      [CLOSE, Uint8Array.of(1013 >> 8, 1013 & 0xff)],
+    ]);
+  });
+});
+
 Deno.test("FrameDecoder by message yields each message once, however it is framed and cut", () => {
   const message = fc.record({
     payload: fc.uint8Array({ maxLength: 300 }),

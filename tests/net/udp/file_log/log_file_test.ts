@@ -526,6 +526,88 @@ Deno.test("LogFile.reopen goes on in a new file when another program has renamed
   });
 });
 
+Deno.test("LogFile begins a removed file anew, when it is due to rotate and once a second", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "feed.log");
+    const lines: string[] = [];
+    const file = new LogFile({
+      path,
+      rotateBytes: 10,
+      gzip: false,
+      log: new Log({ write: (line) => lines.push(line) }),
+    });
+    const write = (text: string) => {
+      file.write(batchOf({ bytes: bytes(text) }));
+      return file.drain();
+    };
+    await write("12345678");
+    Deno.removeSync(path);
+    await write("next");
+    assertEquals(Deno.readTextFileSync(path), "next");
+    Deno.removeSync(path);
+    await file.tick();
+    await write("last");
+    await file[Symbol.asyncDispose]();
+    assertEquals(Deno.readTextFileSync(path), "last");
+    assertEquals(namesIn(folder), ["feed.log"]);
+    assertEquals(file.counters.read().rotationErrors, 0);
+    assert(lines.some((line) => line.includes("was removed")), lines.join());
+  });
+});
+
+Deno.test("LogFile that rotates does not take another program's file for its own", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "feed.log");
+    const file = new LogFile({ path, rotateBytes: 10, gzip: false });
+    file.write(batchOf({ bytes: bytes("12345678") }));
+    await file.drain();
+    Deno.renameSync(path, join(folder, "moved"));
+    Deno.writeTextFileSync(path, "theirs");
+    file.write(batchOf({ bytes: bytes("mine") }));
+    await file[Symbol.asyncDispose]();
+    assertEquals(Deno.readTextFileSync(path), "theirsmine");
+    assertEquals(Deno.readTextFileSync(join(folder, "moved")), "12345678");
+  });
+});
+
+for (
+  const [first, second, expected] of [
+    [10, 10, "refused"],
+    [10, undefined, "refused"],
+    [undefined, 10, "refused"],
+    [undefined, undefined, "shared"],
+  ] as const
+) {
+  testUnless(
+    Deno.build.os === "windows" ? "needs advisory locks" : undefined,
+    `LogFile of ${first ?? "no"} bytes a file and a second one of ${
+      second ?? "no"
+    } on one path: ${expected}`,
+    async () => {
+      await withFolder(async (folder) => {
+        const path = join(folder, "feed.log");
+        await using file = new LogFile({ path, rotateBytes: first });
+        const open = () => new LogFile({ path, rotateBytes: second });
+        if (expected === "refused") {
+          assertThrows(open, OperationError, "another process writes to it");
+        } else await open()[Symbol.asyncDispose]();
+        // The first one keeps its lock over a rotation and a reopening.
+        for (let i = 0; i < 3; i++) {
+          file.write(batchOf({ bytes: numbered(9, i) }));
+          await file.drain();
+        }
+        file.reopen();
+        file.write(batchOf({ bytes: numbered(1) }));
+        await file.drain();
+        if (expected === "refused") {
+          assertThrows(open, OperationError, "another process writes to it");
+        }
+        assertEquals(file.counters.read().writtenDatagrams, 4);
+      });
+    },
+  );
+}
+
 Deno.test("LogFile goes on in a file that it cannot rotate, and says so", async () => {
   await withFolder(async (folder) => {
     // Too long a name with a time behind it.

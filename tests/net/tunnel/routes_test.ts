@@ -1,9 +1,11 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { UsageError } from "../../../net/errors.ts";
 import {
-  checkNoTunnelLoop,
-  TunnelLoopError,
-} from "../../../net/tunnel/loops.ts";
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { UsageError } from "../../../net/errors.ts";
+import { checkRoutes, TunnelRouteError } from "../../../net/tunnel/routes.ts";
 import {
   DEFAULT_TUNNEL_OPTIONS,
   parseSocket,
@@ -18,10 +20,10 @@ import { echoServer, refusingAddress } from "../../support/tcp.ts";
 const OWN = new Set(["127.0.0.1", "192.0.2.7"]);
 
 function check(...tunnels: string[]): void {
-  checkNoTunnelLoop(tunnels.map(parseTunnel), OWN);
+  checkRoutes(tunnels.map(parseTunnel), OWN);
 }
 
-Deno.test("checkNoTunnelLoop refuses a tunnel that leads to itself, directly or over others", () => {
+Deno.test("checkRoutes refuses a tunnel that leads to itself, directly or over others", () => {
   const loops = [
     ["3000=3000"],
     ["3000=4000,localhost:3000"],
@@ -36,11 +38,19 @@ Deno.test("checkNoTunnelLoop refuses a tunnel that leads to itself, directly or 
     ["1=2", "5=6", "2=3", "3=9,1"],
   ];
   for (const loop of loops) {
-    assertThrows(() => check(...loop), TunnelLoopError);
+    assertThrows(() => check(...loop), TunnelRouteError);
   }
 });
 
-Deno.test("checkNoTunnelLoop allows chains, other hosts and other families", () => {
+Deno.test("checkRoutes refuses port 0 as a remote's", () => {
+  // RFC 6335, 6: reserved; connect(2) to it fails always.
+  for (const tunnel of ["3000=0", "0=4000,web1:0", "0=[::1]:0"]) {
+    const error = assertThrows(() => check(tunnel), TunnelRouteError);
+    assertMatch(error.message, /port 0 cannot be connected to/);
+  }
+});
+
+Deno.test("checkRoutes allows chains, other hosts and other families", () => {
   check("3000=3001,3001", "3001=3002", "3005=3001");
   check("3000=127.0.0.2:3000");
   check("0.0.0.0:3000=192.0.2.8:3000");
@@ -56,7 +66,7 @@ Deno.test("Tunnels refuses a loop when it opens, adds, starts and reloads, and k
   const { port } = refusingAddress();
   await assertRejects(
     () => Tunnels.start({ ...options, tunnels: [`${port}=${port}`] }),
-    TunnelLoopError,
+    TunnelRouteError,
   );
   let configured = [`0=${echo.address.port}`];
   await using tunnels = await Tunnels.start({
@@ -70,17 +80,17 @@ Deno.test("Tunnels refuses a loop when it opens, adds, starts and reloads, and k
   const own = tunnel!.address.port;
   await assertRejects(
     () => tunnels.addRemote(tunnel!.address, parseSocket(`${own}`)),
-    TunnelLoopError,
+    TunnelRouteError,
   );
-  await assertRejects(() => tunnels.open(`${port}=${port}`), TunnelLoopError);
+  await assertRejects(() => tunnels.open(`${port}=${port}`), TunnelRouteError);
   await tunnels.open(`${port}=${own}`);
   await assertRejects(
     () => tunnels.addRemote(tunnel!.address, parseSocket(`${port}`)),
-    TunnelLoopError,
+    TunnelRouteError,
   );
   assertEquals(tunnel!.remotes.length, 1);
   configured = [`${own}=${own}`];
-  await assertRejects(() => tunnels.reload(), TunnelLoopError);
+  await assertRejects(() => tunnels.reload(), TunnelRouteError);
   assertEquals(tunnels.list().length, 2);
 });
 
