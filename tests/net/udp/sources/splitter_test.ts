@@ -286,6 +286,13 @@ Deno.test("SizeCutter makes slots of what one joined send may carry, and batches
   assertEquals(shapeOf(1400, 2), [2, 46 * 1400, 2 * 46 * 1400]);
   assertEquals(shapeOf(1400), [1, 46 * 1400, 46 * 1400]);
   assertEquals(shapeOf(65507, 100), [4, 65507, 4 * 65507]);
+  // Nothing waits: what came is sent at once.
+  const cutter = makeCutter({});
+  assertEquals([cutter.flush(), cutter.end(), cutter.pending], [
+    false,
+    false,
+    0,
+  ]);
 });
 
 /** What a cutter gives out after bytes, as texts. */
