@@ -133,9 +133,11 @@ export class TcpEcho implements AsyncDisposable {
           moved += written;
           this.#bytes += written;
         }
-        level = buffers.nextLevel(bytes, from.length);
-        if (buffer) buffers.give(buffer);
-        buffer = undefined;
+        if (buffer) {
+          level = buffers.nextLevel(bytes, buffer.length);
+          buffers.give(buffer);
+          buffer = undefined;
+        }
       }
     } catch {
       // A reset ends this client alone.
