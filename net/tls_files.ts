@@ -37,7 +37,9 @@ export async function readCertificate(
   certFile: string,
   keyFile: string,
 ): Promise<TlsTermination> {
-  const [cert, key] = await Promise.all([readPem(certFile), readPem(keyFile)]);
+  // One after the other: no read goes on after the other one has failed.
+  const cert = await readPem(certFile);
+  const key = await readPem(keyFile);
   checkCertificate(cert, key, certFile, keyFile);
   return { cert, key };
 }
