@@ -212,18 +212,18 @@ function aboutCommands(
       }));
       return completionScript(shell, program, all);
     }
-    throw new UsageError(`completions wants one of ${SHELLS.join(", ")}`);
+    throw new UsageError(`completions requires one of ${SHELLS.join(", ")}`);
   }
   if (name === "man") {
     const role = commands.find((one) => one.name === subject);
     if (role !== undefined && more.length === 0) {
       return manualPage(program, role, allOptions(role), VERSION);
     }
-    throw new UsageError(`man wants one of ${names}`);
+    throw new UsageError(`man requires one of ${names}`);
   }
   throw new UsageError(
     name === undefined
-      ? `a role is wanted: ${names}; --help says what they do`
+      ? `missing role; expected one of ${names} (see --help)`
       : `Unknown role "${name}": there are ${names}`,
   );
 }

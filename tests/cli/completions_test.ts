@@ -295,8 +295,8 @@ Deno.test("the all-in-one prints completions and manual pages, and refuses other
     const [args, code, said] of [
       [["completions", "bash"], 0, /^# bash completion/],
       [["man", "relay"], 0, /^\.TH MPROXY/],
-      [["completions", "csh"], 2, /wants one of bash, zsh, fish/],
-      [["man"], 2, /wants one of client/],
+      [["completions", "csh"], 2, /requires one of bash, zsh, fish/],
+      [["man"], 2, /requires one of client/],
     ] as const
   ) {
     await using process = startRole("mproxy", args);
